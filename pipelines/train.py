@@ -1,0 +1,24 @@
+"""DVC stage: train one contender's selected hyperparameters and its defaults; write runs/ and curves/."""
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from optstudy.cli import exits
+from optstudy.progress import shown
+from optstudy.stages import Place, train
+from optstudy.study import load_study
+
+
+def main(name: str, contender: str) -> None:
+    """Run the stage for one contender of configs/<name>.yaml."""
+    workers = os.cpu_count() or 1
+    place = Place(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
+    with shown(Console(), workers) as progress:
+        train(place, contender, workers, progress)
+
+
+if __name__ == "__main__":
+    exits(main, *sys.argv[1:])

@@ -1,0 +1,24 @@
+"""DVC stage: search for one contender; write tuning/ and selected/."""
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from optstudy.cli import exits
+from optstudy.progress import shown
+from optstudy.stages import Place, tune
+from optstudy.study import load_study
+
+
+def main(name: str, contender: str) -> None:
+    """Run the stage for one contender of configs/<name>.yaml."""
+    workers = os.cpu_count() or 1
+    place = Place(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
+    with shown(Console(), workers) as progress:
+        tune(place, contender, workers, progress)
+
+
+if __name__ == "__main__":
+    exits(main, *sys.argv[1:])

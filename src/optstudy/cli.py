@@ -1,0 +1,155 @@
+"""The command line: run, check, report, ui. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+FAILED, INPUT_WRONG, HELD = 1, 2, 75
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+Results = Annotated[Path, typer.Option(help="Folder of the tables, one folder per study in it.")]
+
+
+@app.callback()
+def about() -> None:
+    """Tuned with the same budget, which optimizer wins on this task, by how much, and how sure are we?"""
+
+
+@app.command()
+def run(
+    study_file: StudyFile,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes, one thread each.")] = os.cpu_count() or 1,
+    results: Results = Path("results"),
+) -> None:
+    """Tune, train and compare; take up what was interrupted."""
+    from optstudy.study import load_study
+
+    study = load_study(study_file)
+    from rich.console import Console
+
+    from optstudy import stages
+    from optstudy.progress import closing_table, shown
+
+    console = Console()
+    place = stages.Place(study, results)
+    with shown(console, workers) as progress:
+        comparison = stages.run(place, workers, console.print, progress)
+    console.print(closing_table(place, comparison))
+    console.print(
+        f"Tables: {place.tables}/comparison.csv and beside it. MLflow UI: make ui, or optstudy ui", soft_wrap=True
+    )
+
+
+@app.command()
+def check(study_file: StudyFile) -> None:
+    """Say what a study consists of; trains nothing."""
+    from optstudy.plan import jobs_in
+    from optstudy.study import load_study
+
+    study = load_study(study_file)
+    each = jobs_in(study)
+    names = ", ".join(contender.name for contender in study.optimizers)
+    typer.echo(f"{study_file}: valid: {study.name}: {names}")
+    typer.echo(
+        f"{study.replicates} replicates, {study.tuning.trials} trials by {study.tuning.sampler} a search: "
+        f"{each} trainings per contender, {each * len(study.optimizers)} in all, {study.epochs} epochs each"
+    )
+
+
+@app.command()
+def report(
+    study_files: Annotated[list[Path] | None, typer.Argument(metavar="[STUDY.yaml ...]")] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Rebuild tables, MLflow and Optuna from the journals alone; without a file, of every study in configs/."""
+    from rich.console import Console
+
+    from optstudy import stages
+    from optstudy.progress import closing_table
+    from optstudy.study import load_study
+
+    console = Console()
+    paths = study_files or sorted(Path("configs").glob("*.yaml"))
+    places = [stages.Place(load_study(path), results) for path in paths]
+    if not study_files:
+        places = [place for place in places if place.journal.exists()]
+    complete = True
+    for place in places:
+        table = stages.report(place, console.print)
+        if table is None:
+            complete = False
+        else:
+            console.print(closing_table(place, table))
+    if not complete:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
+    """Open the MLflow UI on the right store, on 127.0.0.1."""
+    from optstudy.tracking import tracking_uri
+
+    mlruns = Path("mlruns")
+    mlruns.mkdir(exist_ok=True)
+    arguments = ["--backend-store-uri", tracking_uri(mlruns), "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: wind down as after Ctrl-C."""
+
+
+def _terminate(_signum: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def main() -> None:
+    """Run the command line and turn each kind of end into its exit code."""
+    exits(lambda: app(standalone_mode=False))
+
+
+def exits(command: Callable[..., object], *arguments: str) -> None:
+    """Call `command` and end the process with the exit code that its end has in the contract."""
+    from optstudy.journal import StudyHeld
+    from optstudy.study import StudyError
+
+    signal.signal(signal.SIGTERM, _terminate)
+    code: object = 0
+    try:
+        code = command(*arguments)  # click returns the code of typer.Exit where it is not standalone
+    except (KeyboardInterrupt, typer.Abort):
+        code = _say("interrupted; the same command takes it up again", 130)
+    except _Terminated:
+        code = _say("terminated; the same command takes it up again", 143)
+    except StudyHeld as error:
+        code = _say(str(error), HELD)
+    except StudyError as error:
+        code = _say(str(error), INPUT_WRONG)
+    except Exception as error:
+        code = _known(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _known(error: Exception) -> int:
+    """Return the exit code of a usage error or a failed training; raise anything else: it is a defect of ours."""
+    show = getattr(error, "show", None)  # what click's usage errors have
+    if show is not None:
+        show()
+        return INPUT_WRONG
+    if type(error).__name__ == "TrainingFailed":
+        return _say(str(error), FAILED)
+    raise error
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo(message, err=True)
+    return code

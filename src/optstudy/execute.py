@@ -1,0 +1,118 @@
+"""Hands groups of specs to worker processes and yields their events; a worker ends when its coordinator does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+
+from optstudy.runs import Event, RunResult, RunSpec, TrainingEnded
+
+# A forked worker would keep the coordinator's file lock, and its threads' locks in whatever state they were.
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    busy: object | None = None
+
+
+class Workers:
+    """`count` processes that are started at the first `submit` and reused, each with a pipe of its own."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+            worker.pipe.close()
+
+    @property
+    def free(self) -> int:
+        """Return how many more groups can be submitted now."""
+        return self._count - sum(worker.busy is not None for worker in self._workers)
+
+    def submit(self, ticket: object, specs: list[RunSpec]) -> None:
+        """Train `specs` as one group on a free worker; its events come with `ticket`."""
+        worker = next((worker for worker in self._workers if worker.busy is None), None)
+        if worker is None:
+            assert len(self._workers) < self._count, "no worker is free"
+            worker = self._start()
+        worker.busy = ticket
+        worker.pipe.send(specs)
+
+    def events(self, timeout: float | None = None) -> Iterator[tuple[object, Event]]:
+        """Wait for at least one event, `timeout` seconds at most, and yield all that have come.
+
+        A worker that dies (killed for memory, say) gives its training the status `failed`.
+        """
+        for pipe in wait([worker.pipe for worker in self._workers if worker.busy is not None], timeout):
+            worker = next(worker for worker in self._workers if worker.pipe is pipe)
+            ticket = worker.busy
+            try:
+                event = worker.pipe.recv()
+            except EOFError:
+                yield ticket, self._lost(worker)
+                continue
+            if event is None:
+                worker.busy = None
+            else:
+                yield ticket, event
+
+    def _start(self) -> _Worker:
+        ours, theirs = SPAWN.Pipe()
+        process = SPAWN.Process(target=_work, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        return worker
+
+    def _lost(self, worker: _Worker) -> TrainingEnded:
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+        message = f"the worker process ended with exit code {worker.process.exitcode} (negative: by that signal)"
+        return TrainingEnded(0, RunResult("failed", {}, (), 0.0, message), 0, (), 0)
+
+
+def _work(pipe: Connection) -> None:
+    """Train what comes through `pipe` until the coordinator closes it or dies; one thread, so that workers scale."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    import torch
+
+    from optstudy.train import train
+
+    torch.set_num_threads(1)
+    while True:
+        try:
+            specs = pipe.recv()
+        except EOFError:
+            return
+        train(specs, pipe.send)
+        pipe.send(None)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

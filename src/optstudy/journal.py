@@ -1,0 +1,89 @@
+"""The append-only record of finished trainings, by key: the one truth, of which all else is a projection."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from optstudy.runs import RunResult, RunSpec, TrainingEnded
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished training: its key, what was trained, what came out, and when (milliseconds since 1970)."""
+
+    key: str
+    spec: Mapping[str, Any]
+    result: RunResult
+    started_ms: int
+    epoch_ms: tuple[int, ...]
+    ended_ms: int
+
+
+class StudyHeld(Exception):
+    """Another process holds the study; the message says which."""
+
+
+def journal_path(root: Path, study: str) -> Path:
+    """Return where the journal of `study` lies below the folder `mlruns`."""
+    return root / "journal" / f"{study}.jsonl"
+
+
+def read_journal(path: Path) -> dict[str, Entry]:
+    """Return the journal's entries by key; a torn last line is dropped."""
+    if not path.exists():
+        return {}
+    entries = {}
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        record = json.loads(line)
+        result = record.pop("result")
+        result["curve"] = tuple(result["curve"])
+        record["epoch_ms"] = tuple(record["epoch_ms"])
+        entries[record["key"]] = Entry(result=RunResult(**result), **record)
+    return entries
+
+
+def append(path: Path, key: str, spec: RunSpec, ended: TrainingEnded) -> Entry:
+    """Append one finished training and flush it to disk; return its entry."""
+    entry = Entry(key, asdict(spec), ended.result, ended.started_ms, ended.epoch_ms, ended.ended_ms)
+    line = json.dumps(asdict(entry), allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return entry
+
+
+def mend(path: Path) -> None:
+    """Cut off a torn last line, so that the next entry starts on a line of its own."""
+    if path.exists():
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the study while the body runs; the kernel lets go of it when the process ends, however it ends.
+
+    Raises StudyHeld where another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise StudyHeld(f"study {path.stem!r} is held by process {file.read().strip() or 'unknown'}") from error
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        mend(path)
+        yield

@@ -1,0 +1,339 @@
+"""prepare, tune, train and compare as functions, called by the command line and by DVC's scripts alike.
+
+The journal decides what is left to do; tables, Optuna and MLflow are written from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from optstudy import journal, results
+from optstudy.datasets import data_digest
+from optstudy.execute import Workers
+from optstudy.journal import Entry
+from optstudy.plan import (
+    Job,
+    Selections,
+    Unit,
+    changes,
+    jobs_in,
+    resolved,
+    selected_trial,
+    trial_jobs,
+    unit_jobs,
+    units,
+)
+from optstudy.runs import TrainingEnded
+from optstudy.study import Study
+from optstudy.tracking import Tracker, project_optuna
+
+MLRUNS = Path("mlruns")
+Say = Callable[[str], None]
+
+
+class TrainingFailed(Exception):
+    """Some trainings failed for a reason of their own; the message has a line for each."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study's files lie."""
+
+    study: Study
+    results: Path
+    mlruns: Path = MLRUNS
+
+    @property
+    def tables(self) -> Path:
+        """Return the folder of the study's tables."""
+        return self.results / self.study.name
+
+    @property
+    def journal(self) -> Path:
+        """Return the path of the study's journal."""
+        return journal.journal_path(self.mlruns, self.study.name)
+
+    @property
+    def contenders(self) -> list[str]:
+        """Return the contenders' names, in the study file's order."""
+        return [contender.name for contender in self.study.optimizers]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one contender is; counts of trainings."""
+
+    contender: str
+    done: int
+    total: int
+    seconds: float
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def prepare(place: Place, say: Say) -> str:
+    """Write resolved/<contender>.json and say what changed in it since the last time; return the data's digest."""
+    content = data_digest(place.study.data.model_dump())
+    for name in place.contenders:
+        path = place.tables / "resolved" / f"{name}.json"
+        new = json.loads(json.dumps(resolved(place.study, name, content)))
+        if path.exists():
+            differences = changes(json.loads(path.read_text()), new)
+            if differences:
+                say(f"{name}: changed since the last run: {'; '.join(differences)}")
+        results.write_json(path, new)
+    return content
+
+
+def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFrame:
+    """Tune, train and compare; take up what was interrupted. Returns the comparison table.
+
+    Raises StudyHeld where another process runs the study, TrainingFailed where a training raised.
+    """
+    with journal.hold(place.journal):
+        content = prepare(place, say)
+        _complete(place, units(place.study, place.contenders), content, workers, None, True, progress)
+        done = journal.read_journal(place.journal)
+        for name in place.contenders:
+            write_tuning(place, name, content, done)
+            write_runs(place, name, content, done)
+        return compare(place, content)
+
+
+def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
+    """Run one contender's searches and write tuning/ and selected/."""
+    with journal.hold(place.journal):
+        content = data_digest(place.study.data.model_dump())
+        _complete(place, units(place.study, [contender]), content, workers, None, False, progress)
+        write_tuning(place, contender, content, journal.read_journal(place.journal))
+
+
+def train(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
+    """Run one contender's final runs with the hyperparameters in selected/; write runs/ and curves/."""
+    with journal.hold(place.journal):
+        content = data_digest(place.study.data.model_dump())
+        selections = read_selections(place, contender)
+        _complete(place, units(place.study, [contender]), content, workers, selections, True, progress)
+        write_runs(place, contender, content, journal.read_journal(place.journal))
+
+
+def report(place: Place, say: Say) -> pd.DataFrame | None:
+    """Rebuild every table, MLflow and Optuna from the journal, without training; None where trainings are missing."""
+    with journal.hold(place.journal):
+        content = data_digest(place.study.data.model_dump())
+        done = journal.read_journal(place.journal)
+        missing = 0
+        for name in place.contenders:
+            jobs = named_jobs(place, [name], content, done)
+            finished = sum(job.key in done for job in jobs)
+            missing += jobs_in(place.study) - finished
+        if missing:
+            say(f"{place.study.name}: {missing} trainings are missing from the journal: optstudy run completes them")
+            return None
+        prepare(place, say)
+        for name in place.contenders:
+            write_tuning(place, name, content, done)
+            write_runs(place, name, content, done)
+        return compare(place, content)
+
+
+def compare_stage(place: Place) -> pd.DataFrame:
+    """Compare as a stage of its own, holding the study."""
+    with journal.hold(place.journal):
+        return compare(place, data_digest(place.study.data.model_dump()))
+
+
+def compare(place: Place, content: str) -> pd.DataFrame:
+    """Write comparison.csv and provenance.json from the tables; bring MLflow and Optuna in line with the journal."""
+    runs = {name: results.read_table(place.tables / "runs" / f"{name}.csv") for name in place.contenders}
+    curves = {name: results.read_table(place.tables / "curves" / f"{name}.csv") for name in place.contenders}
+    table = results.comparison(runs, curves, place.study.epochs)
+    results.write_text(place.tables / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    metrics = {
+        row["contender"]: {key: value for key, value in row.items() if key.endswith(("_mean", "_ci_low", "_ci_high"))}
+        for row in table[table["variant"] == "tuned"].to_dict("records")
+    }
+    results.write_json(place.tables / "metrics.json", metrics)
+    results.write_json(place.tables / "provenance.json", provenance())
+    project(place, content, table)
+    return table
+
+
+def project(place: Place, content: str, table: pd.DataFrame) -> None:
+    """Complete MLflow and Optuna from the journal."""
+    done = journal.read_journal(place.journal)
+    jobs = [job for job in named_jobs(place, place.contenders, content, done) if job.key in done]
+    spaces = {contender.name: contender.row().search for contender in place.study.optimizers}
+    trials = [(job, done[job.key]) for job in jobs if job.stage == "tuning"]
+    project_optuna(place.mlruns, place.study.name, spaces, place.study.tuning.objective, trials)
+    tracker = Tracker(place.mlruns, place.study.name, tags())
+    tracker.keep_only(jobs)
+    for job in jobs:
+        tracker.add(job, done[job.key])
+    ended = {name: max(done[job.key].ended_ms for job in jobs if job.contender == name) for name in place.contenders}
+    rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    tracker.summarise(rows, ended)
+    tracker.attach(place.tables, tables_digest(place.tables), max(ended.values()))
+
+
+def named_jobs(place: Place, contenders: Sequence[str], content: str, done: dict[str, Entry]) -> list[Job]:
+    """Return every job of the study that can be named from what is finished."""
+    return [
+        job
+        for unit in units(place.study, contenders)
+        for job in unit_jobs(place.study, unit, content, done, None, True)
+    ]
+
+
+def write_tuning(place: Place, contender: str, content: str, done: dict[str, Entry]) -> None:
+    """Write tuning/<contender>.csv and selected/<contender>.csv of a finished search."""
+    study = place.study
+    spaces = study.contender(contender).row().search
+    trials, selected = [], []
+    for unit in units(study, [contender]):
+        jobs = trial_jobs(study, contender, unit.replicates[0], content, done)
+        trials += [results.tuning_row(job, done[job.key]) for job in jobs]
+        best = selected_trial(study, jobs, done)
+        assert best is not None, "tables are written of finished searches"
+        selected += [results.selected_row(replicate, best, spaces) for replicate in unit.replicates]
+    results.write_table(place.tables / "tuning" / f"{contender}.csv", trials)
+    results.write_table(place.tables / "selected" / f"{contender}.csv", selected)
+
+
+def write_runs(place: Place, contender: str, content: str, done: dict[str, Entry]) -> None:
+    """Write runs/<contender>.csv and curves/<contender>.csv from the selections on disk."""
+    selections = read_selections(place, contender)
+    jobs = [
+        job
+        for unit in units(place.study, [contender])
+        for job in unit_jobs(place.study, unit, content, done, selections, True)
+    ]
+    runs = [results.run_row(job, done[job.key]) for job in jobs]
+    curves = [row for job in jobs for row in results.curve_rows(job, done[job.key])]
+    results.write_table(place.tables / "runs" / f"{contender}.csv", runs)
+    results.write_table(place.tables / "curves" / f"{contender}.csv", curves)
+
+
+def read_selections(place: Place, contender: str) -> Selections:
+    """Return what the tune stage selected for a contender."""
+    searched = place.study.contender(contender).row().search
+    return results.read_selections(place.tables / "selected" / f"{contender}.csv", searched)
+
+
+def tables_digest(folder: Path) -> str:
+    """Return a hash of the tables that two runs share: all but provenance."""
+    content = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != "provenance.json":
+            content.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def provenance() -> dict[str, object]:
+    """Return versions, machine, commit and time of this moment."""
+    packages = ("optstudy", "torch", "pytorch-lightning", "optuna", "mlflow", "scikit-learn", "scipy", "numpy")
+    return {
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "git_commit": git_commit(),
+        "command": " ".join(sys.argv),
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+def tags() -> dict[str, str]:
+    """Return the tags that every MLflow run carries."""
+    return {"mlflow.source.git.commit": git_commit(), "mlflow.source.name": "optstudy", "mlflow.user": "optstudy"}
+
+
+def git_commit() -> str:
+    """Return the commit of the current folder, or `unknown` outside a repository."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def _complete(
+    place: Place,
+    todo: Sequence[Unit],
+    content: str,
+    workers: int,
+    selections: Selections | None,
+    finals: bool,
+    progress: OnProgress,
+) -> None:
+    """Train what the journal lacks of the units' jobs; each finished training is journalled before anything else."""
+    done = journal.read_journal(place.journal)
+
+    def unfinished(unit: Unit) -> list[Job]:
+        jobs = unit_jobs(place.study, unit, content, done, selections, finals)
+        return [job for job in jobs if job.key not in done]
+
+    waiting = {unit: unfinished(unit) for unit in todo}
+    owner: dict[str, Unit] = {}
+    started: set[str] = set()
+    failures: list[str] = []
+    for unit in todo:
+        progress(_progress(place, unit.contender, content, done, selections, finals, 0.0))
+    with Workers(workers) as pool:
+        while True:
+            queue = [(unit, job) for unit in todo for job in waiting[unit] if job.key not in started]
+            for unit, job in queue[: pool.free]:
+                if job.key not in started:
+                    started.add(job.key)
+                    owner[job.key] = unit
+                    pool.submit(job, [job.spec])
+            if not owner:
+                break
+            for ticket, event in pool.events():
+                assert isinstance(ticket, Job)
+                if not isinstance(event, TrainingEnded):
+                    continue
+                unit = owner.pop(ticket.key)
+                if event.result.status == "failed":
+                    failures.append(
+                        f"{ticket.contender}, replicate {ticket.replicate}, {ticket.variant} {ticket.trial}: "
+                        f"{event.result.message}"
+                    )
+                    continue
+                done[ticket.key] = journal.append(place.journal, ticket.key, ticket.spec, event)
+                for other in todo:
+                    if any(job.key == ticket.key for job in waiting[other]):
+                        waiting[other] = unfinished(other)
+                progress(_progress(place, unit.contender, content, done, selections, finals, event.result.seconds))
+    if failures:
+        raise TrainingFailed("\n".join(failures))
+
+
+def _progress(
+    place: Place,
+    contender: str,
+    content: str,
+    done: dict[str, Entry],
+    selections: Selections | None,
+    finals: bool,
+    seconds: float,
+) -> Progress:
+    study = place.study
+    jobs = [
+        job for unit in units(study, [contender]) for job in unit_jobs(study, unit, content, done, selections, finals)
+    ]
+    trials = (1 if study.tuning.once else study.replicates) * study.tuning.trials
+    total = jobs_in(study) - (trials if selections is not None else 0) if finals else trials
+    return Progress(contender, sum(job.key in done for job in jobs), total, seconds)

@@ -1,0 +1,307 @@
+"""The study file as frozen types: load_study(path) reads one, and reports every mistake in it at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from optstudy.datasets import DATASETS
+from optstudy.models import MODELS
+from optstudy.optimizers import OPTIMIZERS, Row, Space, import_class
+from optstudy.runs import RunSpec, derive_seed
+
+
+class StudyError(ValueError):
+    """A study file is wrong; the message has one line per mistake, each with file, key, value and what is allowed."""
+
+
+def _number(value: Any) -> Any:
+    """Read `1e-3`, a string in YAML 1.1, as the number that is meant; true and false are no numbers."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("must be a number") from None
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class Frozen(BaseModel):
+    """Frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(Frozen):
+    """The space of one searched hyperparameter."""
+
+    low: Number
+    high: Number
+    log: bool = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Interval:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must lie below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low {self.low:g} must be above 0 in a log space (or write `log: false`)")
+        return self
+
+
+class Schedule(Frozen):
+    """The course of the learning rate over the whole budget."""
+
+    name: Literal["cosine", "constant"] = "cosine"
+    interval: Literal["epoch", "step"] = "epoch"
+    warmup: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+
+
+def _named(value: Any) -> Any:
+    """Let `digits` stand for {name: digits}."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Data(Frozen):
+    """Which data set, and the share of its training part that each replicate holds out for validation."""
+
+    name: str
+    validation_share: Annotated[Number, Field(gt=0, lt=1)] = 0.2
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATASETS:
+            raise ValueError(f"must be one of {', '.join(DATASETS)}")
+        return name
+
+
+class Model(Frozen):
+    """Which network, and its own arguments."""
+
+    name: str
+    arguments: dict[str, Count] = {}
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in MODELS:
+            raise ValueError(f"must be one of {', '.join(MODELS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _arguments_known(self) -> Model:
+        allowed = MODELS[self.name].arguments
+        for key in self.arguments:
+            if key not in allowed:
+                raise ValueError(f"argument {key!r} is unknown to {self.name}; allowed: {', '.join(allowed) or 'none'}")
+        return self
+
+
+class Contender(Frozen):
+    """One entry under `optimizers:`, resolved to the row that it stands for."""
+
+    name: Name
+    like: str | None = None
+    class_path: str | None = Field(default=None, alias="class")
+    defaults: dict[str, Number] = {}
+    fixed: dict[str, bool | Number] = {}
+    search: dict[str, Interval] = {}
+    decay: Literal["coupled", "decoupled"] | None = None
+    schedule: Annotated[Schedule, BeforeValidator(_named)] | None = None
+    clip: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _row_exists(self) -> Contender:
+        if self.class_path is not None and self.like is not None:
+            raise ValueError("give `like` or `class`, not both")
+        if self.class_path is None:
+            if (self.like or self.name) not in OPTIMIZERS:
+                raise ValueError(
+                    f"optimizer {self.like or self.name!r} must be one of {', '.join(OPTIMIZERS)} "
+                    "(or give `like: one of these`, or `class: package.module.Name` with `search`)"
+                )
+        elif not self.search:
+            raise ValueError("a `class` needs `search`, for example learning_rate: {low: 1.0e-4, high: 1.0e-1}")
+        twice = sorted(set(self.fixed) & set(self.search))
+        if twice:
+            raise ValueError(f"{', '.join(twice)} cannot be both in `fixed` and in `search`")
+        self.row()
+        return self
+
+    def row(self) -> Row:
+        """Return the optimizer's row of the table with this entry's overrides; `fixed` takes a key out of the search.
+
+        Raises ValueError where the class is no optimizer or does not take a hyperparameter.
+        """
+        base = (
+            OPTIMIZERS[self.like or self.name] if self.class_path is None else _class_row(self.class_path, self.decay)
+        )
+        spaces = {key: Space(space.low, space.high, space.log) for key, space in self.search.items()}
+        search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
+        fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
+        searched_before = {key: value for key, value in base.fixed.items() if key in search}
+        defaults = {**base.defaults, **searched_before, **self.defaults}
+        defaults = {key: float(value) for key, value in defaults.items() if key not in fixed}
+        if self.class_path is not None or self.defaults or self.fixed or self.search:
+            _check_arguments(base.optimizer, {**defaults, **fixed, **dict.fromkeys(search, 0.0)})
+        return Row(base.optimizer, self.decay or base.decay, defaults, fixed, search)
+
+
+def _class_row(path: str, decay: Literal["coupled", "decoupled"] | None) -> Row:
+    """Return the row of a user's optimizer class: its own signature gives the defaults."""
+    import inspect
+
+    from torch.optim import Optimizer
+
+    cls = import_class(path)
+    if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
+        raise ValueError(f"class {path!r} must be a subclass of torch.optim.Optimizer")
+    parameters = inspect.signature(cls).parameters
+    names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
+    defaults = {
+        name: float(parameters[torch_name].default)
+        for name, torch_name in names.items()
+        if torch_name in parameters and isinstance(parameters[torch_name].default, int | float)
+    }
+    return Row(path, decay or "coupled", defaults, {}, {})
+
+
+def _check_arguments(path: str, hyperparameters: Mapping[str, Any]) -> None:
+    """Raise ValueError where the optimizer's class does not take one of the hyperparameters."""
+    import inspect
+
+    from optstudy.optimizers import torch_arguments
+
+    parameters = inspect.signature(import_class(path)).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    unknown = [name for name in torch_arguments(hyperparameters) if name not in parameters]
+    if unknown:
+        allowed = [name for name in parameters if name != "params"]
+        raise ValueError(
+            f"{path} takes no {', '.join(unknown)}; allowed: learning_rate, beta1, beta2, {', '.join(allowed)}"
+        )
+
+
+class Tuning(Frozen):
+    """The search: the same for each contender and replicate."""
+
+    trials: Count = 6
+    sampler: Literal["sobol", "random", "tpe"] = "sobol"
+    objective: Literal["val/accuracy", "val/loss"] = "val/accuracy"
+    once: bool = False
+
+
+class Study(Frozen):
+    """One study file; docs/study-file.md explains each key."""
+
+    name: Name
+    question: str = ""
+    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    data: Annotated[Data, BeforeValidator(_named)]
+    model: Annotated[Model, BeforeValidator(_named)]
+    epochs: Count
+    batch_size: Count = 64
+    schedule: Annotated[Schedule, BeforeValidator(_named)] = Schedule()
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    clip: Positive | None = None
+    decay_all: bool = False
+    replicates: Annotated[int, Field(strict=True, ge=2)] = 8
+    optimizers: Annotated[tuple[Contender, ...], Field(min_length=1)]
+    tuning: Tuning = Tuning()
+    untuned: bool = True
+
+    @field_validator("optimizers")
+    @classmethod
+    def _distinct(cls, contenders: tuple[Contender, ...]) -> tuple[Contender, ...]:
+        twice = [name for name, count in Counter(c.name.lower() for c in contenders).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"contenders must have distinct names, upper and lower case apart; twice: {', '.join(twice)}"
+            )
+        return contenders
+
+    @model_validator(mode="after")
+    def _kinds_match(self) -> Study:
+        kind = DATASETS[self.data.name].kind
+        if kind not in MODELS[self.model.name].kinds:
+            raise ValueError(f"model {self.model.name!r} does not read data of kind {kind!r}")
+        return self
+
+    def contender(self, name: str) -> Contender:
+        """Return the contender of that name; raises StudyError where there is none."""
+        for contender in self.optimizers:
+            if contender.name == name:
+                return contender
+        names = ", ".join(contender.name for contender in self.optimizers)
+        raise StudyError(f"{self.name}: contender: {name!r}: must be one of {names}")
+
+    def spec(self, contender: Contender, replicate: int, seed: int, hyperparameters: Mapping[str, float]) -> RunSpec:
+        """Return the training of `hyperparameters` in a replicate; with `once`, the search is replicate 0's."""
+        row = contender.row()
+        return RunSpec(
+            data=self.data.model_dump(),
+            model={"name": self.model.name, **self.model.arguments},
+            optimizer=row.optimizer,
+            hyperparameters={**row.fixed, **hyperparameters},
+            schedule=(contender.schedule or self.schedule).model_dump(),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            clip=contender.clip if contender.clip is not None else self.clip,
+            decay_all=self.decay_all,
+            split_seed=derive_seed(self.seed, replicate, "split"),
+            seed=seed,
+        )
+
+
+def load_study(path: Path) -> Study:
+    """Return the study in a YAML file; raises StudyError with one line per mistake."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise StudyError(f"{path}: the file cannot be read: {reason}") from error
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError("\n".join(_mistakes(path, error))) from error
+
+
+def _mistakes(path: Path, error: ValidationError) -> list[str]:
+    return [
+        f"{path}: {'.'.join(str(part) for part in mistake['loc']) or 'the file'}: {_shown(mistake)}"
+        for mistake in error.errors()
+    ]
+
+
+def _shown(mistake: Any) -> str:
+    kind, value = mistake["type"], mistake["input"]
+    if kind == "missing":
+        return "this key is required"
+    if kind == "extra_forbidden":
+        return f"unknown key (value {value!r}); the known keys are in docs/study-file.md"
+    message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    text = repr(value)
+    return f"{text if len(text) <= 80 else text[:77] + '...'}: {message}"

@@ -1,0 +1,246 @@
+"""The only MLflow; and the projection of trials into a persistent Optuna study. Both are rebuilt from the journal.
+
+Every point keeps the journal's timestamp, so that logging it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optstudy.journal import Entry
+from optstudy.plan import Job
+from optstudy.runs import canonical, digest
+
+if TYPE_CHECKING:
+    from optstudy.optimizers import Space
+
+BATCH = 1000  # metrics in one log_batch call: MLflow's limit
+
+
+def tracking_uri(root: Path) -> str:
+    """Return the MLflow store: `MLFLOW_TRACKING_URI`, or SQLite below `root` (`mlruns`)."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'mlflow.db').absolute()}"
+
+
+def optuna_storage(root: Path) -> str:
+    """Return the Optuna store: `OPTSTUDY_OPTUNA_STORAGE`, or SQLite below `root` (`mlruns`)."""
+    return os.environ.get("OPTSTUDY_OPTUNA_STORAGE") or f"sqlite:///{(root / 'optuna.db').absolute()}"
+
+
+class Tracker:
+    """The MLflow experiment of one study."""
+
+    def __init__(self, root: Path, study: str, tags: Mapping[str, str]) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        from mlflow import MlflowClient
+
+        self._tags = dict(tags)
+        self._client = MlflowClient(tracking_uri(root))
+        found = self._client.get_experiment_by_name(study)
+        if found is None:
+            local = "MLFLOW_TRACKING_URI" not in os.environ
+            place = (root / "artifacts" / study).absolute().as_uri() if local else None
+            self._experiment = self._client.create_experiment(study, artifact_location=place)
+        else:
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(found.experiment_id)
+            self._experiment = found.experiment_id
+        self._runs = self._read_runs()
+
+    def _read_runs(self) -> dict[str, str]:
+        """Return run ids by identity; half-written runs and doubles are deleted, to be written again."""
+        runs: dict[str, str] = {}
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            for run in page:
+                name = run.data.tags.get("optstudy.identity")
+                if name is None:
+                    continue  # somebody else's run
+                if run.info.status != "FINISHED" or name in runs:
+                    self._client.delete_run(run.info.run_id)
+                else:
+                    runs[name] = run.info.run_id
+            token = page.token
+            if not token:
+                return runs
+
+    def keep_only(self, jobs: Iterable[Job]) -> int:
+        """Delete the runs of trainings that the study no longer consists of; return how many.
+
+        MLflow keeps deleted runs until `mlflow gc`.
+        """
+        wanted = {identity(job) for job in jobs}
+        stale = [name for name in self._runs if name.startswith("run ") and name not in wanted]
+        for name in stale:
+            self._client.delete_run(self._runs.pop(name))
+        return len(stale)
+
+    def add(self, job: Job, entry: Entry) -> None:
+        """Write one finished training as a child of its contender, unless it is there."""
+        if identity(job) in self._runs:
+            return
+        from mlflow.entities import Metric, Param
+
+        place = f"trial {job.trial}" if job.stage == "tuning" else job.variant
+        tags = {
+            "mlflow.parentRunId": self._parent(job.contender, entry.started_ms),
+            "optstudy.stage": job.stage,
+            "optstudy.variant": job.variant,
+            "optstudy.replicate": str(job.replicate),
+            "optstudy.trial": str(job.trial),
+            "optstudy.key": job.key,
+            "optstudy.status": entry.result.status,
+        }
+        run = self._create(
+            identity(job), f"{job.contender} r{job.replicate} {place}", job.contender, entry.started_ms, tags
+        )
+        metrics = [
+            Metric(name, value, when, step)
+            for step, (when, values) in enumerate(zip(entry.epoch_ms, entry.result.curve, strict=True), start=1)
+            for name, value in values.items()
+        ]
+        last = len(entry.result.curve)
+        metrics += [
+            Metric(f"final/{name}", value, entry.ended_ms, last) for name, value in entry.result.metrics.items()
+        ]
+        metrics.append(Metric("seconds", entry.result.seconds, entry.ended_ms, last))
+        hyperparameters = [Param(name, str(value)) for name, value in job.spec.hyperparameters.items()]
+        spec = job.spec
+        settings = {
+            "optimizer": spec.optimizer,
+            "model": spec.model["name"],
+            "data": spec.data["name"],
+            "epochs": spec.epochs,
+            "batch_size": spec.batch_size,
+            "schedule": spec.schedule["name"],
+            "precision": spec.precision,
+            "seed": spec.seed,
+            "split_seed": spec.split_seed,
+        }
+        parameters = hyperparameters + [Param(name, str(value)) for name, value in settings.items()]
+        self._finish(identity(job), run, metrics, parameters, entry.ended_ms)
+
+    def summarise(self, rows: Sequence[Mapping[str, Any]], ended_ms: Mapping[str, int]) -> None:
+        """Write each contender's aggregates over replicates to its parent run: tuned plain, untuned with a prefix."""
+        from mlflow.entities import Metric
+
+        for contender in {row["contender"] for row in rows}:
+            own = [row for row in rows if row["contender"] == contender]
+            values = {
+                _aggregate(str(name), row["variant"]): float(value)
+                for row in own
+                for name, value in row.items()
+                if isinstance(value, int | float) and math.isfinite(value)
+            }
+            when = ended_ms[contender]
+            run = self._parent(contender, when)
+            content = digest(canonical(values))
+            if self._client.get_run(run).data.tags.get("optstudy.aggregates") != content:
+                self._log(run, [Metric(name, value, when, 0) for name, value in values.items()], [])
+                self._client.set_tag(run, "optstudy.aggregates", content)
+
+    def attach(self, folder: Path, content: str, ended_ms: int) -> None:
+        """Attach the tables in `folder` to the one `comparison` run, where `content` (their digest) is new."""
+        run = self._runs.get("comparison")
+        if run is None:
+            run = self._create("comparison", "comparison", "", ended_ms, {"optstudy.stage": "comparison"})
+            self._finish("comparison", run, [], [], ended_ms)
+        if self._client.get_run(run).data.tags.get("optstudy.tables") != content:
+            self._client.log_artifacts(run, str(folder), "tables")
+            self._client.set_tag(run, "optstudy.tables", content)
+
+    def _parent(self, contender: str, started_ms: int) -> str:
+        name = f"parent {contender}"
+        if name not in self._runs:
+            run = self._create(name, contender, contender, started_ms, {"optstudy.stage": "contender"})
+            self._finish(name, run, [], [], started_ms)
+        return self._runs[name]
+
+    def _create(self, name: str, shown: str, contender: str, started_ms: int, tags: Mapping[str, str]) -> str:
+        own = {"optstudy.identity": name, "optstudy.contender": contender}
+        all_tags = {**self._tags, **own, **tags}
+        run = self._client.create_run(self._experiment, start_time=started_ms, tags=all_tags, run_name=shown)
+        return str(run.info.run_id)
+
+    def _finish(self, name: str, run: str, metrics: Sequence[Any], parameters: Sequence[Any], ended_ms: int) -> None:
+        self._log(run, metrics, parameters)
+        self._client.set_terminated(run, "FINISHED", end_time=ended_ms)
+        self._runs[name] = run
+
+    def _log(self, run: str, metrics: Sequence[Any], parameters: Sequence[Any]) -> None:
+        for start in range(0, max(1, len(metrics)), BATCH):
+            self._client.log_batch(run, metrics[start : start + BATCH], parameters if start == 0 else [])
+
+
+def identity(job: Job) -> str:
+    """Return what tells a training's MLflow run from every other of its study."""
+    return f"run {job.contender} {job.replicate} {job.variant} {job.trial} {job.key}"
+
+
+def _aggregate(column: str, variant: str) -> str:
+    for metric in ("test_accuracy",):
+        column = column.replace(metric, metric.replace("_", "/", 1))
+    return column if variant == "tuned" else f"{variant}/{column}"
+
+
+def project_optuna(
+    root: Path,
+    study: str,
+    spaces: Mapping[str, Mapping[str, Space]],
+    objective: str,
+    trials: Sequence[tuple[Job, Entry]],
+) -> None:
+    """Bring one persistent Optuna study per contender (`<study>/<contender>`) in line with the finished trials.
+
+    A study that holds anything else (an older space, a changed training) is written anew; none is left RUNNING.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    root.mkdir(parents=True, exist_ok=True)
+    storage = optuna.storages.RDBStorage(optuna_storage(root))
+    direction = "maximize" if objective == "val/accuracy" else "minimize"
+    by_contender: dict[str, list[tuple[Job, Entry]]] = defaultdict(list)
+    for job, entry in trials:
+        by_contender[job.contender].append((job, entry))
+    for contender, own in by_contender.items():
+        name = f"{study}/{contender}"
+        target = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+        present = {trial.user_attrs.get("key") for trial in target.get_trials(deepcopy=False)}
+        if present - {job.key for job, _ in own}:
+            optuna.delete_study(study_name=name, storage=storage)
+            target = optuna.create_study(storage=storage, study_name=name, direction=direction)
+            present = set()
+        missing = [(job, entry) for job, entry in own if job.key not in present]
+        target.add_trials([_frozen_trial(job, entry, spaces[contender], objective) for job, entry in missing])
+
+
+def _frozen_trial(job: Job, entry: Entry, spaces: Mapping[str, Space], objective: str) -> Any:
+    from optuna.distributions import FloatDistribution
+    from optuna.trial import create_trial
+
+    trial = create_trial(
+        params=dict(job.hyperparameters),
+        distributions={name: FloatDistribution(space.low, space.high, log=space.log) for name, space in spaces.items()},
+        value=entry.result.metrics[objective],
+        user_attrs={
+            "replicate": job.replicate,
+            "trial": job.trial,
+            "seed": job.seed,
+            "key": job.key,
+            "status": entry.result.status,
+        },
+    )
+    trial.datetime_start = datetime.datetime.fromtimestamp(entry.started_ms / 1000)
+    trial.datetime_complete = datetime.datetime.fromtimestamp(entry.ended_ms / 1000)
+    return trial

@@ -1,0 +1,41 @@
+"""Shared pieces: a tiny study, and specs made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optstudy.study import Study
+
+
+def tiny(**changes: Any) -> Study:
+    content: dict[str, Any] = {
+        "name": "tiny",
+        "data": "digits",
+        "model": "linear",
+        "epochs": 2,
+        "batch_size": 256,
+        "replicates": 2,
+        "optimizers": ["sgd", "adam"],
+        "tuning": {"trials": 2},
+    }
+    return Study.model_validate({**content, **changes})
+
+
+@pytest.fixture
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def write_text(text: str, name: str = "study.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_text
