@@ -30,9 +30,9 @@ class Slices:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.generator is None:
-            yield from zip(self.x.split(self.batch_size), self.y.split(self.batch_size), strict=True)
+            yield from zip(torch.split(self.x, self.batch_size), torch.split(self.y, self.batch_size), strict=True)
             return
-        for index in torch.randperm(len(self.y), generator=self.generator).split(self.batch_size):
+        for index in torch.split(torch.randperm(len(self.y), generator=self.generator), self.batch_size):
             yield self.x[index], self.y[index]
 
 

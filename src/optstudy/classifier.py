@@ -81,7 +81,7 @@ class Classifier(pl.LightningModule):
         optimizer.step()
         self.train_sums.add(logits, y, loss)
         if self.spec.schedule["interval"] == "step":
-            self.lr_schedulers().step()  # type: ignore[union-attr,call-arg]  # one schedule, not a list
+            self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
         """Add a validation batch to the epoch's sums."""
@@ -92,7 +92,7 @@ class Classifier(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Report the epoch; stop where the loss or a weight is no longer finite."""
         if self.spec.schedule["interval"] == "epoch":
-            self.lr_schedulers().step()  # type: ignore[union-attr,call-arg]  # one schedule, not a list
+            self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         metrics = {**self.train_sums.means("train"), **self.val_sums.means("val"), "learning_rate": self.rate}
         if not all_finite(metrics) or not finite_weights(self.network):
             self.trainer.should_stop = True

@@ -153,3 +153,7 @@ def _known(error: Exception) -> int:
 def _say(message: str, code: int) -> int:
     typer.echo(message, err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -136,7 +136,7 @@ def decay_groups(module: nn.Module, decay_all: bool) -> list[dict[str, Any]]:
     parameters = [p for p in module.parameters() if p.requires_grad]
     if decay_all:
         return [{"params": parameters}]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim >= 2]},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
@@ -149,7 +149,7 @@ def schedule_factor(schedule: Mapping[str, Any], step: int, steps: int) -> float
     Linear warm-up over the first `warmup` share of the steps, then cosine from 1 to 0 as in `CosineAnnealingLR`
     with eta_min 0 (Loshchilov & Hutter 2017, arXiv:1608.03983), or constant.
     """
-    warmup = round(schedule["warmup"] * steps)
+    warmup: int = round(schedule["warmup"] * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if schedule["name"] == "constant":

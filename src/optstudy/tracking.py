@@ -12,7 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from optstudy.journal import Entry
 from optstudy.plan import Job
@@ -209,7 +209,7 @@ def project_optuna(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     root.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.RDBStorage(optuna_storage(root))
-    direction = "maximize" if objective == "val/accuracy" else "minimize"
+    direction: Literal["maximize", "minimize"] = "maximize" if objective == "val/accuracy" else "minimize"
     by_contender: dict[str, list[tuple[Job, Entry]]] = defaultdict(list)
     for job, entry in trials:
         by_contender[job.contender].append((job, entry))

@@ -85,7 +85,7 @@ def now_ms() -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run the body with torch's global generator at `seed`, and put it back: initialisation and dropout draw from it."""
+    """Run the body with torch's global generator at `seed`, then put it back; weights and dropout draw from it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

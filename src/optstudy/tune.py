@@ -69,7 +69,7 @@ def tpe_point(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions = {
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
         for name, space in spaces.items()
     }

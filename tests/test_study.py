@@ -1,0 +1,209 @@
+"""A study file is right, or every mistake in it is named with what is allowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import tiny
+from optstudy.optimizers import OPTIMIZERS
+from optstudy.study import StudyError, load_study
+
+GOOD = """\
+name: good
+data: digits
+model: linear
+epochs: 2
+replicates: 2
+optimizers:
+  - sgd
+  - adam
+tuning:
+  trials: 2
+"""
+
+NADAM = """\
+  - name: nadam
+    class: torch.optim.NAdam
+    fixed:
+      momentum_decay: 4.0e-3
+    search:
+      learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
+      weight_decay: {low: 1.0e-6, high: 1.0e-2, log: true}
+"""
+
+
+def edited(before: str, after: str) -> str:
+    assert before in GOOD
+    return GOOD.replace(before, after)
+
+
+def with_contender(text: str) -> str:
+    return edited("  - adam\n", text)
+
+
+# name -> (the file, words that its message must hold: the key, and what is allowed)
+BROKEN: dict[str, tuple[str, list[str]]] = {
+    "wrong type": (edited("epochs: 2", "epochs: many"), ["epochs", "'many'", "integer"]),
+    "fraction": (edited("epochs: 2", "epochs: 2.5"), ["epochs", "2.5", "integer"]),
+    "boolean count": (edited("epochs: 2", "epochs: true"), ["epochs", "True", "integer"]),
+    "zero epochs": (edited("epochs: 2", "epochs: 0"), ["epochs", "0", "greater than or equal to 1"]),
+    "unknown key": (edited("epochs: 2", "epochs: 2\nepoch: 3"), ["epoch", "unknown key"]),
+    "missing key": (edited("epochs: 2\n", ""), ["epochs", "required"]),
+    "unknown optimizer": (edited("- adam", "- adan"), ["optimizers.1", "adan", "sgd, momentum"]),
+    "unknown data": (edited("data: digits", "data: digit"), ["data.name", "'digit'", "digits"]),
+    "unknown model": (edited("model: linear", "model: liner"), ["model.name", "'liner'", "linear, mlp, cnn"]),
+    "unknown argument": (
+        edited("model: linear", "model: {name: cnn, arguments: {depth: 3}}"),
+        ["model", "depth", "width"],
+    ),
+    "empty list": (
+        edited("  - sgd\n  - adam\n", "").replace("optimizers:", "optimizers: []"),
+        ["optimizers", "at least 1"],
+    ),
+    "no list": (
+        edited("  - sgd\n  - adam\n", "").replace("optimizers:", "optimizers: sgd"),
+        ["optimizers", "'sgd'", "tuple"],
+    ),
+    "duplicates": (edited("- adam", "- sgd"), ["optimizers", "distinct", "sgd"]),
+    "duplicates but for case": (
+        with_contender("  - {name: SGD, like: sgd}\n"),
+        ["optimizers", "distinct"],
+    ),
+    "low above high": (
+        with_contender("  - {name: adam, search: {learning_rate: {low: 1.0, high: 0.1}}}\n"),
+        ["optimizers.1.search.learning_rate", "below high"],
+    ),
+    "negative rate": (
+        with_contender("  - {name: adam, search: {learning_rate: {low: -0.1, high: 0.1}}}\n"),
+        ["optimizers.1.search.learning_rate", "above 0"],
+    ),
+    "infinite rate": (
+        with_contender("  - {name: adam, search: {learning_rate: {low: 0.1, high: .inf}}}\n"),
+        ["optimizers.1.search.learning_rate.high", "finite"],
+    ),
+    "rate in words": (
+        with_contender("  - {name: adam, search: {learning_rate: {low: small, high: 0.1}}}\n"),
+        ["optimizers.1.search.learning_rate.low", "'small'", "number"],
+    ),
+    "space without high": (
+        with_contender("  - {name: adam, search: {learning_rate: {low: 0.1}}}\n"),
+        ["optimizers.1.search.learning_rate.high", "required"],
+    ),
+    "unknown hyperparameter": (
+        with_contender("  - {name: adam, fixed: {momentun: 0.9}}\n"),
+        ["optimizers.1", "momentun", "amsgrad"],
+    ),
+    "fixed and searched": (
+        with_contender(
+            "  - {name: adam, fixed: {learning_rate: 0.1}, search: {learning_rate: {low: 0.1, high: 1.0}}}\n"
+        ),
+        ["optimizers.1", "learning_rate", "both"],
+    ),
+    "like nothing": (with_contender("  - {name: mine, like: adan}\n"), ["optimizers.1", "adan", "adamw"]),
+    "class that is no optimizer": (
+        with_contender(NADAM.replace("torch.optim.NAdam", "torch.nn.Linear")),
+        ["optimizers.1", "torch.nn.Linear", "torch.optim.Optimizer"],
+    ),
+    "class that is not there": (
+        with_contender(NADAM.replace("torch.optim.NAdam", "torch.optim.Nadam")),
+        ["optimizers.1", "Nadam"],
+    ),
+    "module that is not there": (
+        with_contender(NADAM.replace("torch.optim.NAdam", "no_such.Thing")),
+        ["optimizers.1", "no_such", "imported"],
+    ),
+    "class without search": (
+        with_contender("  - {name: n, class: torch.optim.NAdam}\n"),
+        ["optimizers.1", "search"],
+    ),
+    "path in a name": (edited("name: good", "name: ../good"), ["name", "'../good'", "pattern"]),
+    "path in a contender's name": (
+        with_contender("  - {name: a/b, like: adam}\n"),
+        ["optimizers.1.name", "a/b", "pattern"],
+    ),
+    "unknown sampler": (edited("trials: 2", "trials: 2\n  sampler: grid"), ["tuning.sampler", "'grid'", "sobol"]),
+    "objective on test data": (
+        edited("trials: 2", "trials: 2\n  objective: test/accuracy"),
+        ["tuning.objective", "test/accuracy", "val/accuracy"],
+    ),
+    "unknown schedule": (edited("epochs: 2", "epochs: 2\nschedule: linear"), ["schedule", "linear", "cosine"]),
+    "negative clip": (edited("epochs: 2", "epochs: 2\nclip: -1"), ["clip", "-1", "greater than 0"]),
+    "one replicate": (edited("replicates: 2", "replicates: 1"), ["replicates", "1", "greater than or equal to 2"]),
+    "validation share above one": (
+        edited("data: digits", "data: {name: digits, validation_share: 1.5}"),
+        ["data.validation_share", "1.5", "less than 1"],
+    ),
+    "bad YAML": ("name: [good\n", ["not valid YAML"]),
+    "no mapping": ("- good\n", ["mapping"]),
+    "empty file": ("", ["mapping"]),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_mistake_is_named_with_file_key_and_what_is_allowed(name: str, write: Any) -> None:
+    text, words = BROKEN[name]
+    path = write(text)
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    message = str(caught.value)
+    assert all(line.startswith(str(path)) for line in message.splitlines())
+    assert [word for word in words if word not in message] == []
+
+
+def test_all_mistakes_are_reported_at_once(write: Any) -> None:
+    path = write(edited("epochs: 2", "epochs: 0\nepoch: 3").replace("- adam", "- adan"))
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", ["wrong type", "class that is no optimizer", "bad YAML", "missing file"])
+def test_bad_input_exits_2_without_traceback_and_writes_nothing(name: str, write: Any, tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml" if name == "missing file" else write(BROKEN[name][0])
+    before = sorted(tmp_path.rglob("*"))
+    command = [sys.executable, "-m", "optstudy.cli", "run", str(path)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert str(path) in ended.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_class_from_the_study_file_takes_its_defaults_from_its_signature(write: Any) -> None:
+    row = load_study(write(with_contender(NADAM))).contender("nadam").row()
+    assert row.optimizer == "torch.optim.NAdam"
+    assert row.defaults == {"learning_rate": 0.002, "weight_decay": 0.0}
+    assert row.fixed == {"momentum_decay": 0.004}
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
+    study = tiny(optimizers=[{"name": "adam", "search": {"learning_rate": {"low": "1e-4", "high": "1e-2"}}}])
+    assert study.contender("adam").row().search["learning_rate"].low == 1e-4
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_name_alone_is_the_row_of_the_table(name: str) -> None:
+    assert tiny(optimizers=[name]).contender(name).row() == OPTIMIZERS[name]
+
+
+def test_fixing_a_hyperparameter_takes_it_out_of_the_search() -> None:
+    row = tiny(optimizers=[{"name": "a", "like": "adam", "fixed": {"weight_decay": 0.0}}]).contender("a").row()
+    assert set(row.search) == {"learning_rate"}
+    assert row.fixed["weight_decay"] == 0.0
+
+
+def test_searching_momentum_takes_it_out_of_what_is_fixed() -> None:
+    search = {"momentum": {"low": 0.5, "high": 0.99}}
+    row = tiny(optimizers=[{"name": "m", "like": "momentum", "search": search}]).contender("m").row()
+    assert "momentum" not in row.fixed
+    assert row.defaults["momentum"] == 0.9
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
+def test_shipped_studies_are_valid_and_named_as_their_files(path: Path) -> None:
+    assert load_study(path).name == path.stem
