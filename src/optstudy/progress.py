@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from optstudy.results import read_table
 from optstudy.stages import Place
 from optstudy.stages import Progress as State
 
@@ -71,39 +73,40 @@ def shown(console: Console, workers: int) -> Iterator[Callable[[State], None]]:
 
 
 def closing_table(place: Place, comparison: pd.DataFrame) -> Table:
-    """Return the table that ends a run: one row per contender and variant, means with 95% intervals."""
-    from optstudy.results import read_table
-
+    """Return the table that ends a run: means with half of their 95% intervals, tuned first, then the defaults."""
     table = Table(
-        title=place.study.question or place.study.name, caption="mean ± half of the 95% interval over replicates"
+        title=place.study.question or place.study.name,
+        caption=f"Mean ± half of the 95% t interval over {place.study.replicates} replicates; target: "
+        f"{comparison['target_val_accuracy'].iloc[0]:.4f} validation accuracy. edge n: in n replicates the selected "
+        "value lies within 5% of an end of its space: widen it.",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    headings = (
-        "optimizer",
-        "variant",
-        "n",
-        "test accuracy",
-        "generalisation gap",
-        "epochs to target",
-        "hyperparameters",
-    )
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in comparison.to_dict("records"):
-        contender = place.study.contender(row["contender"]).row()
-        if row["variant"] == "tuned":
-            selected = read_table(place.tables / "selected" / f"{row['contender']}.csv")
-            chosen = "\n".join(
-                f"{_short(name)} {selected[name].min():.2g}..{selected[name].max():.2g}" for name in contender.search
-            )
-            flagged = int((selected["edge"].astype(str) != "").sum())
-            chosen += f"\n{flagged} of {len(selected)} at an edge of the space" if flagged else ""
-        else:
-            chosen = "\n".join(f"{_short(name)} {value:.2g}" for name, value in contender.defaults.items())
-        name = row["contender"] + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-        cells = [name, row["variant"], str(row["n"])]
-        cells += [_interval(row, "test_accuracy", 4), _interval(row, "generalisation_gap", 4)]
-        table.add_row(*cells, _interval(row, "epochs_to_target", 1), chosen)
+    for heading in ("optimizer", "test accuracy", "general. gap", "epochs", "hyperparameters"):
+        table.add_column(heading, no_wrap=True)
+    for variant, rows in comparison.groupby("variant", sort=True):
+        table.add_section()
+        table.add_row(f"[bold]{variant}[/bold]")
+        for row in rows.to_dict("records"):
+            metrics = [("test_accuracy", 4), ("generalisation_gap", 4), ("epochs_to_target", 1)]
+            name = row["contender"] + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
+            cells = [_interval(row, metric, digits) for metric, digits in metrics]
+            table.add_row(name, *cells, _hyperparameters(place, row["contender"], str(variant)))
     return table
+
+
+def _hyperparameters(place: Place, contender: str, variant: str) -> str:
+    """Return the defaults, or the range of what the replicates selected with the number of values at an edge."""
+    row = place.study.contender(contender).row()
+    if variant == "untuned":
+        return "  ".join(f"{_short(name)} {value:.2g}" for name, value in row.defaults.items())
+    selected = read_table(place.tables / "selected" / f"{contender}.csv")
+    lines = []
+    for name in row.search:
+        flagged = int(selected["edge"].astype(str).str.contains(f"{name}:", regex=False).sum())
+        edge = f" edge {flagged}" if flagged else ""
+        lines.append(f"{_short(name)} {selected[name].min():.2g}..{selected[name].max():.2g}{edge}")
+    return "\n".join(lines)
 
 
 def _interval(row: dict[object, float], metric: str, digits: int) -> str:

@@ -39,7 +39,7 @@ class Tracker:
 
     def __init__(self, root: Path, study: str, tags: Mapping[str, str]) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        for name in ("alembic", "mlflow"):
+        for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
             logging.getLogger(name).setLevel(logging.WARNING)
         from mlflow import MlflowClient
 

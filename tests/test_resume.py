@@ -1,0 +1,201 @@
+"""Killed at any moment and started again, a study ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+STUDY = """\
+name: killed
+data: digits
+model: linear
+epochs: 3
+batch_size: 256
+replicates: 2
+optimizers:
+  - sgd
+  - name: nadam
+    class: torch.optim.NAdam
+    search:
+      learning_rate: {low: 1.0e-3, high: 1.0e-1}
+      weight_decay: {low: 1.0e-6, high: 1.0e-2}
+tuning:
+  trials: 3
+  sampler: SAMPLER
+"""
+TRAININGS = 2 * 2 * (3 + 2)
+COLUMNS_OF_SECONDS = {"seconds"}
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "optstudy.cli", *arguments, str(folder / "study.yaml")]
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*command(folder, "run"), *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(folder: Path, *options: str, code: int = 0) -> str:
+    process = start(folder, *options)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == code, output
+    return output
+
+
+def study_in(folder: Path, sampler: str = "sobol", text: str = STUDY) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "study.yaml").write_text(text.replace("SAMPLER", sampler))
+    return folder
+
+
+def tables(folder: Path) -> dict[str, str]:
+    """Return every table but provenance, without columns of seconds."""
+    found = {}
+    root = folder / "results" / "killed"
+    for path in sorted(root.rglob("*")):
+        if path.is_dir() or path.name == "provenance.json":
+            continue
+        lines = path.read_text().splitlines()
+        if path.suffix == ".csv":
+            header = lines[0].split(",")
+            keep = [i for i, name in enumerate(header) if name not in COLUMNS_OF_SECONDS]
+            lines = [",".join(line.split(",")[i] for i in keep) for line in lines]
+        found[str(path.relative_to(root))] = "\n".join(lines)
+    return found
+
+
+def query(path: Path, sql: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(path) as database:
+        return database.execute(sql).fetchall()
+
+
+def mlflow_content(folder: Path) -> list[tuple[object, ...]]:
+    """Return all live runs with their number of metric points and the distinct (name, step) among them."""
+    return query(
+        folder / "mlruns" / "mlflow.db",
+        "select r.name, r.status, count(m.key), count(distinct m.key || '@' || m.step) from runs r "
+        "left join metrics m on m.run_uuid = r.run_uuid where r.lifecycle_stage = 'active' "
+        "group by r.run_uuid order by r.name",
+    )
+
+
+def optuna_content(folder: Path) -> list[tuple[object, ...]]:
+    sql = (
+        "select s.study_name, t.state, count(*) from trials t join studies s on s.study_id = t.study_id "
+        "group by s.study_name, t.state order by s.study_name"
+    )
+    return query(folder / "mlruns" / "optuna.db", sql)
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(folder):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def journal_lines(folder: Path) -> int:
+    path = folder / "mlruns" / "journal" / "killed.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def kill_after(folder: Path, lines: int) -> None:
+    """Kill a run when its journal has `lines` lines (`TRAININGS`: while it writes tables, Optuna and MLflow)."""
+    process = start(folder)
+    while journal_lines(folder) < lines and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    psutil.wait_procs(processes_in(folder), timeout=10)
+    assert processes_in(folder) == []
+
+
+@pytest.fixture(scope="module", params=["sobol", "tpe"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = study_in(tmp_path_factory.mktemp("whole"), request.param)
+    finish(folder)
+    return request.param, folder
+
+
+def test_killed_at_several_moments_equals_uninterrupted(whole: tuple[str, Path], tmp_path: Path) -> None:
+    sampler, reference = whole
+    folder = study_in(tmp_path / "killed", sampler)
+    for lines in (0, 1, 9, TRAININGS):
+        kill_after(folder, lines)
+    # The worst moment of all: half a line written.
+    journal = folder / "mlruns" / "journal" / "killed.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-40])
+    finish(folder, "--workers", "1")
+    assert tables(folder) == tables(reference)
+    assert mlflow_content(folder) == mlflow_content(reference)
+    assert optuna_content(folder) == optuna_content(reference)
+    assert {state for _, state, _ in optuna_content(folder)} == {"COMPLETE"}
+    assert all(points == distinct for _, _, points, distinct in mlflow_content(folder))
+    assert len(mlflow_content(folder)) == TRAININGS + 2 + 1
+    assert journal_lines(folder) == TRAININGS
+
+
+def test_a_finished_study_trains_nothing_and_adds_no_run(whole: tuple[str, Path]) -> None:
+    _, folder = whole
+    before = tables(folder), mlflow_content(folder), optuna_content(folder), journal_lines(folder)
+    finish(folder)
+    assert (tables(folder), mlflow_content(folder), optuna_content(folder), journal_lines(folder)) == before
+
+
+def test_report_rebuilds_a_deleted_mlflow_from_the_journal(whole: tuple[str, Path]) -> None:
+    _, folder = whole
+    before = mlflow_content(folder)
+    (folder / "mlruns" / "mlflow.db").unlink()
+    subprocess.run(command(folder, "report"), cwd=folder, check=True, capture_output=True, timeout=120)
+    assert mlflow_content(folder) == before
+
+
+def test_a_second_run_says_who_holds_the_study_and_exits_75(tmp_path: Path) -> None:
+    folder = study_in(tmp_path / "held")
+    first = start(folder)
+    while journal_lines(folder) < 1:
+        assert first.poll() is None
+        time.sleep(0.01)
+    output = finish(folder, code=75)
+    assert str(first.pid) in output
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    assert first.returncode == 130
+    psutil.wait_procs(processes_in(folder), timeout=10)
+    assert processes_in(folder) == []
+
+
+def test_editing_one_contender_retrains_it_alone_and_says_what_changed(tmp_path: Path) -> None:
+    folder = study_in(tmp_path / "edited")
+    finish(folder)
+    before = tables(folder)
+    study_in(folder, text=STUDY.replace("high: 1.0e-1", "high: 3.0e-2"))
+    output = finish(folder)
+    assert "search.learning_rate.high: 0.1 -> 0.03" in output
+    assert journal_lines(folder) == TRAININGS + 2 * (3 + 1)  # the untuned defaults stayed what they were
+    after = tables(folder)
+    changed = {name for name in before if before[name] != after[name]}
+    assert "tuning/nadam.csv" in changed
+    assert not any("sgd" in name for name in changed)
+    assert len(mlflow_content(folder)) == TRAININGS + 2 + 1
+
+    longer = STUDY.replace("high: 1.0e-1", "high: 3.0e-2").replace("replicates: 2", "replicates: 3")
+    study_in(folder, text=longer.replace("trials: 3", "trials: 4"))
+    lines = journal_lines(folder)
+    finish(folder)
+    trials = tables(folder)["tuning/sgd.csv"].splitlines()
+    assert [line for line in after["tuning/sgd.csv"].splitlines() if line not in trials] == []
+    assert 2 * (3 * 4 + 3 * 2) - 2 * (2 * 3 + 2 * 2) <= journal_lines(folder) - lines <= 2 * (3 * 4 + 3 * 2) - 12 - 4
