@@ -164,7 +164,7 @@ def test_report_rebuilds_a_deleted_mlflow_from_the_journal(whole: tuple[str, Pat
 
 
 def test_a_second_run_says_who_holds_the_study_and_exits_75(tmp_path: Path) -> None:
-    folder = study_in(tmp_path / "held")
+    folder = study_in(tmp_path / "held", text=STUDY.replace("epochs: 3", "epochs: 300"))
     first = start(folder)
     while journal_lines(folder) < 1:
         assert first.poll() is None

@@ -1,0 +1,84 @@
+"""The command line: light where it must be, and one exit code for each kind of end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("pytorch_lightning", "torch", "torchvision", "mlflow", "optuna", "matplotlib")
+
+
+def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", str(ROOT / "configs" / "digits.yaml")]])
+def test_help_and_check_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys, optstudy.cli as cli\n"
+        f"sys.argv = ['optstudy', *{arguments!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
+        f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    ended = python(code, tmp_path)
+    assert "HEAVY []" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_workers_import_neither_mlflow_nor_optuna_and_give_the_results_of_train(tmp_path: Path) -> None:
+    code = (
+        "from optstudy.train import train\n"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "from conftest import tiny\n"
+        "study = tiny(); c = study.optimizers[0]\n"
+        "r = train([study.spec(c, 0, 5, c.row().defaults)])[0]\n"
+        "print('METRICS', r.metrics['test/loss'], sorted({'mlflow', 'optuna'} & set(sys.modules)))"
+    )
+    alone = python(code, tmp_path)
+    assert "[]" in alone.stdout, alone.stderr
+    from conftest import tiny
+    from optstudy.execute import Workers
+    from optstudy.runs import TrainingEnded
+
+    study = tiny()
+    contender = study.optimizers[0]
+    with Workers(1) as workers:
+        workers.submit("ticket", [study.spec(contender, 0, 5, contender.row().defaults)])
+        assert workers.free == 0
+        ended = None
+        while not workers.free:
+            for ticket, event in workers.events():
+                assert ticket == "ticket"
+                ended = event if isinstance(event, TrainingEnded) else ended
+    assert ended is not None
+    assert f"METRICS {ended.result.metrics['test/loss']} " in alone.stdout
+
+
+def test_an_unknown_option_exits_2(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "optstudy.cli", "run", "--nothing"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_training_that_fails_exits_1_names_itself_and_is_tried_again(tmp_path: Path) -> None:
+    # NAdam refuses a negative momentum_decay when it is built: a failure of the training's own.
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "name: failing\ndata: digits\nmodel: linear\nepochs: 1\nbatch_size: 512\nreplicates: 2\nuntuned: false\n"
+        "optimizers:\n  - sgd\n  - name: nadam\n    class: torch.optim.NAdam\n    fixed: {momentum_decay: -1.0}\n"
+        "    search:\n      learning_rate: {low: 1.0e-3, high: 1.0e-1}\ntuning:\n  trials: 1\n"
+    )
+    for _ in range(2):
+        command = [sys.executable, "-m", "optstudy.cli", "run", str(study)]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 1, ended.stderr
+        assert "nadam, replicate 0, trial 0: ValueError: Invalid momentum_decay" in ended.stderr
+        assert "Traceback" not in ended.stderr
+    journal = tmp_path / "mlruns" / "journal" / "failing.jsonl"
+    assert journal.read_bytes().count(b"\n") == 4  # SGD's two trials and two final runs: done, and kept

@@ -1,0 +1,66 @@
+"""The pipeline knows every contender of its studies, and reruns what an edit touches and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from optstudy.study import load_study
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_pairs_are_those_of_the_study_files() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    studies = stages["prepare"]["foreach"]
+    pairs = {
+        f"{name}-{contender.name}": {"study": name, "contender": contender.name}
+        for name in studies
+        for contender in load_study(ROOT / "configs" / f"{name}.yaml").optimizers
+    }
+    assert stages["tune"]["foreach"] == stages["train"]["foreach"] == pairs
+    assert stages["compare"]["foreach"] == studies
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = {"PATH": path, "HOME": str(folder.parent), "DVC_NO_ANALYTICS": "1"}
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout + ended.stderr
+
+
+def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    shutil.copytree(
+        ROOT, folder, ignore=shutil.ignore_patterns(".venv", ".git", "mlruns", "results", ".*_cache", "cache", "tmp")
+    )
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    study = folder / "configs" / "digits.yaml"
+    content = yaml.safe_load(study.read_text())
+    content |= {"model": "linear", "epochs": 1, "batch_size": 512, "replicates": 2}
+    content["tuning"]["trials"] = 1
+    study.write_text(yaml.safe_dump(content))
+
+    dvc(folder, "repro")
+    journal = folder / "mlruns" / "journal" / "digits.jsonl"
+    lines = journal.read_bytes().count(b"\n")
+    assert lines == 5 * 2 * (1 + 2)
+    assert "Running stage" not in dvc(folder, "repro")
+    assert "test_accuracy_mean" in dvc(folder, "metrics", "show")
+    assert "dvc_plots" in dvc(folder, "plots", "show")
+
+    (folder / "results" / "digits" / "runs" / "sgd.csv").unlink()
+    dvc(folder, "repro", "--no-run-cache")
+    assert journal.read_bytes().count(b"\n") == lines
+
+    content["optimizers"][3] = {"name": "adam", "search": {"learning_rate": {"low": 1e-3, "high": 1e-1}}}
+    study.write_text(yaml.safe_dump(content))
+    output = dvc(folder, "repro")
+    ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+    assert ran == {"prepare@digits", "tune@digits-adam", "train@digits-adam", "compare@digits"}
