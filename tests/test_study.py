@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from conftest import tiny
 from optstudy.optimizers import OPTIMIZERS
-from optstudy.study import StudyError, load_study
+from optstudy.study import Study, StudyError, Tuning, load_study
 
 GOOD = """\
 name: good
@@ -207,3 +208,16 @@ def test_searching_momentum_takes_it_out_of_what_is_fixed() -> None:
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
 def test_shipped_studies_are_valid_and_named_as_their_files(path: Path) -> None:
     assert load_study(path).name == path.stem
+
+
+def test_the_documented_contenders_are_valid() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text()
+    block = page.split("```yaml\n")[1].split("```")[0]
+    study = tiny(**yaml.safe_load(block))
+    assert [contender.name for contender in study.optimizers] == ["sgd", "adam-constant", "heavy", "nadam"]
+
+
+def test_every_key_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text()
+    keys = [*Study.model_fields, *Tuning.model_fields, "like", "class", "search", "fixed", "defaults", "decay"]
+    assert [key for key in keys if f"`{key}`" not in page and f"`tuning.{key}`" not in page and key != "tuning"] == []
