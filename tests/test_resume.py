@@ -64,6 +64,9 @@ def tables(folder: Path) -> dict[str, str]:
     for path in sorted(root.rglob("*")):
         if path.is_dir() or path.name == "provenance.json":
             continue
+        if path.suffix == ".png":
+            found[str(path.relative_to(root))] = path.read_bytes().hex()
+            continue
         lines = path.read_text().splitlines()
         if path.suffix == ".csv":
             header = lines[0].split(",")

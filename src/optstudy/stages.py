@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from optstudy import journal, results
+from optstudy import figures, journal, results
 from optstudy.datasets import data_digest
 from optstudy.execute import Workers
 from optstudy.journal import Entry
@@ -167,6 +167,7 @@ def compare(place: Place, content: str) -> pd.DataFrame:
         for row in table[table["variant"] == "tuned"].to_dict("records")
     }
     results.write_json(place.tables / "metrics.json", metrics)
+    figures.accuracy(table, place.study.question or place.study.name, place.tables / "figures" / "accuracy")
     results.write_json(place.tables / "provenance.json", provenance())
     project(place, content, table)
     return table
