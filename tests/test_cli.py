@@ -28,36 +28,6 @@ def test_help_and_check_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     assert "HEAVY []" in ended.stdout, ended.stdout + ended.stderr
 
 
-def test_workers_import_neither_mlflow_nor_optuna_and_give_the_results_of_train(tmp_path: Path) -> None:
-    code = (
-        "from optstudy.train import train\n"
-        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from conftest import tiny\n"
-        "study = tiny(); c = study.optimizers[0]\n"
-        "r = train([study.spec(c, 0, 5, c.row().defaults)])[0]\n"
-        "print('METRICS', r.metrics['test/loss'], sorted({'mlflow', 'optuna'} & set(sys.modules)))"
-    )
-    alone = python(code, tmp_path)
-    assert "[]" in alone.stdout, alone.stderr
-    from conftest import tiny
-    from optstudy.execute import Workers
-    from optstudy.runs import TrainingEnded
-
-    study = tiny()
-    contender = study.optimizers[0]
-    with Workers(1) as workers:
-        workers.submit("ticket", [study.spec(contender, 0, 5, contender.row().defaults)])
-        assert workers.free == 0
-        ended = None
-        while not workers.free:
-            for ticket, event in workers.events():
-                assert ticket == "ticket"
-                ended = event if isinstance(event, TrainingEnded) else ended
-    assert ended is not None
-    assert f"METRICS {ended.result.metrics['test/loss']} " in alone.stdout
-
-
 def test_an_unknown_option_exits_2(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "optstudy.cli", "run", "--nothing"], cwd=tmp_path, capture_output=True, text=True

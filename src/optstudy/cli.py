@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 
+from optstudy.errors import Stopped, StudyError
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-FAILED, INPUT_WRONG, HELD = 1, 2, 75
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Results = Annotated[Path, typer.Option(help="Folder of the tables, one folder per study in it.")]
 
@@ -90,7 +91,7 @@ def report(
         else:
             console.print(closing_table(place, table))
     if not complete:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -119,9 +120,6 @@ def main() -> None:
 
 def exits(command: Callable[..., object], *arguments: str) -> None:
     """Call `command` and end the process with the exit code that its end has in the contract."""
-    from optstudy.journal import StudyHeld
-    from optstudy.study import StudyError
-
     signal.signal(signal.SIGTERM, _terminate)
     code: object = 0
     try:
@@ -130,24 +128,20 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
         code = _say("interrupted; the same command takes it up again", 130)
     except _Terminated:
         code = _say("terminated; the same command takes it up again", 143)
-    except StudyHeld as error:
-        code = _say(str(error), HELD)
-    except StudyError as error:
-        code = _say(str(error), INPUT_WRONG)
+    except Stopped as error:
+        code = _say(str(error), error.code)
     except Exception as error:
-        code = _known(error)
+        code = _usage(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _known(error: Exception) -> int:
-    """Return the exit code of a usage error or a failed training; raise anything else: it is a defect of ours."""
-    show = getattr(error, "show", None)  # what click's usage errors have
-    if show is not None:
-        show()
-        return INPUT_WRONG
-    if type(error).__name__ == "TrainingFailed":
-        return _say(str(error), FAILED)
-    raise error
+def _usage(error: Exception) -> int:
+    """Show a usage error (click's have `show`) and return its code; raise anything else: it is a defect of ours."""
+    show = getattr(error, "show", None)
+    if show is None:
+        raise error
+    show()
+    return StudyError.code
 
 
 def _say(message: str, code: int) -> int:

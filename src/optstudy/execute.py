@@ -22,7 +22,8 @@ SPAWN = multiprocessing.get_context("spawn")
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    busy: object | None = None
+    ticket: object = None
+    trainings: int = 0  # that have not ended; none: the worker is free
 
 
 class Workers:
@@ -47,15 +48,16 @@ class Workers:
     @property
     def free(self) -> int:
         """Return how many more groups can be submitted now."""
-        return self._count - sum(worker.busy is not None for worker in self._workers)
+        return self._count - sum(worker.trainings > 0 for worker in self._workers)
 
     def submit(self, ticket: object, specs: list[RunSpec]) -> None:
         """Train `specs` as one group on a free worker; its events come with `ticket`."""
-        worker = next((worker for worker in self._workers if worker.busy is None), None)
+        self._workers = [worker for worker in self._workers if worker.trainings or worker.process.is_alive()]
+        worker = next((worker for worker in self._workers if not worker.trainings), None)
         if worker is None:
             assert len(self._workers) < self._count, "no worker is free"
             worker = self._start()
-        worker.busy = ticket
+        worker.ticket, worker.trainings = ticket, len(specs)
         worker.pipe.send(specs)
 
     def events(self, timeout: float | None = None) -> Iterator[tuple[object, Event]]:
@@ -63,18 +65,14 @@ class Workers:
 
         A worker that dies (killed for memory, say) gives its training the status `failed`.
         """
-        for pipe in wait([worker.pipe for worker in self._workers if worker.busy is not None], timeout):
+        for pipe in wait([worker.pipe for worker in self._workers if worker.trainings], timeout):
             worker = next(worker for worker in self._workers if worker.pipe is pipe)
-            ticket = worker.busy
             try:
                 event = worker.pipe.recv()
-            except EOFError:
-                yield ticket, self._lost(worker)
-                continue
-            if event is None:
-                worker.busy = None
-            else:
-                yield ticket, event
+            except (EOFError, ConnectionResetError):
+                event = self._lost(worker)
+            worker.trainings -= isinstance(event, TrainingEnded)
+            yield worker.ticket, event
 
     def _start(self) -> _Worker:
         ours, theirs = SPAWN.Pipe()
@@ -108,7 +106,6 @@ def _work(pipe: Connection) -> None:
         except EOFError:
             return
         train(specs, pipe.send)
-        pipe.send(None)
 
 
 def _die_with_parent() -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from optstudy.errors import StudyHeld
 from optstudy.runs import RunResult, RunSpec, TrainingEnded
 
 
@@ -24,10 +25,6 @@ class Entry:
     started_ms: int
     epoch_ms: tuple[int, ...]
     ended_ms: int
-
-
-class StudyHeld(Exception):
-    """Another process holds the study; the message says which."""
 
 
 def journal_path(root: Path, study: str) -> Path:

@@ -21,6 +21,7 @@ import pandas as pd
 
 from optstudy import figures, journal, results
 from optstudy.datasets import data_digest
+from optstudy.errors import TrainingFailed
 from optstudy.execute import Workers
 from optstudy.journal import Entry
 from optstudy.plan import (
@@ -41,10 +42,6 @@ from optstudy.tracking import Tracker, project_optuna
 
 MLRUNS = Path("mlruns")
 Say = Callable[[str], None]
-
-
-class TrainingFailed(Exception):
-    """Some trainings failed for a reason of their own; the message has a line for each."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +287,7 @@ def _complete(
     owner: dict[str, Unit] = {}
     started: set[str] = set()
     failures: list[str] = []
+    tracker: Tracker | None = None  # started at the first event: its imports take seconds, in which workers train
     for unit in todo:
         progress(_progress(place, unit.contender, content, done, selections, finals, 0.0))
     with Workers(workers) as pool:
@@ -304,7 +302,10 @@ def _complete(
                 break
             for ticket, event in pool.events():
                 assert isinstance(ticket, Job)
+                if tracker is None:
+                    tracker = Tracker(place.mlruns, place.study.name, tags())
                 if not isinstance(event, TrainingEnded):
+                    tracker.epoch(ticket, event)
                     continue
                 unit = owner.pop(ticket.key)
                 if event.result.status == "failed":
@@ -314,6 +315,7 @@ def _complete(
                     )
                     continue
                 done[ticket.key] = journal.append(place.journal, ticket.key, ticket.spec, event)
+                tracker.add(ticket, done[ticket.key])
                 for other in todo:
                     if any(job.key == ticket.key for job in waiting[other]):
                         waiting[other] = unfinished(other)

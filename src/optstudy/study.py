@@ -11,13 +11,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from optstudy.datasets import DATASETS
+from optstudy.errors import StudyError
 from optstudy.models import MODELS
 from optstudy.optimizers import OPTIMIZERS, Row, Space, import_class
 from optstudy.runs import RunSpec, derive_seed
-
-
-class StudyError(ValueError):
-    """A study file is wrong; the message has one line per mistake, each with file, key, value and what is allowed."""
 
 
 def _number(value: Any) -> Any:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optstudy.journal import Entry
 from optstudy.plan import Job
-from optstudy.runs import canonical, digest
+from optstudy.runs import EpochEnded, canonical, digest
 
 if TYPE_CHECKING:
     from optstudy.optimizers import Space
 
+LIVE_AFTER_MS = 10_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
 BATCH = 1000  # metrics in one log_batch call: MLflow's limit
 
 
@@ -55,6 +56,9 @@ class Tracker:
                 self._client.restore_experiment(found.experiment_id)
             self._experiment = found.experiment_id
         self._runs = self._read_runs()
+        self._live: dict[str, str] = {}  # run ids of trainings that still run, by identity
+        self._pending: dict[str, list[EpochEnded]] = {}
+        self._written: dict[str, int] = {}  # the last epoch that a live run shows
 
     def _read_runs(self) -> dict[str, str]:
         """Return run ids by identity; half-written runs and doubles are deleted, to be written again."""
@@ -85,38 +89,52 @@ class Tracker:
             self._client.delete_run(self._runs.pop(name))
         return len(stale)
 
+    def epoch(self, job: Job, event: EpochEnded) -> None:
+        """Write an epoch of a training that still runs, once it has run for `LIVE_AFTER_MS`; the run stays RUNNING."""
+        pending = self._pending.setdefault(identity(job), [])
+        pending.append(event)
+        if event.time_ms - pending[0].time_ms < LIVE_AFTER_MS:
+            return
+        if identity(job) not in self._live:
+            self._live[identity(job)] = self._start(job, pending[0].time_ms)
+        new = [e for e in pending if e.epoch > self._written.get(identity(job), 0)]
+        self._log(self._live[identity(job)], [m for e in new for m in _points(e.metrics, e.time_ms, e.epoch)], [])
+        self._written[identity(job)] = event.epoch
+
     def add(self, job: Job, entry: Entry) -> None:
-        """Write one finished training as a child of its contender, unless it is there."""
+        """Write one finished training as a child of its contender, unless it is there.
+
+        Epochs are steps 1, 2, ...; the metrics of the final weights are one step further.
+        """
         if identity(job) in self._runs:
             return
-        from mlflow.entities import Metric, Param
+        run = self._live.pop(identity(job), None) or self._start(job, entry.started_ms)
+        epochs = list(enumerate(zip(entry.epoch_ms, entry.result.curve, strict=True), start=1))
+        written = self._written.pop(identity(job), 0)
+        self._pending.pop(identity(job), None)
+        metrics = [m for step, (when, values) in epochs if step > written for m in _points(values, when, step)]
+        final = {**entry.result.metrics, "seconds": entry.result.seconds}
+        metrics += _points(final, entry.ended_ms, len(epochs) + 1)
+        self._client.set_tag(run, "optstudy.status", entry.result.status)
+        self._finish(identity(job), run, metrics, entry.ended_ms)
+
+    def _start(self, job: Job, started_ms: int) -> str:
+        from mlflow.entities import Param
 
         place = f"trial {job.trial}" if job.stage == "tuning" else job.variant
         tags = {
-            "mlflow.parentRunId": self._parent(job.contender, entry.started_ms),
+            "mlflow.parentRunId": self._parent(job.contender, started_ms),
             "optstudy.stage": job.stage,
             "optstudy.variant": job.variant,
             "optstudy.replicate": str(job.replicate),
             "optstudy.trial": str(job.trial),
             "optstudy.key": job.key,
-            "optstudy.status": entry.result.status,
         }
-        run = self._create(
-            identity(job), f"{job.contender} r{job.replicate} {place}", job.contender, entry.started_ms, tags
-        )
-        metrics = [
-            Metric(name, value, when, step)
-            for step, (when, values) in enumerate(zip(entry.epoch_ms, entry.result.curve, strict=True), start=1)
-            for name, value in values.items()
-        ]
-        last = len(entry.result.curve)
-        metrics += [
-            Metric(f"final/{name}", value, entry.ended_ms, last) for name, value in entry.result.metrics.items()
-        ]
-        metrics.append(Metric("seconds", entry.result.seconds, entry.ended_ms, last))
-        hyperparameters = [Param(name, str(value)) for name, value in job.spec.hyperparameters.items()]
+        shown = f"{job.contender} r{job.replicate} {place}"
+        run = self._create(identity(job), shown, job.contender, started_ms, tags)
         spec = job.spec
         settings = {
+            **spec.hyperparameters,
             "optimizer": spec.optimizer,
             "model": spec.model["name"],
             "data": spec.data["name"],
@@ -127,13 +145,11 @@ class Tracker:
             "seed": spec.seed,
             "split_seed": spec.split_seed,
         }
-        parameters = hyperparameters + [Param(name, str(value)) for name, value in settings.items()]
-        self._finish(identity(job), run, metrics, parameters, entry.ended_ms)
+        self._log(run, [], [Param(name, str(value)) for name, value in settings.items()])
+        return run
 
     def summarise(self, rows: Sequence[Mapping[str, Any]], ended_ms: Mapping[str, int]) -> None:
         """Write each contender's aggregates over replicates to its parent run: tuned plain, untuned with a prefix."""
-        from mlflow.entities import Metric
-
         for contender in {row["contender"] for row in rows}:
             own = [row for row in rows if row["contender"] == contender]
             values = {
@@ -146,7 +162,7 @@ class Tracker:
             run = self._parent(contender, when)
             content = digest(canonical(values))
             if self._client.get_run(run).data.tags.get("optstudy.aggregates") != content:
-                self._log(run, [Metric(name, value, when, 0) for name, value in values.items()], [])
+                self._log(run, _points(values, when, 0), [])
                 self._client.set_tag(run, "optstudy.aggregates", content)
 
     def attach(self, folder: Path, content: str, ended_ms: int) -> None:
@@ -154,7 +170,7 @@ class Tracker:
         run = self._runs.get("comparison")
         if run is None:
             run = self._create("comparison", "comparison", "", ended_ms, {"optstudy.stage": "comparison"})
-            self._finish("comparison", run, [], [], ended_ms)
+            self._finish("comparison", run, [], ended_ms)
         if self._client.get_run(run).data.tags.get("optstudy.tables") != content:
             self._client.log_artifacts(run, str(folder), "tables")
             self._client.set_tag(run, "optstudy.tables", content)
@@ -163,7 +179,7 @@ class Tracker:
         name = f"parent {contender}"
         if name not in self._runs:
             run = self._create(name, contender, contender, started_ms, {"optstudy.stage": "contender"})
-            self._finish(name, run, [], [], started_ms)
+            self._finish(name, run, [], started_ms)
         return self._runs[name]
 
     def _create(self, name: str, shown: str, contender: str, started_ms: int, tags: Mapping[str, str]) -> str:
@@ -172,14 +188,20 @@ class Tracker:
         run = self._client.create_run(self._experiment, start_time=started_ms, tags=all_tags, run_name=shown)
         return str(run.info.run_id)
 
-    def _finish(self, name: str, run: str, metrics: Sequence[Any], parameters: Sequence[Any], ended_ms: int) -> None:
-        self._log(run, metrics, parameters)
+    def _finish(self, name: str, run: str, metrics: Sequence[Any], ended_ms: int) -> None:
+        self._log(run, metrics, [])
         self._client.set_terminated(run, "FINISHED", end_time=ended_ms)
         self._runs[name] = run
 
     def _log(self, run: str, metrics: Sequence[Any], parameters: Sequence[Any]) -> None:
         for start in range(0, max(1, len(metrics)), BATCH):
             self._client.log_batch(run, metrics[start : start + BATCH], parameters if start == 0 else [])
+
+
+def _points(metrics: Mapping[str, float], when_ms: int, step: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [Metric(name, value, when_ms, step) for name, value in metrics.items()]
 
 
 def identity(job: Job) -> str:

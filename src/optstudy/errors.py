@@ -1,0 +1,29 @@
+"""Why a command ends early, in words for its user, each with its exit code; light, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Stopped(Exception):
+    """A command cannot go on; the message says why, and nothing is lost."""
+
+    code: ClassVar[int]
+
+
+class TrainingFailed(Stopped):
+    """Some trainings failed for a reason of their own; the message has a line for each."""
+
+    code = 1
+
+
+class StudyError(Stopped):
+    """The input is wrong; the message has one line per mistake, each with file, key, value and what is allowed."""
+
+    code = 2
+
+
+class StudyHeld(Stopped):
+    """Another process holds the study; the message says which (75 is sysexits' EX_TEMPFAIL: try again later)."""
+
+    code = 75

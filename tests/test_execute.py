@@ -1,0 +1,82 @@
+"""Workers give the results of `train`, are reused, and are free as soon as their trainings have ended."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from conftest import tiny
+from optstudy.execute import Workers
+from optstudy.runs import RunResult, RunSpec, TrainingEnded
+
+ROOT = Path(__file__).parents[1]
+
+
+def spec(replicate: int = 0) -> RunSpec:
+    study = tiny()
+    contender = study.optimizers[0]
+    return study.spec(contender, replicate, 5, contender.row().defaults)
+
+
+def ends(workers: Workers, count: int) -> list[tuple[object, RunResult]]:
+    found: list[tuple[object, RunResult]] = []
+    while len(found) < count:
+        found += [(ticket, event.result) for ticket, event in workers.events() if isinstance(event, TrainingEnded)]
+    return found
+
+
+def test_workers_import_neither_mlflow_nor_optuna_and_give_the_results_of_train(tmp_path: Path) -> None:
+    code = (
+        "from optstudy.train import train\n"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "from test_execute import spec\n"
+        "r = train([spec()])[0]\n"
+        "print('METRICS', r.metrics['test/loss'], sorted({'mlflow', 'optuna'} & set(sys.modules)))"
+    )
+    alone = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "[]" in alone.stdout, alone.stderr
+    with Workers(1) as workers:
+        workers.submit("ticket", [spec()])
+        assert workers.free == 0
+        [(ticket, result)] = ends(workers, 1)
+        assert ticket == "ticket"
+    assert f"METRICS {result.metrics['test/loss']} " in alone.stdout
+
+
+def test_a_worker_is_free_when_its_trainings_have_ended() -> None:
+    # The coordinator stops when nothing runs: a worker that ended its training but still counts as busy would end
+    # the study before its last trainings are handed out.
+    with Workers(2) as workers:
+        for _ in range(3):
+            workers.submit("a", [spec(0)])
+            workers.submit("b", [spec(1)])
+            time.sleep(0.2)  # often enough, both end before anyone looks
+            assert sorted(str(ticket) for ticket, _ in ends(workers, 2)) == ["a", "b"]
+            assert workers.free == 2
+
+
+def kill_worker() -> None:
+    child = next(c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline()))
+    child.send_signal(signal.SIGKILL)
+    while child.status() != psutil.STATUS_ZOMBIE:  # reaping it is the coordinator's
+        time.sleep(0.01)
+
+
+def test_a_killed_worker_fails_its_training_and_is_replaced() -> None:
+    with Workers(1) as workers:
+        workers.submit("killed", [spec()])
+        kill_worker()
+        [(ticket, result)] = ends(workers, 1)
+        assert (ticket, result.status) == ("killed", "failed")
+        assert "-9" in result.message
+        workers.submit("again", [spec()])
+        assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("again", "completed")]
+        kill_worker()  # while it idles
+        workers.submit("third", [spec()])
+        assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("third", "completed")]
