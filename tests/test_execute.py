@@ -64,7 +64,8 @@ def test_a_worker_is_free_when_its_trainings_have_ended() -> None:
 def kill_worker() -> None:
     child = next(c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline()))
     child.send_signal(signal.SIGKILL)
-    while child.status() != psutil.STATUS_ZOMBIE:  # reaping it is the coordinator's
+    # Reaping it is the coordinator's, which can once the last thread is gone.
+    while child.status() != psutil.STATUS_ZOMBIE or len(list(Path(f"/proc/{child.pid}/task").iterdir())) > 1:
         time.sleep(0.01)
 
 
