@@ -1,0 +1,115 @@
+"""MLflow and Optuna as projections: real stores, filled from journal entries and from events of running trainings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import tiny
+from optstudy.journal import Entry
+from optstudy.plan import Job, trial_jobs
+from optstudy.runs import EpochEnded, RunResult
+from optstudy.tracking import LIVE_AFTER_MS, Tracker, optuna_storage, project_optuna, tracking_uri
+
+EPOCH = {"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 1.6, "val/accuracy": 0.4, "learning_rate": 0.01}
+FINAL = {f"{part}/{name}": 0.5 for part in ("train", "val", "test") for name in ("loss", "accuracy")}
+
+
+@pytest.fixture(autouse=True)
+def _local_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("OPTSTUDY_OPTUNA_STORAGE", raising=False)
+
+
+def trials() -> list[Job]:
+    return [job for replicate in (0, 1) for job in trial_jobs(tiny(), "sgd", replicate, "digest", {})]
+
+
+def entry(job: Job, start: int = 1_000_000) -> Entry:
+    result = RunResult("completed", FINAL, (EPOCH, EPOCH), 1.0)
+    return Entry(
+        job.key, asdict(job.spec), result, start, (start + 100, start + LIVE_AFTER_MS + 100), start + 2 * LIVE_AFTER_MS
+    )
+
+
+def client(root: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri(root))
+
+
+def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards(tmp_path: Path) -> None:
+    tracker, job = Tracker(tmp_path, "live", {}), trials()[0]
+    done = entry(job)
+    for epoch, when in enumerate(done.epoch_ms, start=1):
+        tracker.epoch(job, EpochEnded(0, epoch, EPOCH, when))
+    store = client(tmp_path)
+    experiment = store.get_experiment_by_name("live").experiment_id
+    [run] = store.search_runs([experiment], "attributes.status = 'RUNNING'")
+    assert [m.step for m in store.get_metric_history(run.info.run_id, "val/accuracy")] == [1, 2]
+    tracker.add(job, done)
+    history = store.get_metric_history(run.info.run_id, "val/accuracy")
+    assert [(m.step, m.value, m.timestamp) for m in history] == [
+        (1, 0.4, done.epoch_ms[0]),
+        (2, 0.4, done.epoch_ms[1]),
+        (3, 0.5, done.ended_ms),
+    ]
+    assert store.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+def test_a_short_training_is_not_written_before_it_ends(tmp_path: Path) -> None:
+    tracker, job = Tracker(tmp_path, "short", {}), trials()[0]
+    tracker.epoch(job, EpochEnded(0, 1, EPOCH, 1_000_000))
+    tracker.epoch(job, EpochEnded(0, 2, EPOCH, 1_000_000 + LIVE_AFTER_MS - 1))
+    store = client(tmp_path)
+    assert store.search_runs([store.get_experiment_by_name("short").experiment_id]) == []
+
+
+def test_a_run_left_behind_by_a_kill_is_replaced_by_the_journals(tmp_path: Path) -> None:
+    job = trials()[0]
+    killed = Tracker(tmp_path, "killed", {})
+    killed.epoch(job, EpochEnded(0, 1, EPOCH, 0))
+    killed.epoch(job, EpochEnded(0, 2, EPOCH, LIVE_AFTER_MS))
+    Tracker(tmp_path, "killed", {}).add(job, entry(job))
+    store = client(tmp_path)
+    runs = store.search_runs([store.get_experiment_by_name("killed").experiment_id])
+    named = [run for run in runs if run.data.tags["optstudy.stage"] == "tuning"]
+    assert [run.info.status for run in named] == ["FINISHED"]
+
+
+def test_children_carry_the_tags_and_the_parent_the_aggregates(tmp_path: Path) -> None:
+    tracker, job = Tracker(tmp_path, "tags", {"mlflow.source.git.commit": "abc"}), trials()[1]
+    tracker.add(job, entry(job))
+    row = {"contender": "sgd", "variant": "tuned", "n": 2, "test_accuracy_mean": 0.9, "test_accuracy_ci_low": 0.8}
+    for _ in range(2):
+        tracker.summarise([row], {"sgd": 5})
+    store = client(tmp_path)
+    runs = store.search_runs([store.get_experiment_by_name("tags").experiment_id])
+    parent = next(run for run in runs if run.data.tags["optstudy.stage"] == "contender")
+    child = next(run for run in runs if run.data.tags["optstudy.stage"] == "tuning")
+    assert parent.data.metrics["test/accuracy_mean"] == 0.9
+    assert len(store.get_metric_history(parent.info.run_id, "test/accuracy_mean")) == 1
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.data.tags["mlflow.source.git.commit"] == "abc"
+    tags = {name: child.data.tags[f"optstudy.{name}"] for name in ("contender", "variant", "replicate", "trial", "key")}
+    assert tags == {"contender": "sgd", "variant": "trial", "replicate": "0", "trial": "1", "key": job.key}
+    assert float(child.data.params["learning_rate"]) == job.hyperparameters["learning_rate"]
+
+
+def test_optuna_gets_each_trial_once_and_forgets_those_of_an_older_space(tmp_path: Path) -> None:
+    import optuna
+
+    spaces = {"sgd": tiny().optimizers[0].row().search}
+    jobs = trials()
+    for _ in range(2):
+        project_optuna(tmp_path, "s", spaces, "val/accuracy", [(job, entry(job)) for job in jobs])
+    storage = optuna_storage(tmp_path)
+    found = optuna.load_study(study_name="s/sgd", storage=storage).trials
+    assert [(t.user_attrs["replicate"], t.value, t.params) for t in found] == [
+        (job.replicate, 0.5, dict(job.hyperparameters)) for job in jobs
+    ]
+    project_optuna(tmp_path, "s", spaces, "val/accuracy", [(job, entry(job)) for job in jobs[:1]])
+    assert len(optuna.load_study(study_name="s/sgd", storage=storage).trials) == 1
