@@ -12,7 +12,7 @@ from conftest import tiny
 from optstudy.journal import Entry
 from optstudy.plan import Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
-from optstudy.tracking import LIVE_AFTER_MS, Tracker, optuna_storage, project_optuna, tracking_uri
+from optstudy.tracking import LIVE_AFTER_MS, Live, Tracker, optuna_storage, project_optuna, tracking_uri
 
 EPOCH = {"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 1.6, "val/accuracy": 0.4, "learning_rate": 0.01}
 FINAL = {f"{part}/{name}": 0.5 for part in ("train", "val", "test") for name in ("loss", "accuracy")}
@@ -42,15 +42,15 @@ def client(root: Path) -> Any:
 
 
 def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards(tmp_path: Path) -> None:
-    tracker, job = Tracker(tmp_path, "live", {}), trials()[0]
+    live, job = Live(lambda: Tracker(tmp_path, "live", {})), trials()[0]
     done = entry(job)
     for epoch, when in enumerate(done.epoch_ms, start=1):
-        tracker.epoch(job, EpochEnded(0, epoch, EPOCH, when))
+        live.epoch(job, EpochEnded(0, epoch, EPOCH, when))
     store = client(tmp_path)
     experiment = store.get_experiment_by_name("live").experiment_id
     [run] = store.search_runs([experiment], "attributes.status = 'RUNNING'")
     assert [m.step for m in store.get_metric_history(run.info.run_id, "val/accuracy")] == [1, 2]
-    tracker.add(job, done)
+    live.ended(job, done)
     history = store.get_metric_history(run.info.run_id, "val/accuracy")
     assert [(m.step, m.value, m.timestamp) for m in history] == [
         (1, 0.4, done.epoch_ms[0]),
@@ -60,19 +60,27 @@ def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards
     assert store.get_run(run.info.run_id).info.status == "FINISHED"
 
 
-def test_a_short_training_is_not_written_before_it_ends(tmp_path: Path) -> None:
-    tracker, job = Tracker(tmp_path, "short", {}), trials()[0]
-    tracker.epoch(job, EpochEnded(0, 1, EPOCH, 1_000_000))
-    tracker.epoch(job, EpochEnded(0, 2, EPOCH, 1_000_000 + LIVE_AFTER_MS - 1))
+def test_a_short_training_opens_no_store(tmp_path: Path) -> None:
+    live, job = Live(lambda: pytest.fail("opened")), trials()[0]
+    live.epoch(job, EpochEnded(0, 1, EPOCH, 1_000_000))
+    live.epoch(job, EpochEnded(0, 2, EPOCH, 1_000_000 + LIVE_AFTER_MS - 1))
+    live.failed(job)
+
+
+def test_a_training_that_raised_is_shown_as_failed(tmp_path: Path) -> None:
+    live, job = Live(lambda: Tracker(tmp_path, "raised", {})), trials()[0]
+    for epoch in (1, 2):
+        live.epoch(job, EpochEnded(0, epoch, EPOCH, epoch * LIVE_AFTER_MS))
+    live.failed(job)
     store = client(tmp_path)
-    assert store.search_runs([store.get_experiment_by_name("short").experiment_id]) == []
+    runs = store.search_runs([store.get_experiment_by_name("raised").experiment_id])
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]  # the training, and its parent
 
 
 def test_a_run_left_behind_by_a_kill_is_replaced_by_the_journals(tmp_path: Path) -> None:
     job = trials()[0]
     killed = Tracker(tmp_path, "killed", {})
-    killed.epoch(job, EpochEnded(0, 1, EPOCH, 0))
-    killed.epoch(job, EpochEnded(0, 2, EPOCH, LIVE_AFTER_MS))
+    killed.epochs(job, [EpochEnded(0, 1, EPOCH, 0), EpochEnded(0, 2, EPOCH, LIVE_AFTER_MS)])
     Tracker(tmp_path, "killed", {}).add(job, entry(job))
     store = client(tmp_path)
     runs = store.search_runs([store.get_experiment_by_name("killed").experiment_id])

@@ -38,7 +38,7 @@ from optstudy.plan import (
 )
 from optstudy.runs import TrainingEnded
 from optstudy.study import Study
-from optstudy.tracking import Tracker, project_optuna
+from optstudy.tracking import Live, Tracker, project_optuna
 
 MLRUNS = Path("mlruns")
 Say = Callable[[str], None]
@@ -287,7 +287,7 @@ def _complete(
     owner: dict[str, Unit] = {}
     started: set[str] = set()
     failures: list[str] = []
-    tracker: Tracker | None = None  # started at the first event: its imports take seconds, in which workers train
+    live = Live(lambda: Tracker(place.mlruns, place.study.name, tags()))
     for unit in todo:
         progress(_progress(place, unit.contender, content, done, selections, finals, 0.0))
     with Workers(workers) as pool:
@@ -302,20 +302,19 @@ def _complete(
                 break
             for ticket, event in pool.events():
                 assert isinstance(ticket, Job)
-                if tracker is None:
-                    tracker = Tracker(place.mlruns, place.study.name, tags())
                 if not isinstance(event, TrainingEnded):
-                    tracker.epoch(ticket, event)
+                    live.epoch(ticket, event)
                     continue
                 unit = owner.pop(ticket.key)
                 if event.result.status == "failed":
+                    live.failed(ticket)
                     failures.append(
                         f"{ticket.contender}, replicate {ticket.replicate}, {ticket.variant} {ticket.trial}: "
                         f"{event.result.message}"
                     )
                     continue
                 done[ticket.key] = journal.append(place.journal, ticket.key, ticket.spec, event)
-                tracker.add(ticket, done[ticket.key])
+                live.ended(ticket, done[ticket.key])
                 for other in todo:
                     if any(job.key == ticket.key for job in waiting[other]):
                         waiting[other] = unfinished(other)

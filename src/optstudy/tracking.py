@@ -10,7 +10,7 @@ import logging
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,7 +57,6 @@ class Tracker:
             self._experiment = found.experiment_id
         self._runs = self._read_runs()
         self._live: dict[str, str] = {}  # run ids of trainings that still run, by identity
-        self._pending: dict[str, list[EpochEnded]] = {}
         self._written: dict[str, int] = {}  # the last epoch that a live run shows
 
     def _read_runs(self) -> dict[str, str]:
@@ -89,17 +88,18 @@ class Tracker:
             self._client.delete_run(self._runs.pop(name))
         return len(stale)
 
-    def epoch(self, job: Job, event: EpochEnded) -> None:
-        """Write an epoch of a training that still runs, once it has run for `LIVE_AFTER_MS`; the run stays RUNNING."""
-        pending = self._pending.setdefault(identity(job), [])
-        pending.append(event)
-        if event.time_ms - pending[0].time_ms < LIVE_AFTER_MS:
-            return
+    def epochs(self, job: Job, events: Sequence[EpochEnded]) -> None:
+        """Write what is new among the epochs of a training that still runs; its run stays RUNNING."""
         if identity(job) not in self._live:
-            self._live[identity(job)] = self._start(job, pending[0].time_ms)
-        new = [e for e in pending if e.epoch > self._written.get(identity(job), 0)]
+            self._live[identity(job)] = self._start(job, events[0].time_ms)
+        new = [event for event in events if event.epoch > self._written.get(identity(job), 0)]
         self._log(self._live[identity(job)], [m for e in new for m in _points(e.metrics, e.time_ms, e.epoch)], [])
-        self._written[identity(job)] = event.epoch
+        self._written[identity(job)] = events[-1].epoch
+
+    def fail(self, job: Job) -> None:
+        """Close the run of a training that raised; the next run of the study replaces it."""
+        if identity(job) in self._live:
+            self._client.set_terminated(self._live.pop(identity(job)), "FAILED")
 
     def add(self, job: Job, entry: Entry) -> None:
         """Write one finished training as a child of its contender, unless it is there.
@@ -111,7 +111,6 @@ class Tracker:
         run = self._live.pop(identity(job), None) or self._start(job, entry.started_ms)
         epochs = list(enumerate(zip(entry.epoch_ms, entry.result.curve, strict=True), start=1))
         written = self._written.pop(identity(job), 0)
-        self._pending.pop(identity(job), None)
         metrics = [m for step, (when, values) in epochs if step > written for m in _points(values, when, step)]
         final = {**entry.result.metrics, "seconds": entry.result.seconds}
         metrics += _points(final, entry.ended_ms, len(epochs) + 1)
@@ -196,6 +195,43 @@ class Tracker:
     def _log(self, run: str, metrics: Sequence[Any], parameters: Sequence[Any]) -> None:
         for start in range(0, max(1, len(metrics)), BATCH):
             self._client.log_batch(run, metrics[start : start + BATCH], parameters if start == 0 else [])
+
+
+class Live:
+    """What people see in MLflow while a study runs.
+
+    Its tracker is opened (which takes seconds) once trainings have run for `LIVE_AFTER_MS`; until then, and for
+    shorter trainings, nothing is written before they end.
+    """
+
+    def __init__(self, open_tracker: Callable[[], Tracker]) -> None:
+        self._open_tracker = open_tracker
+        self._tracker: Tracker | None = None
+        self._epochs: dict[str, list[EpochEnded]] = {}
+        self._began_ms: int | None = None
+
+    def epoch(self, job: Job, event: EpochEnded) -> None:
+        """Take an epoch of a training that still runs."""
+        events = self._epochs.setdefault(identity(job), [])
+        events.append(event)
+        if event.time_ms - events[0].time_ms >= LIVE_AFTER_MS:
+            self._tracker = self._tracker or self._open_tracker()
+            self._tracker.epochs(job, events)
+
+    def ended(self, job: Job, entry: Entry) -> None:
+        """Take a finished training."""
+        self._epochs.pop(identity(job), None)
+        self._began_ms = self._began_ms or entry.started_ms
+        if entry.ended_ms - self._began_ms >= LIVE_AFTER_MS:
+            self._tracker = self._tracker or self._open_tracker()
+        if self._tracker is not None:
+            self._tracker.add(job, entry)
+
+    def failed(self, job: Job) -> None:
+        """Take a training that raised."""
+        self._epochs.pop(identity(job), None)
+        if self._tracker is not None:
+            self._tracker.fail(job)
 
 
 def _points(metrics: Mapping[str, float], when_ms: int, step: int) -> list[Any]:
