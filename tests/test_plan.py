@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from conftest import tiny
-from optstudy.plan import Job, changes, final_jobs, jobs_in, resolved, trial_jobs, unit_jobs, units
+from optstudy.plan import Content, Job, changes, final_jobs, jobs_in, resolved, trial_jobs, unit_jobs, units
 
+CONTENT = Content("digest")
 FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
 
 
 def jobs(**study: object) -> list[Job]:
     made = tiny(optimizers=FIVE, **study)
-    return [job for unit in units(made, FIVE) for job in unit_jobs(made, unit, "digest", {}, None, True)]
+    return [job for unit in units(made, FIVE) for job in unit_jobs(made, unit, CONTENT, {}, None, True)]
 
 
 def test_contenders_are_paired_in_each_replicate_and_equal_in_budget() -> None:
@@ -46,13 +47,14 @@ def test_one_search_for_all_replicates_is_replicate_zeros() -> None:
 def test_the_count_of_trainings_is_that_of_the_jobs(once: bool, untuned: bool) -> None:
     study = tiny(optimizers=["sgd"], tuning={"trials": 2, "once": once}, untuned=untuned)
     point = {"learning_rate": 0.1, "weight_decay": 1e-4}
-    trials = [job for unit in units(study, ["sgd"]) for job in trial_jobs(study, "sgd", unit.replicates[0], "d", {})]
-    finals = [job for replicate in range(2) for job in final_jobs(study, "sgd", replicate, "d", point)]
+    searches = [unit.replicates[0] for unit in units(study, ["sgd"])]
+    trials = [job for replicate in searches for job in trial_jobs(study, "sgd", replicate, CONTENT, {})]
+    finals = [job for replicate in range(2) for job in final_jobs(study, "sgd", replicate, CONTENT, point)]
     assert jobs_in(study) == len(trials) + len(finals)
 
 
 def test_what_changed_is_named_by_its_path() -> None:
-    one = resolved(tiny(), "sgd", "d")
-    other = resolved(tiny(epochs=3), "sgd", "d")
+    one = resolved(tiny(), "sgd", CONTENT)
+    other = resolved(tiny(epochs=3), "sgd", CONTENT)
     assert changes(one, one) == []
     assert changes(one, other) == ["epochs: 2 -> 3"]

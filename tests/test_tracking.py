@@ -10,7 +10,7 @@ import pytest
 
 from conftest import tiny
 from optstudy.journal import Entry
-from optstudy.plan import Job, trial_jobs
+from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
 from optstudy.tracking import LIVE_AFTER_MS, Live, Tracker, optuna_storage, project_optuna, tracking_uri
 
@@ -25,7 +25,7 @@ def _local_stores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trials() -> list[Job]:
-    return [job for replicate in (0, 1) for job in trial_jobs(tiny(), "sgd", replicate, "digest", {})]
+    return [job for replicate in (0, 1) for job in trial_jobs(tiny(), "sgd", replicate, Content("digest"), {})]
 
 
 def entry(job: Job, start: int = 1_000_000) -> Entry:

@@ -7,7 +7,8 @@ import inspect
 import pytest
 
 from optstudy.optimizers import OPTIMIZERS, Space
-from optstudy.tune import Validation, drawn_points, edges, select, tpe_point, unit_points
+from optstudy.runs import RunResult
+from optstudy.tune import Validation, drawn_points, edges, select, tpe_point, unit_points, validation
 
 SPACES = OPTIMIZERS["adam"].search
 
@@ -43,13 +44,18 @@ def test_tpe_asks_the_same_question_again_and_learns_from_its_history() -> None:
 
 
 def test_selection_takes_the_best_then_the_lower_loss_then_the_lower_trial() -> None:
-    trials = [Validation(0.8, 0.1), Validation(0.9, 0.5), Validation(0.9, 0.4), Validation(0.9, 0.4)]
-    assert select(trials, "val/accuracy") == 2
-    assert select(trials, "val/loss") == 0
+    results = [
+        RunResult("completed", {"val/accuracy": accuracy, "val/loss": loss}, (), 0.0)
+        for accuracy, loss in ((0.8, 0.1), (0.9, 0.5), (0.9, 0.4), (0.9, 0.4))
+    ]
+    assert select([validation(result, "val/accuracy") for result in results]) == 2
+    assert select([validation(result, "val/loss") for result in results]) == 0
 
 
 def test_selection_cannot_see_test_values() -> None:
-    assert set(Validation.__dataclass_fields__) == {"accuracy", "loss"}
+    assert set(Validation.__dataclass_fields__) == {"score", "loss"}
+    hidden = RunResult("completed", {"val/accuracy": 0.5, "val/loss": 1.0, "test/accuracy": 0.9}, (), 0.0)
+    assert validation(hidden, "val/accuracy") == Validation(0.5, 1.0)
     assert "Validation" in str(inspect.signature(select).parameters["trials"].annotation)
 
 

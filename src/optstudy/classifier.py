@@ -6,7 +6,8 @@ Manual optimization and metrics that are summed in the module, read once an epoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,8 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from optstudy.batches import SAMPLE, ArrayData
+from optstudy.errors import DataError
 from optstudy.optimizers import build_optimizer, build_schedule, decay_groups
-from optstudy.runs import RunSpec
+from optstudy.pretrained import plain_name
+from optstudy.runs import RunSpec, Status
 
 Batch = tuple[Tensor, Tensor]
 
@@ -38,16 +42,16 @@ class Sums:
 
 
 class Classifier(pl.LightningModule):
-    """Trains `network` as `spec` says and hands the metrics of each epoch to `on_epoch`."""
+    """Trains `network` on `data` as `spec` says and hands the metrics of each epoch to `on_epoch`."""
 
     def __init__(
-        self, network: nn.Module, spec: RunSpec, steps_per_epoch: int, on_epoch: Callable[[dict[str, float]], None]
+        self, network: nn.Module, data: ArrayData, spec: RunSpec, on_epoch: Callable[[dict[str, float]], None]
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.spec, self.on_epoch = network, spec, on_epoch
-        self.steps_per_epoch = steps_per_epoch
+        self.network, self.data, self.spec, self.on_epoch = network, data, spec, on_epoch
         self.train_sums, self.val_sums = Sums(), Sums()
+        self.start = evaluate(self, data.evaluation("train", SAMPLE), "train")["train/loss"]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, classes)."""
@@ -56,12 +60,7 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and the schedule of the spec."""
-        spec = self.spec
-        groups = decay_groups(self.network, spec.decay_all)
-        optimizer = build_optimizer(spec.optimizer, spec.hyperparameters, groups)
-        per_epoch = 1 if spec.schedule["interval"] == "epoch" else self.steps_per_epoch
-        schedule = build_schedule(optimizer, spec.schedule, spec.epochs * per_epoch)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return optimization(self.network, self.spec, len(self.data.train_dataloader()))
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums, and remember the rate that it starts with."""
@@ -93,11 +92,65 @@ class Classifier(pl.LightningModule):
         """Report the epoch; stop where the loss or a weight is no longer finite."""
         if self.spec.schedule["interval"] == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
-        metrics = {**self.train_sums.means("train"), **self.val_sums.means("val"), "learning_rate": self.rate}
+        metrics = {**self.train_sums.means("train"), "learning_rate": self.rate}
+        if self.val_sums.count:
+            metrics |= self.val_sums.means("val")
         if not all_finite(metrics) or not finite_weights(self.network):
             self.trainer.should_stop = True
             return
         self.on_epoch(metrics)
+
+    def outcome(self) -> tuple[Status, dict[str, float]]:
+        """Return how the training ended and the metrics of the final weights; a diverged one is scored at chance.
+
+        Diverged: a loss or weight is not finite, or the training loss is above that of the initial weights (for more
+        than `SAMPLE` examples: on the first of them).
+        """
+        parts = self.data.present()
+        metrics: dict[str, float] = {}
+        for part in parts:
+            metrics |= evaluate(self, self.data.evaluation(part), part)
+        diverged = not all_finite(metrics) or not finite_weights(self.network) or metrics["train/loss"] > self.start
+        if diverged:
+            metrics = chance(self.data, metrics)
+        metrics["generalisation_gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
+        return ("diverged" if diverged else "completed"), metrics
+
+
+def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict[str, Any]:
+    """Return the optimizer and the schedule of `spec` over the parameters of `module` that are trained."""
+    groups = decay_groups(module, spec.decay_all)
+    optimizer = build_optimizer(spec.optimizer, spec.hyperparameters, groups)
+    interval = spec.schedule["interval"]
+    per_epoch = 1 if interval == "epoch" else steps_per_epoch
+    schedule = build_schedule(optimizer, spec.schedule, spec.epochs * per_epoch)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
+
+
+def chance(data: ArrayData, names: Iterable[str]) -> dict[str, float]:
+    """Return the named losses and accuracies of always answering by the largest class: ln C and its share."""
+    found = {}
+    for name in names:
+        part, _, metric = name.partition("/")
+        if metric == "accuracy":
+            found[name] = data.chance(part)  # type: ignore[arg-type]  # the names of the parts, split off
+        elif metric == "loss":
+            found[name] = math.log(data.inputs.classes)
+    return found
+
+
+def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
+    """Stop training the parameters whose names start with one of `prefixes`, a wrapper's own prefix apart.
+
+    Raises DataError where a prefix matches none.
+    """
+    names = {name: plain_name(name) for name, _ in network.named_parameters()}
+    for prefix in prefixes:
+        if not any(plain.startswith(prefix) for plain in names.values()):
+            starts = sorted({".".join(plain.split(".")[:2]) for plain in names.values()})
+            raise DataError(f"freeze: {prefix!r} matches no parameter; they start with {', '.join(starts)}")
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not names[name].startswith(tuple(prefixes)) if prefixes else True)
 
 
 def all_finite(metrics: Mapping[str, float]) -> bool:

@@ -27,3 +27,7 @@ class StudyHeld(Stopped):
     """Another process holds the study; the message says which (75 is sysexits' EX_TEMPFAIL: try again later)."""
 
     code = 75
+
+
+class DataError(StudyError):
+    """A data set or file of weights is missing, cut short or altered; the message says which, and what to do."""

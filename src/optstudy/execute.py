@@ -50,15 +50,15 @@ class Workers:
         """Return how many more groups can be submitted now."""
         return self._count - sum(worker.trainings > 0 for worker in self._workers)
 
-    def submit(self, ticket: object, specs: list[RunSpec]) -> None:
-        """Train `specs` as one group on a free worker; its events come with `ticket`."""
+    def submit(self, ticket: object, specs: list[RunSpec], weights: bool = False) -> None:
+        """Train `specs` as one group on a free worker; its events come with `ticket`, ends with `weights` if asked."""
         self._workers = [worker for worker in self._workers if worker.trainings or worker.process.is_alive()]
         worker = next((worker for worker in self._workers if not worker.trainings), None)
         if worker is None:
             assert len(self._workers) < self._count, "no worker is free"
             worker = self._start()
         worker.ticket, worker.trainings = ticket, len(specs)
-        worker.pipe.send(specs)
+        worker.pipe.send((specs, weights))
 
     def events(self, timeout: float | None = None) -> Iterator[tuple[object, Event]]:
         """Wait for at least one event, `timeout` seconds at most, and yield all that have come.
@@ -102,10 +102,10 @@ def _work(pipe: Connection) -> None:
     torch.set_num_threads(1)
     while True:
         try:
-            specs = pipe.recv()
+            specs, weights = pipe.recv()
         except EOFError:
             return
-        train(specs, pipe.send)
+        train(specs, pipe.send, weights)
 
 
 def _die_with_parent() -> None:

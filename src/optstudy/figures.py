@@ -24,8 +24,11 @@ def colour(contender: str, contenders: Sequence[str]) -> str:
     return FURTHER[others.index(contender) % len(FURTHER)]
 
 
-def accuracy(comparison: pd.DataFrame, title: str, stem: Path) -> None:
-    """Draw test accuracy with 95% intervals into stem.svg and stem.png: all on the left, the tuned alone enlarged."""
+def headline(comparison: pd.DataFrame, metric: str, title: str, stem: Path) -> None:
+    """Draw a metric with 95% intervals into stem.svg and stem.png: all on the left, one variant enlarged.
+
+    That is the tuned one, where the study has a search.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -33,22 +36,24 @@ def accuracy(comparison: pd.DataFrame, title: str, stem: Path) -> None:
     with rc_context({"svg.hashsalt": "optstudy", "svg.fonttype": "none"}):
         figure = Figure(figsize=(9, 1.2 + 0.5 * len(names)), layout="constrained")
         everything, tuned = figure.subplots(1, 2, sharey=True)
-        _intervals(everything, comparison, names)
-        _intervals(tuned, comparison[comparison["variant"] == "tuned"], names)
+        first = comparison["variant"].iloc[0]
+        _intervals(everything, comparison, metric, names)
+        _intervals(tuned, comparison[comparison["variant"] == first], metric, names)
         everything.set(title="tuned (filled) and defaults (hollow)", yticks=range(len(names)), yticklabels=names)
         everything.invert_yaxis()
-        tuned.set(title="tuned, enlarged")
+        tuned.set(title=f"{first}, enlarged")
         figure.suptitle(title, fontsize=11)
-        figure.supxlabel(f"test accuracy: mean and 95% interval over {comparison['n'].max()} replicates", fontsize=9)
+        name = metric.replace("_", " ")
+        figure.supxlabel(f"{name}: mean and 95% interval over {comparison['n'].max()} replicates", fontsize=9)
         stem.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
         figure.savefig(stem.with_suffix(".png"), dpi=110, metadata={"Software": None})
 
 
-def _intervals(axes: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
+def _intervals(axes: Axes, rows: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
     for row in rows.to_dict("records"):
         is_tuned = row["variant"] == "tuned"
         y, shade = names.index(row["contender"]) + (-0.12 if is_tuned else 0.12), colour(row["contender"], names)
-        axes.plot([row["test_accuracy_ci_low"], row["test_accuracy_ci_high"]], [y, y], color=shade, linewidth=2)
-        axes.plot(row["test_accuracy_mean"], y, "o", color=shade, markerfacecolor=shade if is_tuned else "white")
+        axes.plot([row[f"{metric}_ci_low"], row[f"{metric}_ci_high"]], [y, y], color=shade, linewidth=2)
+        axes.plot(row[f"{metric}_mean"], y, "o", color=shade, markerfacecolor=shade if is_tuned else "white")
     axes.grid(axis="x", alpha=0.3)

@@ -9,15 +9,32 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model: the class that is built with (shape, classes, **arguments), its kinds, its arguments' defaults."""
+    """One model: the class that is built with (inputs, **arguments), the kinds that it reads, its arguments' defaults.
+
+    An argument whose default is None must be given; `least_side` is the smallest image that its layers leave
+    something of, in pixels.
+    """
 
     network: str
     kinds: frozenset[str]
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    least_side: int = 1
 
+
+IMAGE, TEXT, FUNCTION = frozenset({"image"}), frozenset({"text"}), frozenset({"function"})
+SERIES = frozenset({"image", "sequence"})  # an image is a sequence of its rows
 
 MODELS: Mapping[str, ModelRow] = {
-    "linear": ModelRow("optstudy.networks.Linear", frozenset({"image"})),
-    "mlp": ModelRow("optstudy.networks.Mlp", frozenset({"image"}), {"width": 128}),
-    "cnn": ModelRow("optstudy.networks.Cnn", frozenset({"image"}), {"width": 16}),
+    "linear": ModelRow("optstudy.networks.Linear", SERIES),
+    "mlp": ModelRow("optstudy.networks.Mlp", SERIES, {"width": 128}),
+    "cnn": ModelRow("optstudy.networks.Cnn", IMAGE, {"width": 16}, least_side=4),
+    "2c2d": ModelRow("optstudy.networks.TwoConvTwoDense", IMAGE, least_side=4),
+    "3c3d": ModelRow("optstudy.networks.ThreeConvThreeDense", IMAGE, least_side=20),
+    "resnet20": ModelRow("optstudy.networks.ResNet20", IMAGE, least_side=4),
+    "vit": ModelRow("optstudy.networks.Vit", IMAGE, {"patch": 4, "width": 64, "depth": 4, "heads": 4}, least_side=4),
+    "torchvision": ModelRow("optstudy.networks.torchvision_model", IMAGE, {"architecture": None}, least_side=8),
+    "lstm": ModelRow("optstudy.networks.Lstm", SERIES, {"width": 64}),
+    "bag": ModelRow("optstudy.networks.Bag", TEXT, {"width": 64}),
+    "transformer": ModelRow("optstudy.networks.Transformer", TEXT, {"folder": None}),
+    "point": ModelRow("optstudy.descent.Point", FUNCTION),
 }

@@ -1,44 +1,71 @@
-"""The networks that the table of models names: plain nn.Modules from a batch of inputs to logits."""
+"""The networks that the table of models names: plain nn.Modules from a batch of inputs to logits.
+
+The last layer of each is `head`: a fine-tuned network gets a fresh one.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from optstudy.models import MODELS
 from optstudy.optimizers import import_class
 
+SMALL_SIDE = 64  # below it, torchvision's first layers would leave next to nothing of an image
 
-class Linear(nn.Sequential):
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network is made for: the shape of one input, the number of classes, a text's vocabulary (else 0)."""
+
+    shape: tuple[int, ...]
+    classes: int
+    tokens: int = 0
+
+
+class Linear(nn.Module):
     """Multinomial logistic regression: (n, *shape) to (n, classes)."""
 
-    def __init__(self, shape: tuple[int, ...], classes: int) -> None:
-        super().__init__(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__()
+        self.head = nn.Linear(math.prod(inputs.shape), inputs.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes)."""
+        return self.head(x.flatten(1))  # type: ignore[no-any-return]
 
 
-class Mlp(nn.Sequential):
+class Body(nn.Module):
+    """A body of layers, then a linear head; subclasses only say which layers."""
+
+    def __init__(self, body: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.body, self.head = body, nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes)."""
+        return self.head(self.body(x))  # type: ignore[no-any-return]
+
+
+class Mlp(Body):
     """Two hidden layers of `width` units with ReLU: (n, *shape) to (n, classes)."""
 
-    def __init__(self, shape: tuple[int, ...], classes: int, width: int) -> None:
-        super().__init__(
-            nn.Flatten(),
-            nn.Linear(math.prod(shape), width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, classes),
-        )
+    def __init__(self, inputs: Inputs, width: int) -> None:
+        layers = (nn.Linear(math.prod(inputs.shape), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        super().__init__(nn.Sequential(nn.Flatten(), *layers), width, inputs.classes)
 
 
-class Cnn(nn.Sequential):
+class Cnn(Body):
     """Two 3x3 convolutions with ReLU and 2x2 max pooling, then one linear layer: (n, c, h, w) to (n, classes)."""
 
-    def __init__(self, shape: tuple[int, ...], classes: int, width: int) -> None:
-        channels, height, side = shape
-        super().__init__(
+    def __init__(self, inputs: Inputs, width: int) -> None:
+        channels, height, side = inputs.shape
+        layers = (
             nn.Conv2d(channels, width, 3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(2),
@@ -46,13 +73,214 @@ class Cnn(nn.Sequential):
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(2 * width * (height // 4) * (side // 4), classes),
         )
+        super().__init__(nn.Sequential(*layers), 2 * width * (height // 4) * (side // 4), inputs.classes)
 
 
-def build_network(model: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
-    """Return the network of {"name": ..., **arguments}, freshly initialised from torch's global generator."""
-    arguments = dict(model)
-    row = MODELS[arguments.pop("name")]
-    network: nn.Module = import_class(row.network)(shape, classes, **{**row.arguments, **arguments})
+class TwoConvTwoDense(Body):
+    """DeepOBS's 2c2d (Schneider et al. 2019, arXiv:1903.05499); weights from N(0, 0.05^2) cut at 2 sd, biases 0.05."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        channels, height, side = inputs.shape
+        layers = (
+            nn.Conv2d(channels, 32, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64 * (height // 4) * (side // 4), 1024),
+            nn.ReLU(),
+        )
+        super().__init__(nn.Sequential(*layers), 1024, inputs.classes)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.constant_(parameter, 0.05)
+            else:
+                nn.init.trunc_normal_(parameter, std=0.05, a=-0.1, b=0.1)
+
+
+class ThreeConvThreeDense(Body):
+    """DeepOBS's 3c3d (Schneider et al. 2019) for 32x32 images; weights Glorot uniform, biases 0."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        convolutions = nn.Sequential(
+            nn.Conv2d(inputs.shape[0], 64, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 96, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2),
+            nn.Conv2d(96, 128, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, padding=1),
+            nn.Flatten(),
+        )
+        left = _features(convolutions, inputs.shape)
+        dense = (nn.Linear(left, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU())
+        super().__init__(nn.Sequential(*convolutions, *dense), 256, inputs.classes)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.xavier_uniform_(parameter)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with batch norm beside a shortcut without parameters (He et al. 2016, option A)."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm1, self.norm2 = nn.BatchNorm2d(after), nn.BatchNorm2d(after)
+        self.stride, self.more = stride, after - before
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, after, h / stride, w / stride)."""
+        y = self.norm2(self.second(functional.relu(self.norm1(self.first(x)))))
+        shortcut = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
+        return functional.relu(y + shortcut)
+
+
+class ResNet20(Body):
+    """The CIFAR ResNet of 20 layers (He et al. 2016, arXiv:1512.03385, section 4.2); He normal weights."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        blocks = [Residual(16, 16, 1) for _ in range(3)]
+        for width in (32, 64):
+            blocks += [Residual(width // 2, width, 2), *(Residual(width, width, 1) for _ in range(2))]
+        stem = (nn.Conv2d(inputs.shape[0], 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        body = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(body, 64, inputs.classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Vit(nn.Module):
+    """A small vision transformer (arXiv:2010.11929), pre-norm, mean over patches, no dropout."""
+
+    def __init__(self, inputs: Inputs, patch: int, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        channels, height, side = inputs.shape
+        self.patches = nn.Conv2d(channels, width, patch, patch)
+        self.position = nn.Parameter(0.02 * torch.randn(1, (height // patch) * (side // patch), width))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+            for _ in range(depth)
+        )
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, inputs.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes)."""
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.position
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return self.head(self.norm(tokens).mean(1))  # type: ignore[no-any-return]
+
+
+class Lstm(nn.Module):
+    """One LSTM layer of `width` units over the rows of an image, or the steps of a sequence; its last state decides."""
+
+    def __init__(self, inputs: Inputs, width: int) -> None:
+        super().__init__()
+        features = inputs.shape[-1] * (inputs.shape[0] if len(inputs.shape) == 3 else 1)
+        self.lstm, self.head = nn.LSTM(features, width, batch_first=True), nn.Linear(width, inputs.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes) of images (n, channels, height, width) or sequences (n, steps, features)."""
+        if x.ndim == 4:
+            x = x.transpose(1, 2).flatten(2)
+        _, (state, _) = self.lstm(x)
+        return self.head(state[-1])  # type: ignore[no-any-return]
+
+
+class Bag(nn.Module):
+    """The mean of the words' embeddings, then a linear layer: token ids (n, length), 0 for padding, to logits."""
+
+    def __init__(self, inputs: Inputs, width: int) -> None:
+        super().__init__()
+        self.embeddings, self.head = nn.Embedding(inputs.tokens, width, padding_idx=0), nn.Linear(width, inputs.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes)."""
+        words = (x != 0).sum(1, keepdim=True).clamp(min=1)
+        return self.head(self.embeddings(x).sum(1) / words)  # type: ignore[no-any-return]
+
+
+class Transformer(nn.Module):
+    """A Hugging Face encoder with mean pooling over tokens and a linear head: token ids, 0 for padding, to logits.
+
+    `folder` is a model id, a local folder or `package:NAME/FOLDER`; its parameters keep their names
+    (`embeddings...`, `encoder...`) behind `encoder.`.
+    """
+
+    def __init__(self, inputs: Inputs, folder: str) -> None:
+        from transformers import AutoConfig, AutoModel
+
+        from optstudy.pretrained import transformer_folder
+
+        super().__init__()
+        config = AutoConfig.from_pretrained(transformer_folder(folder))
+        self.encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        self.head = nn.Linear(self.encoder.config.hidden_size, inputs.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes)."""
+        mask = x != 0
+        states = self.encoder(input_ids=x, attention_mask=mask.long()).last_hidden_state
+        mean = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+        return self.head(mean)  # type: ignore[no-any-return]
+
+
+class Resized(nn.Module):
+    """A network behind a bilinear enlargement of small images to `SMALL_SIDE` pixels."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (n, classes)."""
+        if min(x.shape[-2:]) < SMALL_SIDE:
+            x = functional.interpolate(x, size=(SMALL_SIDE, SMALL_SIDE), mode="bilinear", antialias=False)
+        return self.network(x)  # type: ignore[no-any-return]
+
+
+def torchvision_model(inputs: Inputs, architecture: str) -> nn.Module:
+    """Return a classification model of torchvision, for the data's channels and classes.
+
+    Small images are enlarged to 64 pixels; grey ones are repeated to the three channels of the published weights.
+    """
+    from torchvision import models
+    from torchvision.models import get_model, list_models
+
+    if architecture not in list_models(module=models):
+        raise ValueError(f"architecture {architecture!r} is none of torchvision's classification models")
+    network = get_model(architecture, weights=None, num_classes=inputs.classes)
+    return nn.Sequential(Rgb(), Resized(network)) if inputs.shape[0] == 1 else Resized(network)
+
+
+class Rgb(nn.Module):
+    """Repeats a grey image's channel three times."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, 3, h, w)."""
+        return x.expand(-1, 3, -1, -1)
+
+
+def _features(layers: nn.Module, shape: tuple[int, ...]) -> int:
+    with torch.no_grad():
+        return int(layers(torch.zeros(1, *shape)).shape[1])
+
+
+def build_network(model: Mapping[str, Any], inputs: Inputs) -> nn.Module:
+    """Return the network of {"name", "network", "arguments"}, freshly initialised from torch's global generator.
+
+    A class of the user's (its name is None) is built with its arguments alone.
+    """
+    given = () if model["name"] is None else (inputs,)
+    network: nn.Module = import_class(model["network"])(*given, **model["arguments"])
     return network

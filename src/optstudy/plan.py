@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optstudy.journal import Entry
-from optstudy.runs import RunSpec, code_digest, derive_seed, run_key, torch_version
+from optstudy.runs import RunSpec, code_digest, derive_seed, own_digest, run_key, torch_version
 from optstudy.study import Contender, Study
 from optstudy.tune import drawn_points, select, tpe_point, validation
 
@@ -15,8 +15,19 @@ Selections = Mapping[int, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
+class Content:
+    """What a study's names stand for: a hash of the data's values, and what tells the pretrained weights apart."""
+
+    data: str
+    weights: str = ""
+
+
+@dataclass(frozen=True)
 class Job:
-    """One training and its place in the study; `variant` is `trial`, `tuned` or `untuned`, `trial` is -1 for finals."""
+    """One training and its place in the study; `variant` is `trial`, `tuned`, `untuned` or `pretraining`.
+
+    `trial` is -1 where it is none.
+    """
 
     contender: str
     replicate: int
@@ -29,8 +40,8 @@ class Job:
 
     @property
     def stage(self) -> str:
-        """Return `tuning` or `final`."""
-        return "tuning" if self.variant == "trial" else "final"
+        """Return `tuning`, `final` or `pretraining`."""
+        return {"trial": "tuning", "pretraining": "pretraining"}.get(self.variant, "final")
 
 
 @dataclass(frozen=True)
@@ -51,42 +62,46 @@ def units(study: Study, contenders: Sequence[str]) -> list[Unit]:
 def jobs_in(study: Study) -> int:
     """Return the number of trainings of one contender."""
     searches = 1 if study.tuning.once else study.replicates
-    return searches * study.tuning.trials + study.replicates * (2 if study.untuned else 1)
+    variants = (study.tuning.trials > 0) + study.untuned
+    return searches * study.tuning.trials + study.replicates * variants
 
 
-def trial_jobs(study: Study, name: str, replicate: int, data_digest: str, done: Mapping[str, Entry]) -> list[Job]:
+def trial_jobs(study: Study, name: str, replicate: int, content: Content, done: Mapping[str, Entry]) -> list[Job]:
     """Return the trials of a search that can be named now: all, or for `tpe` those up to the first unfinished one."""
     contender, tuning = study.contender(name), study.tuning
-    spaces = contender.row().search
+    spaces = study.row(contender).search
 
     def job(index: int, hyperparameters: Mapping[str, float]) -> Job:
         seed = derive_seed(study.seed, replicate, "trial", index)
-        return _job(study, contender, replicate, "trial", index, seed, hyperparameters, data_digest)
+        return _job(study, contender, replicate, "trial", index, seed, hyperparameters, content)
 
     if tuning.sampler != "tpe":
         points = drawn_points(tuning.sampler, study.seed, replicate, tuning.trials, spaces)
         return [job(index, point) for index, point in enumerate(points)]
     jobs: list[Job] = []
     history: list[tuple[Mapping[str, float], float]] = []
-    maximize = tuning.objective == "val/accuracy"
+    maximize = study.objective == "val/accuracy"
     while len(jobs) < tuning.trials:
         point = tpe_point(study.seed, replicate, spaces, history, maximize)
         jobs.append(job(len(jobs), point))
         if jobs[-1].key not in done:
             break
-        history.append((point, done[jobs[-1].key].result.metrics[tuning.objective]))
+        history.append((point, done[jobs[-1].key].result.metrics[study.objective]))
     return jobs
 
 
 def selected_trial(study: Study, trials: Sequence[Job], done: Mapping[str, Entry]) -> Job | None:
-    """Return the selected trial of a finished search, else None; only validation values reach the selection."""
-    if len(trials) < study.tuning.trials or any(job.key not in done for job in trials):
+    """Return the selected trial of a finished search, else None (also where there is none).
+
+    Only validation values reach the selection.
+    """
+    if not trials or len(trials) < study.tuning.trials or any(job.key not in done for job in trials):
         return None
-    return trials[select([validation(done[job.key].result) for job in trials], study.tuning.objective)]
+    return trials[select([validation(done[job.key].result, study.objective) for job in trials])]
 
 
 def final_jobs(
-    study: Study, name: str, replicate: int, data_digest: str, selected: Mapping[str, float] | None
+    study: Study, name: str, replicate: int, content: Content, selected: Mapping[str, float] | None
 ) -> list[Job]:
     """Return a replicate's final runs: the selected hyperparameters, where known, and the defaults, same seed."""
     contender = study.contender(name)
@@ -95,12 +110,12 @@ def final_jobs(
     if selected is not None:
         variants.append(("tuned", selected))
     if study.untuned:
-        variants.append(("untuned", contender.row().defaults))
-    return [_job(study, contender, replicate, variant, -1, seed, hp, data_digest) for variant, hp in variants]
+        variants.append(("untuned", study.row(contender).defaults))
+    return [_job(study, contender, replicate, variant, -1, seed, hp, content) for variant, hp in variants]
 
 
 def unit_jobs(
-    study: Study, unit: Unit, data_digest: str, done: Mapping[str, Entry], selections: Selections | None, finals: bool
+    study: Study, unit: Unit, content: Content, done: Mapping[str, Entry], selections: Selections | None, finals: bool
 ) -> list[Job]:
     """Return the jobs of a unit that can be named now, finished or not.
 
@@ -109,21 +124,28 @@ def unit_jobs(
     jobs: list[Job] = []
     chosen: Mapping[str, float] | None = None
     if selections is None:
-        jobs = trial_jobs(study, unit.contender, unit.replicates[0], data_digest, done)
+        jobs = trial_jobs(study, unit.contender, unit.replicates[0], content, done)
         selected = selected_trial(study, jobs, done)
         chosen = None if selected is None else selected.hyperparameters
     if finals:
         for replicate in unit.replicates:
-            hyperparameters = chosen if selections is None else selections[replicate]
-            jobs = jobs + final_jobs(study, unit.contender, replicate, data_digest, hyperparameters)
+            hyperparameters = chosen if selections is None else selections.get(replicate)
+            jobs = jobs + final_jobs(study, unit.contender, replicate, content, hyperparameters)
     return jobs
 
 
-def resolved(study: Study, name: str, data_digest: str) -> dict[str, Any]:
+def pretraining_job(study: Study, data_digest: str) -> Job:
+    """Return the training that precedes all others; `data_digest` is of its own data."""
+    spec = study.pretraining_spec()
+    key = run_key(spec, data_digest)
+    return Job("pretraining", 0, "pretraining", -1, spec.seed, spec.hyperparameters, spec, key)
+
+
+def resolved(study: Study, name: str, content: Content) -> dict[str, Any]:
     """Return everything that can change a contender's trainings: what DVC's stages depend on."""
     contender = study.contender(name)
-    row = contender.row()
-    template = study.spec(contender, 0, 0, {})
+    row = study.row(contender)
+    template = study.spec(contender, 0, 0, {}, content.weights)
     return {
         "optimizer": row.optimizer,
         "decay": row.decay,
@@ -142,7 +164,10 @@ def resolved(study: Study, name: str, data_digest: str) -> dict[str, Any]:
         "tuning": study.tuning.model_dump(),
         "untuned": study.untuned,
         "seed": study.seed,
-        "data_digest": data_digest,
+        "data_digest": content.data,
+        "weights": dict(template.pretrained) if template.pretrained else None,
+        "freeze": list(template.freeze),
+        "own_code": [own_digest(path) for path in (template.optimizer, template.model["network"])],
         "code_digest": code_digest(),
         "torch": torch_version(),
     }
@@ -168,8 +193,8 @@ def _job(
     trial: int,
     seed: int,
     hyperparameters: Mapping[str, float],
-    data_digest: str,
+    content: Content,
 ) -> Job:
-    spec = study.spec(contender, replicate, seed, hyperparameters)
-    key = run_key(spec, data_digest)
+    spec = study.spec(contender, replicate, seed, hyperparameters, content.weights)
+    key = run_key(spec, content.data)
     return Job(contender.name, replicate, variant, trial, seed, hyperparameters, spec, key)

@@ -12,10 +12,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from optstudy.results import read_table
+from optstudy.results import headlines, read_table
 from optstudy.stages import Place
 from optstudy.stages import Progress as State
 
+# Headline metrics of the closing table: heading, digits.
+SHOWN = {
+    "test_accuracy": ("test accuracy", 4),
+    "generalisation_gap": ("gap", 4),
+    "epochs_to_target": ("epochs", 1),
+    "steps_to_tolerance": ("steps", 1),
+    "sign_changes": ("sign changes", 1),
+    "val_accuracy": ("val accuracy", 4),
+    "val_loss": ("val loss", 4),
+}
 LINE_EVERY = 10.0  # seconds between plain lines: a log of a night stays readable
 
 
@@ -76,30 +86,41 @@ def closing_table(place: Place, comparison: pd.DataFrame) -> Table:
     """Return the table that ends a run: means with half of their 95% intervals, tuned first, then the defaults."""
     table = Table(
         title=place.study.question or place.study.name,
-        caption=f"Mean ± half of the 95% t interval over {place.study.replicates} replicates; target: "
-        f"{comparison['target_val_accuracy'].iloc[0]:.4f} validation accuracy. edge n: in n replicates the selected "
-        "value lies within 5% of an end of its space: widen it.",
+        caption=_caption(place, comparison),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("optimizer", "test accuracy", "general. gap", "epochs", "hyperparameters"):
-        table.add_column(heading, no_wrap=True)
+    metrics = [name for name in headlines(comparison.columns) if name in SHOWN]
+    for heading in ("optimizer", *(SHOWN[name][0] for name in metrics), "hyperparameters"):
+        table.add_column(heading, no_wrap=heading != "hyperparameters", min_width=len(heading))
     for variant, rows in comparison.groupby("variant", sort=True):
         table.add_section()
         table.add_row(f"[bold]{variant}[/bold]")
         for row in rows.to_dict("records"):
-            metrics = [("test_accuracy", 4), ("generalisation_gap", 4), ("epochs_to_target", 1)]
             name = row["contender"] + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-            cells = [_interval(row, metric, digits) for metric, digits in metrics]
+            cells = [_interval(row, metric, SHOWN[metric][1]) for metric in metrics]
             table.add_row(name, *cells, _hyperparameters(place, row["contender"], str(variant)))
     return table
 
 
+def _caption(place: Place, comparison: pd.DataFrame) -> str:
+    words = [f"Mean ± half of the 95% t interval over {place.study.replicates} replicates."]
+    if "target_val_accuracy" in comparison:
+        words.append(f"epochs: to {comparison['target_val_accuracy'].iloc[0]:.4f} validation accuracy.")
+    if place.study.tuning.trials:
+        words.append("edge n: in n replicates the selected value lies within 5% of an end of its space: widen it.")
+    if place.study.pretrained_by:
+        words.append(f"The weights that contenders start from were made by {place.study.pretrained_by}.")
+    return " ".join(words)
+
+
 def _hyperparameters(place: Place, contender: str, variant: str) -> str:
     """Return the defaults, or the range of what the replicates selected with the number of values at an edge."""
-    row = place.study.contender(contender).row()
+    row = place.study.row(place.study.contender(contender))
     if variant == "untuned":
-        return "  ".join(f"{_short(name)} {value:.2g}" for name, value in row.defaults.items())
+        rates = ("learning_rate", "weight_decay")
+        values = {**{name: row.fixed[name] for name in rates if name in row.fixed}, **row.defaults}
+        return "  ".join(f"{_short(name)} {value:.2g}" for name, value in values.items())
     selected = read_table(place.tables / "selected" / f"{contender}.csv")
     lines = []
     for name in row.search:
@@ -111,7 +132,12 @@ def _hyperparameters(place: Place, contender: str, variant: str) -> str:
 
 def _interval(row: dict[object, float], metric: str, digits: int) -> str:
     half = (row[f"{metric}_ci_high"] - row[f"{metric}_ci_low"]) / 2
-    return f"{row[f'{metric}_mean']:.{digits}f} ± {half:.{digits}f}"
+    return f"{_plain(row[f'{metric}_mean'], digits)} ± {_plain(half, digits)}"
+
+
+def _plain(value: float, digits: int) -> str:
+    """Drop the zero before the point: the table fits 80 columns."""
+    return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
 
 
 def _short(name: str) -> str:

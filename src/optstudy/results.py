@@ -17,7 +17,11 @@ from optstudy.runs import RunResult
 from optstudy.statistics import epochs_to_target, t_interval
 from optstudy.tune import edges
 
-HEADLINES = ("test_accuracy", "generalisation_gap", "epochs_to_target")
+HEADLINES = (
+    *("test_accuracy", "generalisation_gap", "epochs_to_target"),
+    *("steps_to_tolerance", "sign_changes", "loss"),
+    *("val_accuracy", "val_loss"),  # of a user's own model that logs no test values
+)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -98,30 +102,34 @@ def read_selections(path: Path, searched: Iterable[str]) -> Selections:
 
 
 def comparison(runs: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataFrame], epochs: int) -> pd.DataFrame:
-    """Return one row per contender and variant with n, mean, sd and 95% t interval of each headline metric.
+    """Return one row per contender and variant with n, mean, sd and 95% t interval of each headline metric it has.
 
-    The target of `epochs_to_target` is the median, over all tuned final runs, of the best validation accuracy; a run
-    that misses it counts as epochs + 1.
+    The target of `epochs_to_target` is the median, over all tuned final runs (all, where none is tuned), of the best
+    validation accuracy; a run that misses it counts as epochs + 1.
     """
-    tuned = pd.concat([table[table["variant"] == "tuned"] for table in runs.values()])
-    target = float(tuned["best_val_accuracy"].median())
+    everything = pd.concat(runs.values())
+    tuned = everything[everything["variant"] == "tuned"]
+    best = (tuned if len(tuned) else everything).get("best_val_accuracy")
+    target = float("nan") if best is None else float(best.median())
     rows = []
     for contender, table in runs.items():
         for variant in [v for v in ("tuned", "untuned") if v in set(table["variant"])]:
             own = table[table["variant"] == variant]
-            values = {
-                "test_accuracy": own["test_accuracy"].tolist(),
-                "generalisation_gap": own["generalisation_gap"].tolist(),
-                "epochs_to_target": _epochs_to_target(curves[contender], variant, own["replicate"], target, epochs),
-            }
+            values = {name: own[name].tolist() for name in HEADLINES if name in own}
+            if "test_accuracy" in values:
+                values = {name: values[name] for name in values if not name.startswith("val_")}
+            if target == target:
+                reached = _epochs_to_target(curves[contender], variant, own["replicate"], target, epochs)
+                values["epochs_to_target"] = reached
             row: dict[str, Any] = {
                 "contender": contender,
                 "variant": variant,
                 "n": len(own),
                 "diverged": int((own["status"] == "diverged").sum()),
-                "target_val_accuracy": target,
             }
-            for metric in HEADLINES:
+            if target == target:
+                row["target_val_accuracy"] = target
+            for metric in values:
                 estimate = t_interval(values[metric])
                 row |= {
                     f"{metric}_mean": estimate.mean,
@@ -131,6 +139,12 @@ def comparison(runs: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataFra
                 }
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def headlines(columns: Iterable[str]) -> list[str]:
+    """Return the headline metrics that a comparison has, the most telling first."""
+    present = set(columns)
+    return [name for name in HEADLINES if f"{name}_mean" in present]
 
 
 def _epochs_to_target(
@@ -154,9 +168,10 @@ def _metrics(result: RunResult) -> dict[str, float]:
 
 def _best(result: RunResult) -> dict[str, float]:
     """Best-epoch validation values, reported beside the final ones and never selected by; chance where diverged."""
-    if result.status == "diverged" or not result.curve:
-        return {"best_val_accuracy": result.metrics["val/accuracy"], "best_val_loss": result.metrics["val/loss"]}
-    return {
-        "best_val_accuracy": max(metrics["val/accuracy"] for metrics in result.curve),
-        "best_val_loss": min(metrics["val/loss"] for metrics in result.curve),
-    }
+    epochs = [result.metrics] if result.status == "diverged" or not result.curve else result.curve
+    found = {}
+    for name, best in (("val/accuracy", max), ("val/loss", min)):
+        values = [metrics[name] for metrics in epochs if name in metrics]
+        if values:
+            found[f"best_{_column(name)}"] = best(values)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,18 +18,33 @@ Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 # What a training's outcome depends on besides its RunSpec. A change of comments or docstrings is no change.
-TRAINING_MODULES = ("optimizers", "datasets", "batches", "networks", "models", "classifier", "train")
+TRAINING_MODULES = (
+    "optimizers",
+    "datasets",
+    "batches",
+    "augment",
+    "networks",
+    "classifier",
+    "descent",
+    "own",
+    "pretrained",
+    "train",
+)
 # Tables whose rows reach a training through its RunSpec: editing one row must not retrain the others.
-TABLES_IN_SPEC = frozenset({"OPTIMIZERS"})
+TABLES_IN_SPEC = frozenset({"OPTIMIZERS", "DATASETS"})
 
 
 @dataclass(frozen=True)
 class RunSpec:
     """Everything one training needs; equal specs give equal bits on one kind of machine.
 
-    `data` and `model` are {"name": ..., **arguments}; `hyperparameters` use the study file's names
-    (`learning_rate`, `weight_decay`, `momentum`, ...); `schedule` is {"name", "interval", "warmup"};
-    `split_seed` draws the train/validation split, `seed` the initial weights and the order of the data.
+    `data` is {"name", "kind", "load", "arguments", "validation_share", "train_size", "scaling", "augment"}, where
+    `load` is the path of the function that loads it; `model` is {"name", "network", "arguments"}, where `network` is
+    the path of its class; a user's own have the name None. `hyperparameters` use the study file's names
+    (`learning_rate`, `weight_decay`, `momentum`, ...); `schedule` is {"name", "interval", "warmup"}; `pretrained` is
+    {"source", "digest"} of the weights to start from, `freeze` has prefixes of names of parameters that are not
+    trained; `split_seed` draws the train/validation split (for a function the starting point), `seed` the initial
+    weights, the order of the data and augmentation.
     """
 
     data: Mapping[str, Any]
@@ -41,6 +57,8 @@ class RunSpec:
     precision: str
     clip: float | None
     decay_all: bool
+    freeze: tuple[str, ...]
+    pretrained: Mapping[str, str] | None
     split_seed: int
     seed: int
 
@@ -72,13 +90,17 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class TrainingEnded:
-    """A training is over, whatever its status. `started_ms` and `ended_ms` are milliseconds since 1970, UTC."""
+    """A training is over, whatever its status. `started_ms` and `ended_ms` are milliseconds since 1970, UTC.
+
+    `weights` (numpy arrays by name) are there where they were asked for.
+    """
 
     index: int
     result: RunResult
     started_ms: int
     epoch_ms: tuple[int, ...]
     ended_ms: int
+    weights: Mapping[str, Any] | None = None
 
 
 Event = EpochEnded | TrainingEnded
@@ -100,8 +122,21 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def run_key(spec: RunSpec, data_digest: str) -> str:
-    """Return the key of a training: a hash of spec, data, training code and torch version."""
-    return digest(canonical([asdict(spec), data_digest, code_digest(), torch_version()]))
+    """Return the key of a training: a hash of spec, data, training code (a user's own, too) and torch version."""
+    own = [own_digest(path) for path in (spec.optimizer, spec.model["network"])]
+    return digest(canonical([asdict(spec), data_digest, code_digest(), own, torch_version()]))
+
+
+@cache
+def own_digest(path: str) -> str:
+    """Return the hash of the module that holds a user's own class; none for torch's and ours."""
+    module = path.rpartition(".")[0]
+    if module.split(".")[0] in {"torch", "torchvision", "optstudy"}:
+        return ""
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        return ""
+    return digest(normalized_source(Path(found.origin).read_text(encoding="utf-8")))
 
 
 def torch_version() -> str:

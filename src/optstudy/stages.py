@@ -12,8 +12,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,18 +25,21 @@ from optstudy.errors import TrainingFailed
 from optstudy.execute import Workers
 from optstudy.journal import Entry
 from optstudy.plan import (
+    Content,
     Job,
     Selections,
     Unit,
     changes,
     jobs_in,
+    pretraining_job,
     resolved,
     selected_trial,
     trial_jobs,
     unit_jobs,
     units,
 )
-from optstudy.runs import TrainingEnded
+from optstudy.pretrained import save_weights, weights_digest, weights_file
+from optstudy.runs import Event, RunResult, TrainingEnded
 from optstudy.study import Study
 from optstudy.tracking import Live, Tracker, project_optuna
 
@@ -81,9 +84,35 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def prepare(place: Place, say: Say) -> str:
-    """Write resolved/<contender>.json and say what changed in it since the last time; return the data's digest."""
-    content = data_digest(place.study.data.model_dump())
+def content_of(study: Study) -> Content:
+    """Return what the study's names stand for; loads its data. Raises DataError where data or weights are missing."""
+    source = study.model.pretrained
+    if source is None:
+        return Content(data_digest(study.data.resolved()))
+    key = "" if study.pretraining is None else _pretraining_job(study).key
+    return Content(data_digest(study.data.resolved()), weights_digest(source, key))
+
+
+def check_start(study: Study, content: Content) -> None:
+    """Build what fine-tuning contenders start from, before anything is written.
+
+    Raises DataError where weights do not fit the network, or a frozen name matches nothing.
+    """
+    if study.model.pretrained is None and not any(contender.freeze for contender in study.optimizers):
+        return
+    from optstudy.batches import ArrayData
+    from optstudy.train import start_network
+
+    for contender in study.optimizers:
+        spec = study.spec(contender, 0, 0, {}, content.weights)
+        if study.pretraining is not None:  # its weights are not there yet, and fit by construction
+            spec = replace(spec, pretrained=None)
+        start_network(spec, ArrayData(spec).inputs)
+
+
+def prepare(place: Place, say: Say) -> Content:
+    """Write resolved/<contender>.json and say what changed in it since the last time; return what the names mean."""
+    content = content_of(place.study)
     for name in place.contenders:
         path = place.tables / "resolved" / f"{name}.json"
         new = json.loads(json.dumps(resolved(place.study, name, content)))
@@ -100,8 +129,10 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
 
     Raises StudyHeld where another process runs the study, TrainingFailed where a training raised.
     """
+    check_start(place.study, content_of(place.study))
     with journal.hold(place.journal):
         content = prepare(place, say)
+        _pretrain(place, say)
         _complete(place, units(place.study, place.contenders), content, workers, None, True, progress)
         done = journal.read_journal(place.journal)
         for name in place.contenders:
@@ -110,10 +141,16 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
         return compare(place, content)
 
 
+def pretrain(place: Place, say: Say) -> None:
+    """Run the study's pretraining, as a stage of its own, unless its weights are there."""
+    with journal.hold(place.journal):
+        _pretrain(place, say)
+
+
 def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's searches and write tuning/ and selected/."""
     with journal.hold(place.journal):
-        content = data_digest(place.study.data.model_dump())
+        content = content_of(place.study)
         _complete(place, units(place.study, [contender]), content, workers, None, False, progress)
         write_tuning(place, contender, content, journal.read_journal(place.journal))
 
@@ -121,7 +158,7 @@ def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> No
 def train(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's final runs with the hyperparameters in selected/; write runs/ and curves/."""
     with journal.hold(place.journal):
-        content = data_digest(place.study.data.model_dump())
+        content = content_of(place.study)
         selections = read_selections(place, contender)
         _complete(place, units(place.study, [contender]), content, workers, selections, True, progress)
         write_runs(place, contender, content, journal.read_journal(place.journal))
@@ -130,7 +167,7 @@ def train(place: Place, contender: str, workers: int, progress: OnProgress) -> N
 def report(place: Place, say: Say) -> pd.DataFrame | None:
     """Rebuild every table, MLflow and Optuna from the journal, without training; None where trainings are missing."""
     with journal.hold(place.journal):
-        content = data_digest(place.study.data.model_dump())
+        content = content_of(place.study)
         done = journal.read_journal(place.journal)
         missing = 0
         for name in place.contenders:
@@ -150,33 +187,38 @@ def report(place: Place, say: Say) -> pd.DataFrame | None:
 def compare_stage(place: Place) -> pd.DataFrame:
     """Compare as a stage of its own, holding the study."""
     with journal.hold(place.journal):
-        return compare(place, data_digest(place.study.data.model_dump()))
+        return compare(place, content_of(place.study))
 
 
-def compare(place: Place, content: str) -> pd.DataFrame:
+def compare(place: Place, content: Content) -> pd.DataFrame:
     """Write comparison.csv and provenance.json from the tables; bring MLflow and Optuna in line with the journal."""
     runs = {name: results.read_table(place.tables / "runs" / f"{name}.csv") for name in place.contenders}
     curves = {name: results.read_table(place.tables / "curves" / f"{name}.csv") for name in place.contenders}
     table = results.comparison(runs, curves, place.study.epochs)
+    if place.study.pretrained_by:
+        table["pretrained_by"] = place.study.pretrained_by
     results.write_text(place.tables / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     metrics = {
         row["contender"]: {key: value for key, value in row.items() if key.endswith(("_mean", "_ci_low", "_ci_high"))}
-        for row in table[table["variant"] == "tuned"].to_dict("records")
+        for row in table[table["variant"] == table["variant"].iloc[0]].to_dict("records")
     }
     results.write_json(place.tables / "metrics.json", metrics)
-    figures.accuracy(table, place.study.question or place.study.name, place.tables / "figures" / "accuracy")
+    metric = results.headlines(table.columns)[0]
+    figures.headline(table, metric, place.study.question or place.study.name, place.tables / "figures" / metric)
     results.write_json(place.tables / "provenance.json", provenance())
     project(place, content, table)
     return table
 
 
-def project(place: Place, content: str, table: pd.DataFrame) -> None:
+def project(place: Place, content: Content, table: pd.DataFrame) -> None:
     """Complete MLflow and Optuna from the journal."""
     done = journal.read_journal(place.journal)
     jobs = [job for job in named_jobs(place, place.contenders, content, done) if job.key in done]
-    spaces = {contender.name: contender.row().search for contender in place.study.optimizers}
+    if place.study.pretraining is not None:
+        jobs = [job for job in [_pretraining_job(place.study)] if job.key in done] + jobs
+    spaces = {contender.name: place.study.row(contender).search for contender in place.study.optimizers}
     trials = [(job, done[job.key]) for job in jobs if job.stage == "tuning"]
-    project_optuna(place.mlruns, place.study.name, spaces, place.study.tuning.objective, trials)
+    project_optuna(place.mlruns, place.study.name, spaces, place.study.objective, trials)
     tracker = Tracker(place.mlruns, place.study.name, tags())
     tracker.keep_only(jobs)
     for job in jobs:
@@ -187,7 +229,7 @@ def project(place: Place, content: str, table: pd.DataFrame) -> None:
     tracker.attach(place.tables, tables_digest(place.tables), max(ended.values()))
 
 
-def named_jobs(place: Place, contenders: Sequence[str], content: str, done: dict[str, Entry]) -> list[Job]:
+def named_jobs(place: Place, contenders: Sequence[str], content: Content, done: dict[str, Entry]) -> list[Job]:
     """Return every job of the study that can be named from what is finished."""
     return [
         job
@@ -196,10 +238,12 @@ def named_jobs(place: Place, contenders: Sequence[str], content: str, done: dict
     ]
 
 
-def write_tuning(place: Place, contender: str, content: str, done: dict[str, Entry]) -> None:
-    """Write tuning/<contender>.csv and selected/<contender>.csv of a finished search."""
+def write_tuning(place: Place, contender: str, content: Content, done: dict[str, Entry]) -> None:
+    """Write tuning/<contender>.csv and selected/<contender>.csv of a finished search, if the study has one."""
     study = place.study
-    spaces = study.contender(contender).row().search
+    if not study.tuning.trials:
+        return
+    spaces = study.row(study.contender(contender)).search
     trials, selected = [], []
     for unit in units(study, [contender]):
         jobs = trial_jobs(study, contender, unit.replicates[0], content, done)
@@ -211,7 +255,7 @@ def write_tuning(place: Place, contender: str, content: str, done: dict[str, Ent
     results.write_table(place.tables / "selected" / f"{contender}.csv", selected)
 
 
-def write_runs(place: Place, contender: str, content: str, done: dict[str, Entry]) -> None:
+def write_runs(place: Place, contender: str, content: Content, done: dict[str, Entry]) -> None:
     """Write runs/<contender>.csv and curves/<contender>.csv from the selections on disk."""
     selections = read_selections(place, contender)
     jobs = [
@@ -227,7 +271,9 @@ def write_runs(place: Place, contender: str, content: str, done: dict[str, Entry
 
 def read_selections(place: Place, contender: str) -> Selections:
     """Return what the tune stage selected for a contender."""
-    searched = place.study.contender(contender).row().search
+    if not place.study.tuning.trials:
+        return {}
+    searched = place.study.row(place.study.contender(contender)).search
     return results.read_selections(place.tables / "selected" / f"{contender}.csv", searched)
 
 
@@ -270,7 +316,7 @@ def git_commit() -> str:
 def _complete(
     place: Place,
     todo: Sequence[Unit],
-    content: str,
+    content: Content,
     workers: int,
     selections: Selections | None,
     finals: bool,
@@ -306,12 +352,10 @@ def _complete(
                     live.epoch(ticket, event)
                     continue
                 unit = owner.pop(ticket.key)
-                if event.result.status == "failed":
+                failure = _failure(ticket, event.result, place.study.objective)
+                if failure:
                     live.failed(ticket)
-                    failures.append(
-                        f"{ticket.contender}, replicate {ticket.replicate}, {ticket.variant} {ticket.trial}: "
-                        f"{event.result.message}"
-                    )
+                    failures.append(failure)
                     continue
                 done[ticket.key] = journal.append(place.journal, ticket.key, ticket.spec, event)
                 live.ended(ticket, done[ticket.key])
@@ -323,10 +367,51 @@ def _complete(
         raise TrainingFailed("\n".join(failures))
 
 
+def _failure(job: Job, result: RunResult, objective: str) -> str:
+    """Return what went wrong in a training, empty where nothing did."""
+    place = f"{job.contender}, replicate {job.replicate}, {job.variant} {job.trial}"
+    if result.status == "failed":
+        return f"{place}: {result.message}"
+    if job.stage == "tuning" and objective not in result.metrics:
+        return (
+            f"{place}: the model must log {objective}, by which the search selects; it logs {', '.join(result.metrics)}"
+        )
+    return ""
+
+
+def _pretraining_job(study: Study) -> Job:
+    assert study.pretraining is not None
+    return pretraining_job(study, data_digest(study.pretraining.data.resolved()))
+
+
+def _pretrain(place: Place, say: Say) -> None:
+    """Train what the contenders start from; its weights are written before its line in the journal."""
+    if place.study.pretraining is None:
+        return
+    job = _pretraining_job(place.study)
+    path = weights_file(job.key)
+    if path.exists() and job.key in journal.read_journal(place.journal):
+        return
+    with Workers(1) as pool:
+        pool.submit(job, [job.spec], weights=True)
+        ended = next(event for _, event in _events(pool) if isinstance(event, TrainingEnded))
+    if ended.weights is None or ended.result.status != "completed":
+        raise TrainingFailed(f"pretraining: {ended.result.status}: {ended.result.message or 'lower its learning rate'}")
+    save_weights(path, ended.weights)
+    journal.append(place.journal, job.key, job.spec, ended)
+    accuracy = ended.result.metrics.get("test/accuracy")
+    say(f"pretraining by {place.study.pretrained_by}: test accuracy {accuracy:.4f} on its own data")
+
+
+def _events(pool: Workers) -> Iterator[tuple[object, Event]]:
+    while True:
+        yield from pool.events()
+
+
 def _progress(
     place: Place,
     contender: str,
-    content: str,
+    content: Content,
     done: dict[str, Entry],
     selections: Selections | None,
     finals: bool,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -71,39 +72,116 @@ def _named(value: Any) -> Any:
 
 
 class Data(Frozen):
-    """Which data set, and the share of its training part that each replicate holds out for validation."""
+    """Which data set, how its training part is cut, and how its inputs are scaled and augmented."""
 
-    name: str
-    validation_share: Annotated[Number, Field(gt=0, lt=1)] = 0.2
+    name: str | None = None
+    class_path: str | None = Field(default=None, alias="class")
+    kind: Literal["image", "sequence", "text"] | None = None
+    arguments: dict[str, Any] = {}
+    validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
+    train_size: Count | None = None
+    scaling: Literal["unit", "standardised"] = "unit"
+    augment: tuple[Literal["crop", "flip"], ...] = ()
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in DATASETS:
-            raise ValueError(f"must be one of {', '.join(DATASETS)}")
-        return name
+    def _known(cls, name: str | None) -> str | None:
+        return _in_table(name, DATASETS)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Data:
+        _name_or_class(self.name, self.class_path)
+        if self.class_path is None and self.kind is not None:
+            raise ValueError("`kind` goes with `class`; the kinds of named data sets are known")
+        if self.class_path is not None and self.kind is None:
+            raise ValueError("a `class` needs `kind`: image, sequence or text")
+        if self.name is not None:
+            _known_arguments(self.name, self.arguments, DATASETS[self.name].arguments)
+        kind = self.resolved()["kind"]
+        if self.scaling != "unit" and kind not in {"image", "sequence"}:
+            raise ValueError(f"scaling {self.scaling!r} needs data of kind image or sequence, not {kind}")
+        if self.augment and kind != "image":
+            raise ValueError(f"augment needs data of kind image, not {kind}")
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Return `RunSpec.data`."""
+        settings = self.model_dump(include={"validation_share", "train_size", "scaling", "augment"})
+        if self.name is None:
+            return {"name": None, "kind": self.kind, "load": self.class_path, "arguments": self.arguments, **settings}
+        row = DATASETS[self.name]
+        arguments = {**row.arguments, **self.arguments}
+        return {"name": self.name, "kind": row.kind, "load": row.load, "arguments": arguments, **settings}
+
+    def side(self) -> int | None:
+        """Return the side of an image in pixels, where it is known."""
+        if self.name is None:
+            return None
+        row = DATASETS[self.name]
+        return row.side or {**row.arguments, **self.arguments}.get("size")
 
 
 class Model(Frozen):
-    """Which network, and its own arguments."""
+    """Which network, its own arguments, and the weights that it starts from."""
 
-    name: str
-    arguments: dict[str, Count] = {}
+    name: str | None = None
+    class_path: str | None = Field(default=None, alias="class")
+    arguments: dict[str, Any] = {}
+    pretrained: str | None = None
+    pretrained_by: str = ""
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in MODELS:
-            raise ValueError(f"must be one of {', '.join(MODELS)}")
-        return name
+    def _known(cls, name: str | None) -> str | None:
+        return _in_table(name, MODELS)
 
     @model_validator(mode="after")
-    def _arguments_known(self) -> Model:
-        allowed = MODELS[self.name].arguments
-        for key in self.arguments:
-            if key not in allowed:
-                raise ValueError(f"argument {key!r} is unknown to {self.name}; allowed: {', '.join(allowed) or 'none'}")
+    def _fits(self) -> Model:
+        _name_or_class(self.name, self.class_path)
+        if self.name is not None:
+            _known_arguments(self.name, self.arguments, MODELS[self.name].arguments)
+        if self.pretrained is not None and self.pretrained.startswith("torchvision:") and self.name != "torchvision":
+            raise ValueError("pretrained: `torchvision:...` needs the model `torchvision`")
         return self
+
+    def resolved(self) -> dict[str, Any]:
+        """Return `RunSpec.model`."""
+        if self.name is None:
+            return {"name": None, "network": self.class_path, "arguments": self.arguments}
+        row = MODELS[self.name]
+        return {"name": self.name, "network": row.network, "arguments": {**row.arguments, **self.arguments}}
+
+
+def _in_table(name: str | None, table: Mapping[str, Any]) -> str | None:
+    if name is not None and name not in table:
+        raise ValueError(f"must be one of {', '.join(table)}")
+    return name
+
+
+def _name_or_class(name: str | None, class_path: str | None) -> None:
+    if (name is None) == (class_path is None):
+        raise ValueError("give either `name`, or `class: package.module.Name`")
+    if class_path is not None and not callable(import_class(class_path)):
+        raise ValueError(f"class {class_path!r} must be a class or a function")
+
+
+def _known_arguments(name: str, given: Mapping[str, Any], allowed: Mapping[str, Any]) -> None:
+    """Raise ValueError where an argument is unknown, lacking, or not of its default's type."""
+    for key, value in given.items():
+        if key not in allowed:
+            raise ValueError(f"argument {key!r} is unknown to {name}; allowed: {', '.join(allowed) or 'none'}")
+        default = allowed[key]
+        if isinstance(default, int) and not (type(value) is int and value >= 1):
+            raise ValueError(f"argument {key}: {value!r}: must be a whole number of at least 1")
+        if isinstance(default, float) and not (type(value) in {int, float} and value > 0):
+            raise ValueError(f"argument {key}: {value!r}: must be a number above 0")
+        if (default is None or isinstance(default, str)) and not isinstance(value, str):
+            raise ValueError(f"argument {key}: {value!r}: must be text")
+        if isinstance(default, list) and not (isinstance(value, list) and value and set(value) <= set(default)):
+            raise ValueError(f"argument {key}: {value!r}: must be a list of some of {default}")
+    lacking = [key for key, default in allowed.items() if default is None and key not in given]
+    if lacking:
+        raise ValueError(f"{name} needs the arguments {', '.join(lacking)}")
 
 
 class Contender(Frozen):
@@ -118,6 +196,8 @@ class Contender(Frozen):
     decay: Literal["coupled", "decoupled"] | None = None
     schedule: Annotated[Schedule, BeforeValidator(_named)] | None = None
     clip: Positive | None = None
+    freeze: tuple[str, ...] = ()
+    from_scratch: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -200,10 +280,20 @@ def _check_arguments(path: str, hyperparameters: Mapping[str, Any]) -> None:
 class Tuning(Frozen):
     """The search: the same for each contender and replicate."""
 
-    trials: Count = 6
+    trials: Annotated[int, Field(strict=True, ge=0)] = 6
     sampler: Literal["sobol", "random", "tpe"] = "sobol"
-    objective: Literal["val/accuracy", "val/loss"] = "val/accuracy"
+    objective: Literal["val/accuracy", "val/loss", "loss"] | None = None
     once: bool = False
+
+
+class Pretraining(Frozen):
+    """The one training, before all others, whose weights (but for the head) every contender starts from."""
+
+    data: Annotated[Data, BeforeValidator(_named)]
+    optimizer: Contender
+    epochs: Count
+    batch_size: Count = 64
+    schedule: Annotated[Schedule, BeforeValidator(_named)] = Schedule()
 
 
 class Study(Frozen):
@@ -222,6 +312,7 @@ class Study(Frozen):
     decay_all: bool = False
     replicates: Annotated[int, Field(strict=True, ge=2)] = 8
     optimizers: Annotated[tuple[Contender, ...], Field(min_length=1)]
+    pretraining: Pretraining | None = None
     tuning: Tuning = Tuning()
     untuned: bool = True
 
@@ -236,11 +327,49 @@ class Study(Frozen):
         return contenders
 
     @model_validator(mode="after")
-    def _kinds_match(self) -> Study:
-        kind = DATASETS[self.data.name].kind
-        if kind not in MODELS[self.model.name].kinds:
-            raise ValueError(f"model {self.model.name!r} does not read data of kind {kind!r}")
+    def _fits(self) -> Study:
+        for data in [self.data] + ([self.pretraining.data] if self.pretraining else []):
+            _reads(self.model, data)
+        function = self.data.resolved()["kind"] == "function"
+        if function != (self.objective == "loss"):
+            raise ValueError("tuning.objective must be `loss` for a function, and val/accuracy or val/loss for data")
+        if self.tuning.trials and not function and self.data.validation_share == 0:
+            raise ValueError("data.validation_share 0 leaves nothing to select on: it needs tuning.trials 0")
+        if not self.tuning.trials and not self.untuned:
+            raise ValueError("tuning.trials 0 and untuned false leave nothing to train")
+        if (self.model.pretrained == "pretraining") != (self.pretraining is not None):
+            raise ValueError("model.pretrained `pretraining` and the block `pretraining` go together")
+        scratch = [contender.name for contender in self.optimizers if contender.from_scratch]
+        if scratch and self.model.pretrained is None:
+            raise ValueError(f"from_scratch ({', '.join(scratch)}) needs model.pretrained")
         return self
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the study's data."""
+        return str(self.data.resolved()["kind"])
+
+    @property
+    def objective(self) -> str:
+        """Return the metric that a search selects by: validation accuracy, of a function its value, unless said."""
+        return self.tuning.objective or ("loss" if self.kind == "function" else "val/accuracy")
+
+    @property
+    def pretrained_by(self) -> str:
+        """Return the optimizer that made the weights which contenders start from, empty where there are none."""
+        if self.pretraining is not None:
+            return self.pretraining.optimizer.name
+        return (self.model.pretrained_by or "not stated") if self.model.pretrained else ""
+
+    def row(self, contender: Contender) -> Row:
+        """Return the contender's row of the table; parameters of a function do not decay."""
+        row = contender.row()
+        if self.kind != "function":
+            return row
+        defaults, search = dict(row.defaults), dict(row.search)
+        defaults.pop("weight_decay", None)
+        search.pop("weight_decay", None)
+        return replace(row, defaults=defaults, search=search)
 
     def contender(self, name: str) -> Contender:
         """Return the contender of that name; raises StudyError where there is none."""
@@ -250,12 +379,15 @@ class Study(Frozen):
         names = ", ".join(contender.name for contender in self.optimizers)
         raise StudyError(f"{self.name}: contender: {name!r}: must be one of {names}")
 
-    def spec(self, contender: Contender, replicate: int, seed: int, hyperparameters: Mapping[str, float]) -> RunSpec:
-        """Return the training of `hyperparameters` in a replicate; with `once`, the search is replicate 0's."""
-        row = contender.row()
+    def spec(
+        self, contender: Contender, replicate: int, seed: int, hyperparameters: Mapping[str, float], weights: str = ""
+    ) -> RunSpec:
+        """Return the training of `hyperparameters` in a replicate; `weights` is the digest of those it starts from."""
+        row = self.row(contender)
+        fresh = self.model.pretrained is None or contender.from_scratch
         return RunSpec(
-            data=self.data.model_dump(),
-            model={"name": self.model.name, **self.model.arguments},
+            data=self.data.resolved(),
+            model=self.model.resolved(),
             optimizer=row.optimizer,
             hyperparameters={**row.fixed, **hyperparameters},
             schedule=(contender.schedule or self.schedule).model_dump(),
@@ -264,9 +396,46 @@ class Study(Frozen):
             precision=self.precision,
             clip=contender.clip if contender.clip is not None else self.clip,
             decay_all=self.decay_all,
+            freeze=contender.freeze,
+            pretrained=None if fresh else {"source": str(self.model.pretrained), "digest": weights},
             split_seed=derive_seed(self.seed, replicate, "split"),
             seed=seed,
         )
+
+    def pretraining_spec(self) -> RunSpec:
+        """Return the training of the block `pretraining`."""
+        block = self.pretraining
+        assert block is not None
+        row = block.optimizer.row()
+        return RunSpec(
+            data=block.data.resolved(),
+            model=self.model.resolved(),
+            optimizer=row.optimizer,
+            hyperparameters={**row.fixed, **row.defaults},
+            schedule=block.schedule.model_dump(),
+            epochs=block.epochs,
+            batch_size=block.batch_size,
+            precision=self.precision,
+            clip=block.optimizer.clip,
+            decay_all=self.decay_all,
+            freeze=(),
+            pretrained=None,
+            split_seed=derive_seed(self.seed, "pretraining", "split"),
+            seed=derive_seed(self.seed, "pretraining"),
+        )
+
+
+def _reads(model: Model, data: Data) -> None:
+    """Raise ValueError where the model cannot read the data."""
+    if model.name is None:
+        return
+    row, kind = MODELS[model.name], data.resolved()["kind"]
+    if kind not in row.kinds:
+        fitting = ", ".join(name for name, other in MODELS.items() if kind in other.kinds)
+        raise ValueError(f"model {model.name!r} does not read data of kind {kind!r}; these do: {fitting}")
+    side = data.side()
+    if side is not None and side < row.least_side:
+        raise ValueError(f"model {model.name!r} needs images of at least {row.least_side} pixels, not {side}")
 
 
 def load_study(path: Path) -> Study:

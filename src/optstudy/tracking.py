@@ -121,8 +121,9 @@ class Tracker:
         from mlflow.entities import Param
 
         place = f"trial {job.trial}" if job.stage == "tuning" else job.variant
+        parent = {} if job.stage == "pretraining" else {"mlflow.parentRunId": self._parent(job.contender, started_ms)}
         tags = {
-            "mlflow.parentRunId": self._parent(job.contender, started_ms),
+            **parent,
             "optstudy.stage": job.stage,
             "optstudy.variant": job.variant,
             "optstudy.replicate": str(job.replicate),
@@ -135,8 +136,8 @@ class Tracker:
         settings = {
             **spec.hyperparameters,
             "optimizer": spec.optimizer,
-            "model": spec.model["name"],
-            "data": spec.data["name"],
+            "model": spec.model["name"] or spec.model["network"],
+            "data": spec.data["name"] or spec.data["load"],
             "epochs": spec.epochs,
             "batch_size": spec.batch_size,
             "schedule": spec.schedule["name"],
@@ -246,7 +247,7 @@ def identity(job: Job) -> str:
 
 
 def _aggregate(column: str, variant: str) -> str:
-    for metric in ("test_accuracy",):
+    for metric in ("test_accuracy", "val_accuracy", "val_loss"):
         column = column.replace(metric, metric.replace("_", "/", 1))
     return column if variant == "tuned" else f"{variant}/{column}"
 

@@ -20,15 +20,20 @@ EDGE_SHARE = 0.05  # the protocol's rule 6
 
 @dataclass(frozen=True)
 class Validation:
-    """All that a selection may see of a trial: the final epoch's validation values and how the trial ended."""
+    """All that a selection may see of a trial: the final epoch's objective, higher is better, and validation loss."""
 
-    accuracy: float
+    score: float
     loss: float
 
 
-def validation(result: RunResult) -> Validation:
-    """Return the validation values of a result; a diverged one is already scored at chance."""
-    return Validation(result.metrics["val/accuracy"], result.metrics["val/loss"])
+def validation(result: RunResult, objective: str) -> Validation:
+    """Return the validation values of a result; a diverged one is already scored at chance.
+
+    A user's own model may log its objective alone; a function's `loss` is all there is.
+    """
+    value = result.metrics[objective]
+    score = value if objective == "val/accuracy" else -value
+    return Validation(score, result.metrics.get("val/loss", 0.0))
 
 
 def unit_points(sampler: str, seed: int, replicate: int, trials: int, dimensions: int) -> list[list[float]]:
@@ -82,15 +87,9 @@ def tpe_point(
     return {name: float(asked.params[name]) for name in spaces}
 
 
-def select(trials: Sequence[Validation], objective: str) -> int:
-    """Return the index of the selected trial: best objective, then lower validation loss, then lower index."""
-
-    def rank(index: int) -> tuple[float, float, int]:
-        trial = trials[index]
-        primary = -trial.accuracy if objective == "val/accuracy" else trial.loss
-        return primary, trial.loss, index
-
-    return min(range(len(trials)), key=rank)
+def select(trials: Sequence[Validation]) -> int:
+    """Return the index of the selected trial: best score, then lower validation loss, then lower index."""
+    return min(range(len(trials)), key=lambda index: (-trials[index].score, trials[index].loss, index))
 
 
 def edges(hyperparameters: Mapping[str, float], spaces: Mapping[str, Space]) -> list[str]:

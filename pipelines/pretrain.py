@@ -1,0 +1,17 @@
+"""DVC stage: train the weights that a fine-tuning study's contenders start from, once."""
+
+import sys
+from pathlib import Path
+
+from optstudy.cli import exits
+from optstudy.stages import Place, pretrain
+from optstudy.study import load_study
+
+
+def main(name: str) -> None:
+    """Pretrain for the study in configs/<name>.yaml."""
+    pretrain(Place(load_study(Path("configs") / f"{name}.yaml"), Path("results")), print)
+
+
+if __name__ == "__main__":
+    exits(main, *sys.argv[1:])

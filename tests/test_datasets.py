@@ -1,0 +1,191 @@
+"""Data sets: read as they were written, refused where they are broken, split as the protocol says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import tiny
+from optstudy import vision
+from optstudy.batches import ArrayData
+from optstudy.datasets import data_digest, digits, split
+from optstudy.errors import DataError
+from optstudy.texts import separated, trec6
+
+SHARED = Path(os.environ.get("OPTSTUDY_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(autouse=True)
+def _root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[Any, Any]:
+    """Write CIFAR-10's python batches with ten images each, and let torchvision know their checksums."""
+    from torchvision.datasets import CIFAR10
+
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (60, 3072), dtype=np.uint8)
+    sums = {}
+    for index, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        batch = {"data": pixels[10 * index : 10 * index + 10], "labels": list(range(10)), "filenames": ["x"] * 10}
+        content = pickle.dumps(batch)
+        (folder / name).write_bytes(content)
+        sums[name] = hashlib.md5(content).hexdigest()
+    meta = pickle.dumps({"label_names": [f"class {i}" for i in range(10)]})
+    (folder / "batches.meta").write_bytes(meta)
+    monkeypatch.setattr(CIFAR10, "train_list", [[f"data_batch_{i}", sums[f"data_batch_{i}"]] for i in range(1, 6)])
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(
+        CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": hashlib.md5(meta).hexdigest()}
+    )
+    return pixels
+
+
+def test_cifar_reads_the_official_python_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = cifar10(tmp_path / "data", monkeypatch)
+    arrays = vision.cifar10()
+    assert arrays.x.shape == (50, 3, 32, 32)
+    assert arrays.test_x.shape == (10, 3, 32, 32)
+    assert np.array_equal(np.round(arrays.x.reshape(50, -1) * 255), pixels[:50])
+    assert arrays.y.tolist() == list(range(10)) * 5
+    assert arrays.classes == 10
+
+
+@pytest.mark.parametrize("harm", ["altered", "truncated", "missing"])
+@pytest.mark.parametrize("file", ["data_batch_3", "test_batch", "batches.meta"])
+def test_a_broken_cifar_is_refused_by_the_files_name(
+    file: str, harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cifar10(tmp_path / "data", monkeypatch)
+    path = tmp_path / "data" / "cifar-10-batches-py" / file
+    content = path.read_bytes()
+    if harm == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-7] if harm == "truncated" else content[:-1] + b"x")
+    with pytest.raises(DataError, match=file) as error:
+        vision.cifar10()
+    assert "run again to download it" in str(error.value)
+
+
+needs_fashion = pytest.mark.skipif(
+    not (SHARED / "FashionMNIST").exists(), reason="Fashion-MNIST is not at hand: set OPTSTUDY_DATA"
+)
+
+
+@needs_fashion
+def test_fashion_mnist_is_found_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTSTUDY_DATA", str(SHARED))
+    arrays = vision.fashion_mnist()
+    assert (arrays.x.shape, arrays.test_x.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
+    assert (arrays.x.min(), arrays.x.max()) == (0.0, 1.0)
+    assert np.bincount(arrays.y).tolist() == [6000] * 10
+    # Its mean and deviation as published with the data set's benchmarks: 0.2860 and 0.3530.
+    assert (round(float(arrays.x.mean()), 4), round(float(arrays.x.std()), 4)) == (0.2860, 0.3530)
+
+
+@needs_fashion
+@pytest.mark.parametrize("harm", ["altered", "truncated"])
+def test_a_broken_fashion_mnist_is_refused(harm: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for source in (SHARED / "FashionMNIST" / "raw").iterdir():
+        (folder / source.name).symlink_to(source.resolve())
+    path = folder / "t10k-images-idx3-ubyte"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-5] if harm == "truncated" else content[:-5] + b"12345")
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte: expected"):
+        vision.fashion_mnist()
+
+
+def test_a_failed_download_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import KMNIST
+
+    nowhere = "http://127.0.0.1:9/"  # the port of `discard`: refused
+    monkeypatch.setattr(KMNIST, "mirrors", [nowhere])
+    with pytest.raises(DataError, match="the download failed") as error:
+        vision.kmnist()
+    assert "OPTSTUDY_DATA" in str(error.value)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_sentences_are_read_numbered_and_padded(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.tsv").write_text("good good film\tpos\nbad\tneg\n")
+    (tmp_path / "data" / "test.tsv").write_text("a good one indeed\tneg\n")
+    for _ in range(2):  # tokenised, then from the cache
+        arrays = separated("train.tsv", "test.tsv", "words", length=3)
+        assert arrays.x.tolist() == [[2, 2, 4], [3, 0, 0]]  # good; bad, film in alphabetical order; 0 pads
+        assert arrays.test_x.tolist() == [[1, 2, 1]]  # 1 is any word that the training part lacks
+        assert (arrays.y.tolist(), arrays.test_y.tolist(), arrays.classes, arrays.tokens) == ([1, 0], [0], 2, 5)
+    assert len(list((tmp_path / "cache" / "optstudy").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("no tab here\n", "line 1"), ("fine\t1\n\t0\n", "line 2"), ("", "found none"), ("x\tunseen\n", "unseen")],
+)
+def test_broken_sentences_are_refused(content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.tsv").write_text("fine\t1\npoor\t0\n")
+    (tmp_path / "data" / "test.tsv").write_text(content)
+    with pytest.raises(DataError, match=words):
+        separated("train.tsv", "test.tsv", "words", 8)
+    with pytest.raises(DataError, match=r"lost\.tsv"):
+        separated("lost.tsv", "test.tsv", "words", 8)
+
+
+@pytest.mark.skipif(not (SHARED / "trec6").exists(), reason="TREC-6 is not at hand: set OPTSTUDY_DATA")
+def test_trec_has_its_six_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTSTUDY_DATA", str(SHARED))
+    arrays = trec6("words", 32)
+    assert (len(arrays.y), len(arrays.test_y), arrays.classes) == (5452, 500, 6)
+
+
+def test_digits_of_some_classes_are_numbered_anew() -> None:
+    whole, some = digits(list(range(10))), digits([7, 5])
+    assert np.array_equal(some.test_x[some.test_y == 0], whole.test_x[whole.test_y == 7])
+    assert np.array_equal(some.x[some.y == 1], whole.x[whole.y == 5])
+
+
+def test_a_subset_is_stratified_and_split_within() -> None:
+    y = digits(list(range(10))).y
+    train, val = split(y, 3, 0.25, size=200)
+    assert (len(train), len(val), len({*train, *val})) == (150, 50, 200)
+    assert np.bincount(y[train]).min() >= 13
+    whole, none = split(y, 3, 0.0)
+    assert (len(whole), len(none)) == (len(y), 0)
+
+
+def test_scaling_knows_the_training_part_alone() -> None:
+    study = tiny(data={"name": "digits", "scaling": "standardised"})
+    data = ArrayData(study.spec(study.optimizers[0], 0, 5, {}))
+    train, val = (data.parts[part][0].double() for part in ("train", "val"))
+    assert abs(float(train.mean())) < 1e-6
+    assert abs(float(train.std(correction=0)) - 1) < 1e-6
+    assert float(val.mean()) != 0.0
+
+
+def test_a_data_set_that_changes_has_another_digest() -> None:
+    one = tiny().data.resolved()
+    other = tiny(data={"name": "digits", "arguments": {"classes": [0, 1]}}).data.resolved()
+    assert data_digest(one) == data_digest(one) != data_digest(other)
+
+
+def test_text_batches_are_cut_to_their_longest_sentence() -> None:
+    import torch
+
+    from optstudy.batches import _trimmed
+
+    assert _trimmed(torch.tensor([[3, 4, 0, 0], [5, 0, 0, 0]])).tolist() == [[3, 4], [5, 0]]
