@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from optstudy.runs import TRAINING_MODULES
 from optstudy.study import load_study
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,12 @@ def test_pairs_are_those_of_the_study_files() -> None:
         for contender in load_study(ROOT / "configs" / f"{name}.yaml").optimizers
     }
     assert stages["tune"]["foreach"] == stages["train"]["foreach"] == pairs
-    assert stages["compare"]["foreach"] == studies
+    assert stages["pretrain"]["foreach"] == stages["compare"]["foreach"] == studies
+
+
+def test_prepare_depends_on_every_module_whose_edit_retrains() -> None:
+    prepare = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["prepare"]["do"]
+    assert {f"src/optstudy/{module}.py" for module in TRAINING_MODULES} <= set(prepare["deps"])
 
 
 def dvc(folder: Path, *arguments: str) -> str:
@@ -42,12 +48,14 @@ def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path
     )
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     study = folder / "configs" / "digits.yaml"
+    pipeline = yaml.safe_load((folder / "dvc.yaml").read_text())
     content = yaml.safe_load(study.read_text())
     content |= {"model": "linear", "epochs": 1, "batch_size": 512, "replicates": 2}
     content["tuning"]["trials"] = 1
     content["optimizers"] = ["sgd", "adam"]  # each stage starts processes of its own: five take minutes
     study.write_text(yaml.safe_dump(content))
-    pipeline = yaml.safe_load((folder / "dvc.yaml").read_text())
+    for stage in ("prepare", "pretrain", "compare"):
+        pipeline["stages"][stage]["foreach"] = ["digits"]
     for stage in ("tune", "train"):
         pairs = pipeline["stages"][stage]["foreach"]
         pipeline["stages"][stage]["foreach"] = {name: pairs[name] for name in ("digits-sgd", "digits-adam")}
@@ -69,4 +77,5 @@ def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path
     study.write_text(yaml.safe_dump(content))
     output = dvc(folder, "repro")
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    assert ran == {"prepare@digits", "tune@digits-adam", "train@digits-adam", "compare@digits"}
+    touched = {"prepare@digits", "pretrain@digits", "tune@digits-adam", "train@digits-adam", "compare@digits"}
+    assert ran == touched  # `pretrain` looks whether the weights are there; a fresh start has none

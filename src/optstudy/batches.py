@@ -90,10 +90,15 @@ class ArrayData(pl.LightningDataModule):
         """Return the parts that have examples; a study may do without a validation part."""
         return [part for part in PARTS if len(self.parts[part][1])]
 
+    def of_largest_class(self, part: Part) -> list[bool]:
+        """Return which examples of `part` are of its largest class: what always answering it gets right."""
+        labels = self.parts[part][1].numpy()
+        return list((labels == np.bincount(labels).argmax()).tolist())
+
     def chance(self, part: Part) -> float:
         """Return the accuracy of always answering the largest class of `part`."""
-        labels = self.parts[part][1].numpy()
-        return float(np.bincount(labels).max() / len(labels))
+        right = self.of_largest_class(part)
+        return sum(right) / len(right)
 
 
 def _same(x: NDArray[Any]) -> NDArray[Any]:

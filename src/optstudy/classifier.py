@@ -19,7 +19,7 @@ from optstudy.batches import SAMPLE, ArrayData
 from optstudy.errors import DataError
 from optstudy.optimizers import build_optimizer, build_schedule, decay_groups
 from optstudy.pretrained import plain_name
-from optstudy.runs import RunSpec, Status
+from optstudy.runs import Outcome, RunSpec, pack
 
 Batch = tuple[Tensor, Tensor]
 
@@ -51,7 +51,7 @@ class Classifier(pl.LightningModule):
         self.automatic_optimization = False
         self.network, self.data, self.spec, self.on_epoch = network, data, spec, on_epoch
         self.train_sums, self.val_sums = Sums(), Sums()
-        self.start = evaluate(self, data.evaluation("train", SAMPLE), "train")["train/loss"]
+        self.start = evaluate(self, data.evaluation("train", SAMPLE), "train")[0]["train/loss"]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, classes)."""
@@ -100,21 +100,22 @@ class Classifier(pl.LightningModule):
             return
         self.on_epoch(metrics)
 
-    def outcome(self) -> tuple[Status, dict[str, float]]:
+    def outcome(self) -> Outcome:
         """Return how the training ended and the metrics of the final weights; a diverged one is scored at chance.
 
         Diverged: a loss or weight is not finite, or the training loss is above that of the initial weights (for more
         than `SAMPLE` examples: on the first of them).
         """
-        parts = self.data.present()
         metrics: dict[str, float] = {}
-        for part in parts:
-            metrics |= evaluate(self, self.data.evaluation(part), part)
+        right: list[bool] = []
+        for part in self.data.present():  # the test part comes last
+            found, right = evaluate(self, self.data.evaluation(part), part)
+            metrics |= found
         diverged = not all_finite(metrics) or not finite_weights(self.network) or metrics["train/loss"] > self.start
         if diverged:
-            metrics = chance(self.data, metrics)
+            metrics, right = chance(self.data, metrics), self.data.of_largest_class("test")
         metrics["generalisation_gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
-        return ("diverged" if diverged else "completed"), metrics
+        return Outcome("diverged" if diverged else "completed", metrics, pack(right))
 
 
 def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict[str, Any]:
@@ -164,13 +165,14 @@ def finite_weights(network: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def evaluate(module: Classifier, batches: Any, part: str) -> dict[str, float]:
-    """Return {part/loss, part/accuracy} of the present weights, in evaluation mode."""
+def evaluate(module: Classifier, batches: Any, part: str) -> tuple[dict[str, float], list[bool]]:
+    """Return {part/loss, part/accuracy} of the present weights in evaluation mode, and which answers are right."""
     module.eval()
-    sums = Sums()
+    sums, right = Sums(), list[bool]()
     for x, y in batches:
         with torch.autocast("cpu", torch.bfloat16, enabled=module.spec.precision == "bf16-mixed"):
             logits = module(x)
             sums.add(logits, y, functional.cross_entropy(logits, y))
+        right += (logits.argmax(1) == y).tolist()
     module.train()
-    return sums.means(part)
+    return sums.means(part), right

@@ -17,6 +17,7 @@ from optstudy.errors import Stopped, StudyError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+Workers = Annotated[int, typer.Option(min=1, help="Worker processes, one thread each.")]
 Results = Annotated[Path, typer.Option(help="Folder of the tables, one folder per study in it.")]
 
 
@@ -28,7 +29,7 @@ def about() -> None:
 @app.command()
 def run(
     study_file: StudyFile,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes, one thread each.")] = os.cpu_count() or 1,
+    workers: Workers = os.cpu_count() or 1,
     results: Results = Path("results"),
 ) -> None:
     """Tune, train and compare; take up what was interrupted."""
@@ -51,7 +52,12 @@ def run(
 
 
 @app.command()
-def check(study_file: StudyFile) -> None:
+def check(
+    study_file: StudyFile,
+    measure: Annotated[bool, typer.Option("--measure", help="Estimate its cost on this machine.")] = False,
+    workers: Workers = os.cpu_count() or 1,
+    results: Results = Path("results"),
+) -> None:
     """Say what a study consists of; trains nothing."""
     from optstudy.plan import jobs_in
     from optstudy.study import load_study
@@ -64,6 +70,11 @@ def check(study_file: StudyFile) -> None:
         f"{study.replicates} replicates, {study.tuning.trials} trials by {study.tuning.sampler} a search: "
         f"{each} trainings per contender, {each * len(study.optimizers)} in all, {study.epochs} epochs each"
     )
+    if measure:
+        from optstudy import stages
+        from optstudy.progress import cost_line
+
+        typer.echo(cost_line(stages.cost(stages.Place(study, results), workers)))
 
 
 @app.command()
@@ -121,6 +132,7 @@ def main() -> None:
 def exits(command: Callable[..., object], *arguments: str) -> None:
     """Call `command` and end the process with the exit code that its end has in the contract."""
     signal.signal(signal.SIGTERM, _terminate)
+    sys.path.insert(0, os.getcwd())  # where a study's own classes lie; a console script leaves it out
     code: object = 0
     try:
         code = command(*arguments)  # click returns the code of typer.Exit where it is not standalone

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from optstudy.optimizers import build_optimizer, build_schedule, import_class
-from optstudy.runs import RunSpec, Status
+from optstudy.runs import Outcome, RunSpec
 
 
 class Point(nn.Module):
@@ -83,7 +83,7 @@ class Descent(pl.LightningModule):
         x, y = self.position()
         self.on_epoch({"loss": self.losses[-1], "x": x, "y": y, "learning_rate": rate})
 
-    def outcome(self) -> tuple[Status, dict[str, float]]:
+    def outcome(self) -> Outcome:
         """Return how the descent ended and its metrics; a diverged one is scored at its start, and as a miss.
 
         Diverged: the value is no number, or above that at the start.
@@ -91,7 +91,9 @@ class Descent(pl.LightningModule):
         steps = self.spec.epochs
         changes = float(sum(before * after < 0 for before, after in pairwise(self.along)))
         if not self.loss() <= self.start:
-            return "diverged", {"loss": self.start, "steps_to_tolerance": steps + 1.0, "sign_changes": changes}
+            scored = {"loss": self.start, "steps_to_tolerance": steps + 1.0, "sign_changes": changes}
+            return Outcome("diverged", scored)
         reached = (step for step, loss in enumerate(self.losses, start=1) if loss <= self.function.tolerance)
         steps_taken = float(next(reached, steps + 1))
-        return "completed", {"loss": self.loss(), "steps_to_tolerance": steps_taken, "sign_changes": changes}
+        metrics = {"loss": self.loss(), "steps_to_tolerance": steps_taken, "sign_changes": changes}
+        return Outcome("completed", metrics)

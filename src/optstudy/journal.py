@@ -36,26 +36,28 @@ def read_journal(path: Path) -> dict[str, Entry]:
     """Return the journal's entries by key; a torn last line is dropped."""
     if not path.exists():
         return {}
-    entries = {}
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        record = json.loads(line)
-        result = record.pop("result")
-        result["curve"] = tuple(result["curve"])
-        record["epoch_ms"] = tuple(record["epoch_ms"])
-        entries[record["key"]] = Entry(result=RunResult(**result), **record)
-    return entries
+    entries = [_entry(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    return {entry.key: entry for entry in entries}
+
+
+def _entry(line: bytes) -> Entry:
+    record = json.loads(line)
+    result = record.pop("result")
+    result["curve"] = tuple(result["curve"])
+    record["epoch_ms"] = tuple(record["epoch_ms"])
+    return Entry(result=RunResult(**result), **record)
 
 
 def append(path: Path, key: str, spec: RunSpec, ended: TrainingEnded) -> Entry:
-    """Append one finished training and flush it to disk; return its entry."""
+    """Append one finished training and flush it to disk; return its entry as it will be read."""
     entry = Entry(key, asdict(spec), ended.result, ended.started_ms, ended.epoch_ms, ended.ended_ms)
-    line = json.dumps(asdict(entry), allow_nan=False) + "\n"
+    line = json.dumps(asdict(entry), allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        file.write(line.encode())
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())
-    return entry
+    return _entry(line)
 
 
 def mend(path: Path) -> None:

@@ -10,7 +10,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from optstudy.batches import ArrayData
 from optstudy.classifier import all_finite, chance, finite_weights, optimization
-from optstudy.runs import RunSpec, Status
+from optstudy.runs import Outcome, RunSpec
 
 LOGGED = ("train/", "val/", "test/")
 
@@ -45,7 +45,7 @@ def adopt(module: pl.LightningModule, spec: RunSpec, steps_per_epoch: int) -> pl
     return module
 
 
-def outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData) -> tuple[Status, dict[str, float]]:
+def outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData) -> Outcome:
     """Return how the training of a user's module ended and what it logs of the final weights.
 
     `validation_step` and `test_step` are run once more, where it has them; train metrics are the last epoch's.
@@ -60,4 +60,4 @@ def outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData) ->
         metrics = chance(data, metrics)
     if {"train/accuracy", "test/accuracy"} <= set(metrics):
         metrics["generalisation_gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
-    return ("diverged" if diverged else "completed"), metrics
+    return Outcome("diverged" if diverged else "completed", metrics)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from optstudy.results import headlines, read_table
-from optstudy.stages import Place
+from optstudy.stages import Cost, Place
 from optstudy.stages import Progress as State
 
 # Headline metrics of the closing table: heading, digits.
@@ -80,6 +80,21 @@ def shown(console: Console, workers: int) -> Iterator[Callable[[State], None]]:
             bars.update(tasks["all"], total=total, completed=ready, left=f"about {left()} left")
 
         yield bar
+
+
+def cost_line(cost: Cost) -> str:
+    """Return what a study takes, in words: minutes, and where they come from."""
+    recorded = [f"{name} {cost.each[name]:.3g} s" for name in cost.recorded]
+    timed = [f"{cost.each[cost.timed]:.3g} s by ten timed steps of {cost.timed}"] if cost.timed else []
+    basis = "; ".join(([f"recorded: {', '.join(recorded)}"] if recorded else []) + timed)
+    return f"cost: about {_duration(cost.seconds)} with {cost.workers} workers (a training: {basis})"
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def closing_table(place: Place, comparison: pd.DataFrame) -> Table:

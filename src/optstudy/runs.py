@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import base64
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 Status = Literal["completed", "diverged", "failed"]
 Part = Literal["train", "val", "test"]
@@ -64,11 +68,21 @@ class RunSpec:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """How a training ended and the metrics of its final weights; `answers` as in `RunResult`."""
+
+    status: Status
+    metrics: Mapping[str, float]
+    answers: str = ""
+
+
+@dataclass(frozen=True)
 class RunResult:
     """The outcome of one training.
 
     `curve` has one mapping per finished epoch; `metrics` are those of the final weights; accuracies are fractions,
     `seconds` wall time. A diverged training is scored at chance; `message` says how it ended, if not `completed`.
+    `answers` says which test examples were answered rightly, in the test set's order (see `pack`).
     """
 
     status: Status
@@ -76,6 +90,7 @@ class RunResult:
     curve: tuple[Mapping[str, float], ...]
     seconds: float
     message: str = ""
+    answers: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,16 @@ class TrainingEnded:
 
 
 Event = EpochEnded | TrainingEnded
+
+
+def pack(right: Sequence[bool]) -> str:
+    """Return booleans as base64 text, eight to a byte, the first one highest; the last byte is filled with zeros."""
+    return base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode()
+
+
+def unpack(text: str) -> NDArray[np.bool_]:
+    """Return what `pack` was given, with up to seven trailing zeros."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8)).astype(bool)
 
 
 def canonical(value: object) -> str:

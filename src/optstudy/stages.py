@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
@@ -39,11 +40,12 @@ from optstudy.plan import (
     units,
 )
 from optstudy.pretrained import save_weights, weights_digest, weights_file
-from optstudy.runs import Event, RunResult, TrainingEnded
+from optstudy.runs import Event, RunResult, RunSpec, TrainingEnded
 from optstudy.study import Study
 from optstudy.tracking import Live, Tracker, project_optuna
 
 MLRUNS = Path("mlruns")
+PROJECTION, PROJECTION_EACH = 5.0, 0.03  # seconds to open MLflow and Optuna, and to write one training into them
 Say = Callable[[str], None]
 
 
@@ -103,11 +105,16 @@ def check_start(study: Study, content: Content) -> None:
     from optstudy.batches import ArrayData
     from optstudy.train import start_network
 
-    for contender in study.optimizers:
-        spec = study.spec(contender, 0, 0, {}, content.weights)
-        if study.pretraining is not None:  # its weights are not there yet, and fit by construction
-            spec = replace(spec, pretrained=None)
+    for name in [contender.name for contender in study.optimizers]:
+        spec = _spec_without_pretraining(study, name, content)
         start_network(spec, ArrayData(spec).inputs)
+
+
+def _spec_without_pretraining(study: Study, name: str, content: Content) -> RunSpec:
+    """Return a contender's training of its defaults, without weights that are yet to be made; they fit anyhow."""
+    contender = study.contender(name)
+    spec = study.spec(contender, 0, 0, study.row(contender).defaults, content.weights)
+    return spec if study.pretraining is None else replace(spec, pretrained=None)
 
 
 def prepare(place: Place, say: Say) -> Content:
@@ -132,7 +139,7 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
     check_start(place.study, content_of(place.study))
     with journal.hold(place.journal):
         content = prepare(place, say)
-        _pretrain(place, say)
+        _pretrain(place, content, say)
         _complete(place, units(place.study, place.contenders), content, workers, None, True, progress)
         done = journal.read_journal(place.journal)
         for name in place.contenders:
@@ -142,9 +149,9 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
 
 
 def pretrain(place: Place, say: Say) -> None:
-    """Run the study's pretraining, as a stage of its own, unless its weights are there."""
+    """Run the study's pretraining, as a stage of its own, unless its weights are there; write start.json."""
     with journal.hold(place.journal):
-        _pretrain(place, say)
+        _pretrain(place, content_of(place.study), say)
 
 
 def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
@@ -219,7 +226,7 @@ def project(place: Place, content: Content, table: pd.DataFrame) -> None:
     spaces = {contender.name: place.study.row(contender).search for contender in place.study.optimizers}
     trials = [(job, done[job.key]) for job in jobs if job.stage == "tuning"]
     project_optuna(place.mlruns, place.study.name, spaces, place.study.objective, trials)
-    tracker = Tracker(place.mlruns, place.study.name, tags())
+    tracker = Tracker(place.mlruns, place.study.name, tags(place.study))
     tracker.keep_only(jobs)
     for job in jobs:
         tracker.add(job, done[job.key])
@@ -236,6 +243,47 @@ def named_jobs(place: Place, contenders: Sequence[str], content: Content, done: 
         for unit in units(place.study, contenders)
         for job in unit_jobs(place.study, unit, content, done, None, True)
     ]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study takes on this machine: seconds of wall time with `workers`, and of one training by contender.
+
+    Contenders in `recorded` have finished trainings in the journal; the others are timed by `timed`.
+    """
+
+    seconds: float
+    workers: int
+    each: dict[str, float]
+    recorded: tuple[str, ...]
+    timed: str
+
+
+def cost(place: Place, workers: int) -> Cost:
+    """Estimate from the journal's seconds, or, for contenders without any, by ten timed steps of the first of them."""
+    clock = time.perf_counter()
+    import torch
+
+    from optstudy.timing import seconds_of
+
+    torch.set_num_threads(1)  # as a worker does
+    start = time.perf_counter() - clock  # a worker imports what has just been imported
+    study, content = place.study, content_of(place.study)
+    done = journal.read_journal(place.journal)
+    each: dict[str, float] = {}
+    for name in place.contenders:
+        finished = [done[job.key].result.seconds for job in named_jobs(place, [name], content, done) if job.key in done]
+        if finished:
+            each[name] = fmean(finished)
+    recorded = tuple(each)
+    timed = next((name for name in place.contenders if name not in each), "")
+    if timed:
+        seconds = seconds_of(_spec_without_pretraining(study, timed, content))
+        each = {name: each.get(name, seconds) for name in place.contenders}
+    alone = 0.0 if study.pretraining is None else seconds_of(study.pretraining_spec())
+    computed = alone + sum(each.values()) * jobs_in(study) / workers
+    written = PROJECTION + PROJECTION_EACH * jobs_in(study) * len(each)
+    return Cost(start + computed + written, workers, each, recorded, timed)
 
 
 def write_tuning(place: Place, contender: str, content: Content, done: dict[str, Entry]) -> None:
@@ -299,9 +347,10 @@ def provenance() -> dict[str, object]:
     }
 
 
-def tags() -> dict[str, str]:
-    """Return the tags that every MLflow run carries."""
-    return {"mlflow.source.git.commit": git_commit(), "mlflow.source.name": "optstudy", "mlflow.user": "optstudy"}
+def tags(study: Study) -> dict[str, str]:
+    """Return the tags that every MLflow run of a study carries."""
+    named = {"mlflow.source.git.commit": git_commit(), "mlflow.source.name": "optstudy", "mlflow.user": "optstudy"}
+    return named | ({"optstudy.pretrained_by": study.pretrained_by} if study.pretrained_by else {})
 
 
 def git_commit() -> str:
@@ -333,7 +382,7 @@ def _complete(
     owner: dict[str, Unit] = {}
     started: set[str] = set()
     failures: list[str] = []
-    live = Live(lambda: Tracker(place.mlruns, place.study.name, tags()))
+    live = Live(lambda: Tracker(place.mlruns, place.study.name, tags(place.study)))
     for unit in todo:
         progress(_progress(place, unit.contender, content, done, selections, finals, 0.0))
     with Workers(workers) as pool:
@@ -384,23 +433,32 @@ def _pretraining_job(study: Study) -> Job:
     return pretraining_job(study, data_digest(study.pretraining.data.resolved()))
 
 
-def _pretrain(place: Place, say: Say) -> None:
-    """Train what the contenders start from; its weights are written before its line in the journal."""
-    if place.study.pretraining is None:
-        return
+def _pretrain(place: Place, content: Content, say: Say) -> None:
+    """Train what the contenders start from, unless its weights are there; start.json says what they start from."""
+    start: dict[str, object] = {"weights": place.study.model.pretrained or "fresh", "digest": content.weights}
+    if place.study.pretrained_by:
+        start["pretrained_by"] = place.study.pretrained_by
+    if place.study.pretraining is not None:
+        start["metrics"] = dict(_pretrained(place, say).metrics)
+    results.write_json(place.tables / "start.json", start)
+
+
+def _pretrained(place: Place, say: Say) -> RunResult:
+    """Return the pretraining's result; its weights are written before its line in the journal."""
     job = _pretraining_job(place.study)
-    path = weights_file(job.key)
-    if path.exists() and job.key in journal.read_journal(place.journal):
-        return
+    path, done = weights_file(job.key), journal.read_journal(place.journal)
+    if path.exists() and job.key in done:
+        return done[job.key].result
     with Workers(1) as pool:
         pool.submit(job, [job.spec], weights=True)
         ended = next(event for _, event in _events(pool) if isinstance(event, TrainingEnded))
-    if ended.weights is None or ended.result.status != "completed":
-        raise TrainingFailed(f"pretraining: {ended.result.status}: {ended.result.message or 'lower its learning rate'}")
+    result = ended.result
+    if ended.weights is None or result.status != "completed":
+        raise TrainingFailed(f"pretraining: {result.status}: {result.message or 'lower its learning rate'}")
     save_weights(path, ended.weights)
     journal.append(place.journal, job.key, job.spec, ended)
-    accuracy = ended.result.metrics.get("test/accuracy")
-    say(f"pretraining by {place.study.pretrained_by}: test accuracy {accuracy:.4f} on its own data")
+    say(f"pretraining by {place.study.pretrained_by}: test accuracy {result.metrics['test/accuracy']:.4f} on its data")
+    return result
 
 
 def _events(pool: Workers) -> Iterator[tuple[object, Event]]:

@@ -142,6 +142,7 @@ class Tracker:
             "batch_size": spec.batch_size,
             "schedule": spec.schedule["name"],
             "precision": spec.precision,
+            "starts_from": spec.pretrained["source"] if spec.pretrained else "fresh weights",
             "seed": spec.seed,
             "split_seed": spec.split_seed,
         }

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,7 +20,7 @@ from optstudy.descent import Descent
 from optstudy.networks import Inputs, build_network
 from optstudy.own import Watch, adopt, outcome
 from optstudy.pretrained import load_pretrained
-from optstudy.runs import EpochEnded, Event, RunResult, RunSpec, Status, TrainingEnded
+from optstudy.runs import EpochEnded, Event, Outcome, RunResult, RunSpec, TrainingEnded
 
 
 def _ignore(event: Event) -> None:
@@ -48,8 +49,9 @@ def _train_one(index: int, spec: RunSpec, on_event: Callable[[Event], None], wei
     clock = time.perf_counter()
     kept: dict[str, Any] | None = None
     try:
-        status, metrics, module = _fit(spec, on_epoch)
-        result = RunResult(status, metrics, tuple(curve), time.perf_counter() - clock)
+        ended, module = _fit(spec, on_epoch)
+        seconds = time.perf_counter() - clock
+        result = RunResult(ended.status, ended.metrics, tuple(curve), seconds, answers=ended.answers)
         if weights:
             network = getattr(module, "network", module)
             kept = {name: tensor.float().numpy() for name, tensor in network.state_dict().items()}
@@ -60,24 +62,38 @@ def _train_one(index: int, spec: RunSpec, on_event: Callable[[Event], None], wei
     return result
 
 
-def _fit(
-    spec: RunSpec, on_epoch: Callable[[dict[str, float]], None]
-) -> tuple[Status, dict[str, float], pl.LightningModule]:
+def _fit(spec: RunSpec, on_epoch: Callable[[dict[str, float]], None]) -> tuple[Outcome, pl.LightningModule]:
     with seeded(spec.seed), quiet_lightning():
-        if spec.data["kind"] == "function":
-            descent = Descent(spec, on_epoch)
-            _trainer(spec).fit(descent)
-            return *descent.outcome(), descent
-        data = ArrayData(spec)
-        network = start_network(spec, data.inputs)
-        if isinstance(network, pl.LightningModule):
-            module = adopt(network, spec, len(data.train_dataloader()))
-            trainer = _trainer(spec, gradient_clip_val=spec.clip, callbacks=[Watch(on_epoch)])
-            trainer.fit(module, datamodule=data)
-            return *outcome(module, trainer, data), module
-        classifier = Classifier(network, data, spec, on_epoch)
-        _trainer(spec).fit(classifier, datamodule=data)
-        return *classifier.outcome(), classifier
+        fitting = set_up(spec, on_epoch)
+        trainer = build_trainer(spec, *fitting.callbacks, gradient_clip_val=fitting.clip)
+        trainer.fit(fitting.module, datamodule=fitting.data)
+        return fitting.outcome(trainer), fitting.module
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a Trainer needs of one training, and how it is judged; `clip` is Lightning's part of the clipping."""
+
+    module: pl.LightningModule
+    data: ArrayData | None
+    outcome: Callable[[pl.Trainer], Outcome]
+    callbacks: tuple[pl.Callback, ...] = ()
+    clip: float | None = None
+
+
+def set_up(spec: RunSpec, on_epoch: Callable[[dict[str, float]], None]) -> Fitting:
+    """Return what trains as `spec` says and hands the metrics of each epoch to `on_epoch`."""
+    if spec.data["kind"] == "function":
+        descent = Descent(spec, on_epoch)
+        return Fitting(descent, None, lambda _: descent.outcome())
+    data = ArrayData(spec)
+    network = start_network(spec, data.inputs)
+    if isinstance(network, pl.LightningModule):
+        module = adopt(network, spec, len(data.train_dataloader()))
+        watch = Watch(on_epoch)
+        return Fitting(module, data, lambda trainer: outcome(module, trainer, data), (watch,), spec.clip)
+    classifier = Classifier(network, data, spec, on_epoch)
+    return Fitting(classifier, data, lambda _: classifier.outcome())
 
 
 def start_network(spec: RunSpec, inputs: Inputs) -> nn.Module:
@@ -93,9 +109,11 @@ def start_network(spec: RunSpec, inputs: Inputs) -> nn.Module:
     return network.to(memory_format=torch.channels_last) if bf16 else network
 
 
-def _trainer(spec: RunSpec, **options: Any) -> pl.Trainer:
+def build_trainer(spec: RunSpec, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+    """Return the Trainer of every training; `options` are further ones of Lightning's."""
     return pl.Trainer(
         max_epochs=spec.epochs,
+        callbacks=list(callbacks),
         precision=spec.precision,  # type: ignore[arg-type]  # the study file allows two of Lightning's literals
         accelerator="cpu",
         logger=False,

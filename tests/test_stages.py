@@ -1,0 +1,86 @@
+"""A study with a pretraining, from file to tables: pretrained once, named everywhere; and what a study costs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import tiny
+from optstudy import journal, stages
+from optstudy.pretrained import WEIGHTS
+from optstudy.study import Study
+
+HALF = {"name": "digits", "arguments": {"classes": [5, 6]}}
+OTHER_HALF = {"name": "digits", "arguments": {"classes": [0, 1]}}
+
+
+def transfer() -> Study:
+    return tiny(
+        name="transfer",
+        data=HALF,
+        model={"name": "linear", "pretrained": "pretraining"},
+        pretraining={"data": OTHER_HALF, "optimizer": "momentum", "epochs": 1},
+        optimizers=["sgd", {"name": "scratch", "like": "sgd", "from_scratch": True}],
+        tuning={"trials": 1},
+    )
+
+
+def run(study: Study) -> tuple[stages.Place, list[str]]:
+    said: list[str] = []
+    place = stages.Place(study, Path("results"))
+    stages.run(place, 1, said.append, lambda _: None)
+    return place, said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("transfer")
+
+
+def test_a_pretraining_happens_once_and_its_optimizer_is_named_in_every_output(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    place, said = run(transfer())
+    assert any("pretraining by momentum" in line for line in said)
+    weights = [(path, path.stat().st_mtime_ns) for path in WEIGHTS.iterdir()]
+    entries = journal.read_journal(place.journal)
+    place, said = run(transfer())
+    assert [(path, path.stat().st_mtime_ns) for path in WEIGHTS.iterdir()] == weights
+    assert journal.read_journal(place.journal) == entries
+    assert len(entries) == 1 + 2 * 2 * (1 + 2)
+
+    start = json.loads((place.tables / "start.json").read_text())
+    assert start["pretrained_by"] == "momentum"
+    assert weights[0][0].stem == start["digest"]
+    assert set(pd.read_csv(place.tables / "comparison.csv")["pretrained_by"]) == {"momentum"}
+    with sqlite3.connect("mlruns/mlflow.db") as database:
+        query = "select run_uuid from tags where key = 'optstudy.pretrained_by' and value = 'momentum'"
+        named = database.execute(query).fetchall()
+        assert len(named) == len(entries) + 2 + 1  # and two parents, and the comparison
+        query = "select count(*) from tags where key = 'optstudy.stage' and value = 'pretraining'"
+        assert database.execute(query).fetchone() == (1,)
+
+
+def test_a_finished_study_costs_what_was_recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    place, _ = run(transfer())
+    cost = stages.cost(place, workers=2)
+    assert (cost.recorded, cost.timed) == (("sgd", "scratch"), "")
+    for name in ("sgd", "scratch"):
+        tables = [pd.read_csv(place.tables / stage / f"{name}.csv") for stage in ("tuning", "runs")]
+        assert cost.each[name] == pytest.approx(pd.concat(tables)["seconds"].mean())
+    assert cost.seconds > sum(cost.each.values()) * 6 / 2
+
+
+def test_a_new_study_is_timed_by_its_first_contender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cost = stages.cost(stages.Place(tiny(), Path("results")), workers=1)
+    assert (cost.recorded, cost.timed) == ((), "sgd")
+    assert set(cost.each) == {"sgd", "adam"}
+    assert cost.each["sgd"] > 0
+    assert not list(tmp_path.iterdir())  # nothing is written
