@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint ui lock clean
+.PHONY: demo test lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -18,6 +18,15 @@ lint: $(VENV)/ready
 
 ui: $(VENV)/ready
 	$(BIN)/optstudy ui
+
+# OPTSTUDY_DATA says where Fashion-MNIST lies, for the part on 2c2d.
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/stack_scaling.py
+	$(BIN)/python benchmarks/study.py
+
+bench-scale: $(VENV)/ready
+	$(BIN)/python benchmarks/scale.py
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "optstudy needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ...")'

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from optstudy.cli import exits
-from optstudy.progress import closing_table
+from optstudy.progress import answered
 from optstudy.stages import Place, compare_stage
 from optstudy.study import load_study
 
@@ -14,7 +14,7 @@ from optstudy.study import load_study
 def main(name: str) -> None:
     """Compare the contenders of configs/<name>.yaml."""
     place = Place(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
-    Console().print(closing_table(place, compare_stage(place)))
+    answered(Console(), place, compare_stage(place))
 
 
 if __name__ == "__main__":

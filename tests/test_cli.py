@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from conftest import tiny
+from optstudy.stages import Place
+from synthetic import fill_journal
+
 ROOT = Path(__file__).parents[1]
 HEAVY = ("pytorch_lightning", "torch", "torchvision", "mlflow", "optuna", "matplotlib")
 
@@ -26,6 +30,24 @@ def test_help_and_check_import_nothing_heavy(arguments: list[str], tmp_path: Pat
     )
     ended = python(code, tmp_path)
     assert "HEAVY []" in ended.stdout, ended.stdout + ended.stderr
+
+
+def test_report_imports_no_lightning(tmp_path: Path) -> None:
+    place = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
+    fill_journal(place)
+    (tmp_path / "study.yaml").write_text(
+        "name: tiny\ndata: digits\nmodel: linear\nepochs: 2\nbatch_size: 256\nreplicates: 2\n"
+        "optimizers: [sgd, adam]\ntuning: {trials: 2}\n"
+    )
+    code = (
+        "import sys, optstudy.cli as cli\n"
+        "sys.argv = ['optstudy', 'report', 'study.yaml']\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"
+        "print('HEAVY', sorted({'pytorch_lightning', 'torchvision', 'torch'} & set(sys.modules)))"
+    )
+    ended = python(code, tmp_path)
+    assert "HEAVY []" in ended.stdout, ended.stdout + ended.stderr
+    assert (tmp_path / "results" / "tiny" / "report.html").exists()
 
 
 def test_an_unknown_option_exits_2(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from optstudy.runs import TRAINING_MODULES
 from optstudy.study import load_study
 
 ROOT = Path(__file__).parents[1]
+NOT_COPIED = (".venv", ".git", "mlruns", "results", "build", "__pycache__", ".*_cache", "cache", "tmp")
 
 
 def test_pairs_are_those_of_the_study_files() -> None:
@@ -43,9 +45,7 @@ def dvc(folder: Path, *arguments: str) -> str:
 
 def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path) -> None:
     folder = tmp_path / "clone"
-    shutil.copytree(
-        ROOT, folder, ignore=shutil.ignore_patterns(".venv", ".git", "mlruns", "results", ".*_cache", "cache", "tmp")
-    )
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     study = folder / "configs" / "digits.yaml"
     pipeline = yaml.safe_load((folder / "dvc.yaml").read_text())
@@ -53,6 +53,8 @@ def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path
     content |= {"model": "linear", "epochs": 1, "batch_size": 512, "replicates": 2}
     content["tuning"]["trials"] = 1
     content["optimizers"] = ["sgd", "adam"]  # each stage starts processes of its own: five take minutes
+    content["claims"] = [{"statement": "adam wins", "better": "adam", "than": "sgd", "margin": 0.01}]
+    content["sweep"] = {"contenders": ["sgd"], "points": 3}
     study.write_text(yaml.safe_dump(content))
     for stage in ("prepare", "pretrain", "compare"):
         pipeline["stages"][stage]["foreach"] = ["digits"]
@@ -64,10 +66,11 @@ def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path
     dvc(folder, "repro")
     journal = folder / "mlruns" / "journal" / "digits.jsonl"
     lines = journal.read_bytes().count(b"\n")
-    assert lines == 2 * 2 * (1 + 2)
+    assert lines == 2 * 2 * (1 + 2) + 2 * 3
     assert "Running stage" not in dvc(folder, "repro")
     assert "test_accuracy_mean" in dvc(folder, "metrics", "show")
     assert "dvc_plots" in dvc(folder, "plots", "show")
+    commit(folder)
 
     (folder / "results" / "digits" / "runs" / "sgd.csv").unlink()
     dvc(folder, "repro", "--no-run-cache")
@@ -79,3 +82,19 @@ def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path
     ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
     touched = {"prepare@digits", "pretrain@digits", "tune@digits-adam", "train@digits-adam", "compare@digits"}
     assert ran == touched  # `pretrain` looks whether the weights are there; a fresh start has none
+    difference = dvc(folder, "metrics", "diff")
+    assert "adam.test_accuracy_mean" in difference
+    assert "sgd.test_accuracy_mean" not in difference
+    assert "dvc_plots" in dvc(folder, "plots", "diff")
+
+    commit(folder)
+    output = dvc(folder, "exp", "run", "-S", "configs/digits.yaml:claims.0.margin=0.02")
+    ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+    assert ran == {"prepare@digits", "compare@digits"}  # a claim retrains nothing
+    claims = json.loads((folder / "results" / "digits" / "claims.json").read_text())
+    assert (claims[0]["margin"], claims[0]["post_hoc"]) == (0.02, True)
+
+
+def commit(folder: Path) -> None:
+    for arguments in (["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "state"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conftest import tiny
-from optstudy.plan import Content, Job, changes, final_jobs, jobs_in, resolved, trial_jobs, unit_jobs, units
+from optstudy.plan import Content, Job, changes, final_jobs, jobs_in, resolved, trial_jobs, trials_in, unit_jobs, units
 
 CONTENT = Content("digest")
 FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
@@ -50,7 +50,29 @@ def test_the_count_of_trainings_is_that_of_the_jobs(once: bool, untuned: bool) -
     searches = [unit.replicates[0] for unit in units(study, ["sgd"])]
     trials = [job for replicate in searches for job in trial_jobs(study, "sgd", replicate, CONTENT, {})]
     finals = [job for replicate in range(2) for job in final_jobs(study, "sgd", replicate, CONTENT, point)]
-    assert jobs_in(study) == len(trials) + len(finals)
+    assert jobs_in(study, "sgd") == len(trials) + len(finals)
+    assert trials_in(study) == len(trials)
+
+
+def test_a_sweep_runs_from_end_to_end_of_the_space_with_the_rest_at_its_defaults() -> None:
+    made = jobs(sweep={"contenders": ["sgd"], "points": 3})
+    study = tiny(optimizers=FIVE, sweep={"contenders": ["sgd"], "points": 3})
+    row = study.row(study.contender("sgd"))
+    space = row.search["learning_rate"]
+    for replicate in range(2):
+        points = [job for job in made if job.variant == "sweep" and job.replicate == replicate]
+        assert {job.contender for job in points} == {"sgd"}
+        rates = [job.hyperparameters["learning_rate"] for job in points]
+        assert rates == pytest.approx([space.low, (space.low * space.high) ** 0.5, space.high])
+        assert {job.hyperparameters["weight_decay"] for job in points} == {row.defaults["weight_decay"]}
+        assert len({job.seed for job in points}) == 1  # the rate alone differs
+    assert jobs_in(study, "sgd") == jobs_in(study, "adam") + 2 * 3
+    assert len([job for job in made if job.contender == "sgd"]) == jobs_in(study, "sgd") - 2  # tuned: not yet known
+
+
+def test_claims_change_no_training() -> None:
+    claim = {"statement": "adam wins", "better": "adam", "than": "sgd"}
+    assert {job.key for job in jobs(claims=[claim])} == {job.key for job in jobs()}
 
 
 def test_what_changed_is_named_by_its_path() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -29,8 +29,15 @@ optimizers:
 tuning:
   trials: 3
   sampler: SAMPLER
+sweep:
+  contenders: [sgd]
+  points: 3
+claims:
+  - statement: NAdam is better than SGD
+    better: nadam
+    than: sgd
 """
-TRAININGS = 2 * 2 * (3 + 2)
+TRAININGS = 2 * 2 * (3 + 2) + 2 * 3
 COLUMNS_OF_SECONDS = {"seconds"}
 
 
@@ -67,7 +74,7 @@ def tables(folder: Path) -> dict[str, str]:
         if path.suffix == ".png":
             found[str(path.relative_to(root))] = path.read_bytes().hex()
             continue
-        lines = path.read_text().splitlines()
+        lines = path.read_text().partition('id="provenance"')[0].splitlines()  # of a report: all but that
         if path.suffix == ".csv":
             header = lines[0].split(",")
             keep = [i for i, name in enumerate(header) if name not in COLUMNS_OF_SECONDS]
@@ -77,7 +84,7 @@ def tables(folder: Path) -> dict[str, str]:
 
 
 def query(path: Path, sql: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         return database.execute(sql).fetchall()
 
 
@@ -164,41 +171,3 @@ def test_report_rebuilds_a_deleted_mlflow_from_the_journal(whole: tuple[str, Pat
     (folder / "mlruns" / "mlflow.db").unlink()
     subprocess.run(command(folder, "report"), cwd=folder, check=True, capture_output=True, timeout=120)
     assert mlflow_content(folder) == before
-
-
-def test_a_second_run_says_who_holds_the_study_and_exits_75(tmp_path: Path) -> None:
-    folder = study_in(tmp_path / "held", text=STUDY.replace("epochs: 3", "epochs: 300"))
-    first = start(folder)
-    while journal_lines(folder) < 1:
-        assert first.poll() is None
-        time.sleep(0.01)
-    output = finish(folder, code=75)
-    assert str(first.pid) in output
-    first.send_signal(signal.SIGINT)
-    first.communicate(timeout=60)
-    assert first.returncode == 130
-    psutil.wait_procs(processes_in(folder), timeout=10)
-    assert processes_in(folder) == []
-
-
-def test_editing_one_contender_retrains_it_alone_and_says_what_changed(tmp_path: Path) -> None:
-    folder = study_in(tmp_path / "edited")
-    finish(folder)
-    before = tables(folder)
-    study_in(folder, text=STUDY.replace("high: 1.0e-1", "high: 3.0e-2"))
-    output = finish(folder)
-    assert "search.learning_rate.high: 0.1 -> 0.03" in output
-    assert journal_lines(folder) == TRAININGS + 2 * (3 + 1)  # the untuned defaults stayed what they were
-    after = tables(folder)
-    changed = {name for name in before if before[name] != after[name]}
-    assert "tuning/nadam.csv" in changed
-    assert not any("sgd" in name for name in changed)
-    assert len(mlflow_content(folder)) == TRAININGS + 2 + 1
-
-    longer = STUDY.replace("high: 1.0e-1", "high: 3.0e-2").replace("replicates: 2", "replicates: 3")
-    study_in(folder, text=longer.replace("trials: 3", "trials: 4"))
-    lines = journal_lines(folder)
-    finish(folder)
-    trials = tables(folder)["tuning/sgd.csv"].splitlines()
-    assert [line for line in after["tuning/sgd.csv"].splitlines() if line not in trials] == []
-    assert 2 * (3 * 4 + 3 * 2) - 2 * (2 * 3 + 2 * 2) <= journal_lines(folder) - lines <= 2 * (3 * 4 + 3 * 2) - 12 - 4

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,7 @@ import pytest
 
 from conftest import tiny
 from optstudy import journal, stages
+from optstudy.datasets import load_arrays
 from optstudy.pretrained import WEIGHTS
 from optstudy.study import Study
 
@@ -58,7 +61,7 @@ def test_a_pretraining_happens_once_and_its_optimizer_is_named_in_every_output(
     assert start["pretrained_by"] == "momentum"
     assert weights[0][0].stem == start["digest"]
     assert set(pd.read_csv(place.tables / "comparison.csv")["pretrained_by"]) == {"momentum"}
-    with sqlite3.connect("mlruns/mlflow.db") as database:
+    with closing(sqlite3.connect("mlruns/mlflow.db")) as database:
         query = "select run_uuid from tags where key = 'optstudy.pretrained_by' and value = 'momentum'"
         named = database.execute(query).fetchall()
         assert len(named) == len(entries) + 2 + 1  # and two parents, and the comparison
@@ -84,3 +87,47 @@ def test_a_new_study_is_timed_by_its_first_contender(tmp_path: Path, monkeypatch
     assert set(cost.each) == {"sgd", "adam"}
     assert cost.each["sgd"] > 0
     assert not list(tmp_path.iterdir())  # nothing is written
+
+
+def test_mlflow_holds_the_answer_the_data_and_models_that_predict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    study = tiny(name="served", claims=[{"statement": "adam wins", "better": "adam", "than": "sgd"}])
+    place, _ = run(study)
+
+    import mlflow
+    from mlflow import MlflowClient
+
+    from optstudy.tracking import tracking_uri
+
+    client = MlflowClient(tracking_uri(place.mlruns))
+    experiment = client.get_experiment_by_name("served")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = {r.info.run_name: r for r in runs if r.data.tags["optstudy.stage"] in ("contender", "comparison")}
+    assert set(parents) == {"sgd", "adam", "comparison"}
+    content = stages.content_of(study)
+    for name, parent in parents.items():
+        note = parent.data.tags["mlflow.note.content"]
+        assert "Tuned with 2 trials each" in note
+        assert [given.dataset.digest for given in parent.inputs.dataset_inputs] == [content.data], name
+    assert "adam wins: **" in experiment.tags["mlflow.note.content"]
+    attached = {item.path for item in client.list_artifacts(parents["comparison"].info.run_id)}
+    assert {"report.html", "figures", "comparison.csv", "claims.json", "runs"} <= attached
+
+    arrays = load_arrays(study.data.resolved())
+    finals = {r.data.tags["optstudy.contender"]: r for r in runs if "optstudy.model" in r.data.tags}
+    assert set(finals) == {"sgd", "adam"}
+    assert "MLFLOW_TRACKING_URI" not in os.environ  # MLflow sets it, and a second study would take it for the user's
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(place.mlruns))
+    mlflow.set_tracking_uri(tracking_uri(place.mlruns))
+    for final in finals.values():
+        model = mlflow.pyfunc.load_model(final.data.tags["optstudy.model"])
+        assert model.metadata.signature.inputs.inputs[0].shape == (-1, *arrays.x.shape[1:])
+        right = model.predict(arrays.test_x).argmax(1) == arrays.test_y
+        assert float(right.mean()) == pytest.approx(final.data.metrics["test/accuracy"])
+        assert not list(place.mlruns.rglob("*.pkl"))
+
+    run(study)
+    assert client.get_run(finals["sgd"].info.run_id).outputs.model_outputs == finals["sgd"].outputs.model_outputs

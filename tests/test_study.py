@@ -12,7 +12,7 @@ import yaml
 
 from conftest import tiny
 from optstudy.optimizers import OPTIMIZERS
-from optstudy.study import Study, StudyError, Tuning, load_study
+from optstudy.study import Claim, Study, StudyError, Sweep, Tuning, load_study
 
 GOOD = """\
 name: good
@@ -45,6 +45,10 @@ def edited(before: str, after: str) -> str:
 
 def with_contender(text: str) -> str:
     return edited("  - adam\n", text)
+
+
+def with_claim(*claims: str) -> str:
+    return GOOD + "claims:\n" + "".join(f"  - {claim}\n" for claim in claims)
 
 
 # name -> (the file, words that its message must hold: the key, and what is allowed)
@@ -135,6 +139,53 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "unknown schedule": (edited("epochs: 2", "epochs: 2\nschedule: linear"), ["schedule", "linear", "cosine"]),
     "negative clip": (edited("epochs: 2", "epochs: 2\nclip: -1"), ["clip", "-1", "greater than 0"]),
     "one replicate": (edited("replicates: 2", "replicates: 1"), ["replicates", "1", "greater than or equal to 2"]),
+    "target above one": (edited("epochs: 2", "epochs: 2\ntarget: 90"), ["target", "90", "less than or equal to 1"]),
+    "sweep of a stranger": (
+        edited("epochs: 2", "epochs: 2\nsweep: {contenders: [adamw]}"),
+        ["sweep.contenders", "adamw", "sgd, adam"],
+    ),
+    "sweep of two points": (
+        edited("epochs: 2", "epochs: 2\nsweep: {contenders: [sgd], points: 2}"),
+        ["sweep.points", "2", "greater than or equal to 3"],
+    ),
+    "claim without contrast": (with_claim("{statement: s}"), ["claims.0", "better", "than", "weights"]),
+    "claim with half a contrast": (with_claim("{statement: s, better: adam}"), ["claims.0", "better", "than"]),
+    "weights off balance": (
+        with_claim("{statement: s, weights: {adam: 1.0, sgd: -0.5}}"),
+        ["claims.0", "sum to zero"],
+    ),
+    "claim about a stranger": (
+        with_claim("{statement: s, better: adamw, than: sgd}"),
+        ["claims.0", "adamw/tuned", "sgd/tuned", "adam/untuned"],
+    ),
+    "claim about an unknown metric": (
+        with_claim("{statement: s, better: adam, than: sgd, metric: f1}"),
+        ["claims.0.metric", "f1", "test_accuracy"],
+    ),
+    "claim about another kind's metric": (
+        with_claim("{statement: s, better: adam, than: sgd, metric: sign_changes}"),
+        ["claims.0", "sign_changes"],
+    ),
+    "claim about a sweep that is not run": (
+        with_claim("{statement: s, better: adam, than: sgd, metric: learning_rate_tolerance}"),
+        ["claims.0", "learning_rate_tolerance"],
+    ),
+    "claim with an unknown topic": (
+        with_claim("{statement: s, better: adam, than: sgd, topic: speed}"),
+        ["claims.0.topic", "speed", "adam-fast"],
+    ),
+    "claim without margin": (
+        with_claim("{statement: s, better: adam, than: sgd, margin: 0}"),
+        ["claims.0.margin", "0", "greater than 0"],
+    ),
+    "claims said twice": (
+        with_claim("{statement: s, better: adam, than: sgd}", "{statement: s, better: sgd, than: adam}"),
+        ["claims", "distinct"],
+    ),
+    "too many primary claims": (
+        with_claim(*(f"{{statement: s{n}, better: adam, than: sgd}}" for n in range(13))),
+        ["claims", "13", "12", "primary: false"],
+    ),
     "validation share above one": (
         edited("data: digits", "data: {name: digits, validation_share: 1.5}"),
         ["data.validation_share", "1.5", "less than 1"],
@@ -217,7 +268,35 @@ def test_the_documented_contenders_are_valid() -> None:
     assert [contender.name for contender in study.optimizers] == ["sgd", "adam-constant", "heavy", "nadam"]
 
 
+def test_the_documented_claims_are_valid() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text()
+    block = page.split("```yaml\n")[2].split("```")[0]
+    study = tiny(**yaml.safe_load(block), optimizers=["sgd", "momentum", "adam", "adamw"])
+    assert study.claims[0].contrast("tuned") == {("momentum", "tuned"): 1.0, ("adam", "tuned"): -1.0}
+    assert study.claims[1].contrast("tuned")["momentum", "tuned"] == -0.5
+
+
+def test_a_claim_is_a_contrast_in_the_variant_that_the_study_is_about() -> None:
+    claim = {"statement": "s", "better": "adam", "than": ["sgd", "adam/untuned"]}
+    study = tiny(claims=[claim])
+    weights = {("adam", "tuned"): 1.0, ("sgd", "tuned"): -0.5, ("adam", "untuned"): -0.5}
+    assert study.claims[0].contrast(study.variants[0]) == weights
+    alone = tiny(tuning={"trials": 0}, claims=[{**claim, "than": "sgd"}])
+    assert alone.claims[0].contrast(alone.variants[0]) == {("adam", "untuned"): 1.0, ("sgd", "untuned"): -1.0}
+
+
 def test_every_key_is_documented() -> None:
     page = (Path(__file__).parents[1] / "docs" / "study-file.md").read_text()
-    keys = [*Study.model_fields, *Tuning.model_fields, "like", "class", "search", "fixed", "defaults", "decay"]
+    keys = [
+        *Study.model_fields,
+        *Tuning.model_fields,
+        *Sweep.model_fields,
+        *Claim.model_fields,
+        "like",
+        "class",
+        "search",
+        "fixed",
+        "defaults",
+        "decay",
+    ]
     assert [key for key in keys if f"`{key}`" not in page and f"`tuning.{key}`" not in page and key != "tuning"] == []

@@ -93,7 +93,7 @@ def test_children_carry_the_tags_and_the_parent_the_aggregates(tmp_path: Path) -
     tracker.add(job, entry(job))
     row = {"contender": "sgd", "variant": "tuned", "n": 2, "test_accuracy_mean": 0.9, "test_accuracy_ci_low": 0.8}
     for _ in range(2):
-        tracker.summarise([row], {"sgd": 5})
+        tracker.summarise([row], {"sgd": {"epochs": 2}}, {"sgd": 5})
     store = client(tmp_path)
     runs = store.search_runs([store.get_experiment_by_name("tags").experiment_id])
     parent = next(run for run in runs if run.data.tags["optstudy.stage"] == "contender")
@@ -105,6 +105,20 @@ def test_children_carry_the_tags_and_the_parent_the_aggregates(tmp_path: Path) -
     tags = {name: child.data.tags[f"optstudy.{name}"] for name in ("contender", "variant", "replicate", "trial", "key")}
     assert tags == {"contender": "sgd", "variant": "trial", "replicate": "0", "trial": "1", "key": job.key}
     assert float(child.data.params["learning_rate"]) == job.hyperparameters["learning_rate"]
+
+
+def test_a_parent_whose_settings_changed_is_replaced_and_keeps_its_children(tmp_path: Path) -> None:
+    tracker, job = Tracker(tmp_path, "grown", {}), trials()[1]
+    tracker.add(job, entry(job))
+    row = {"contender": "sgd", "variant": "tuned", "test_accuracy_mean": 0.9}
+    for replicates in (2, 3):
+        tracker.summarise([row], {"sgd": {"replicates": replicates}}, {"sgd": 5})
+    store = client(tmp_path)
+    runs = store.search_runs([store.get_experiment_by_name("grown").experiment_id])
+    [parent] = [run for run in runs if run.data.tags["optstudy.stage"] == "contender"]
+    [child] = [run for run in runs if run.data.tags["optstudy.stage"] == "tuning"]
+    assert parent.data.params == {"replicates": "3"}
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
 
 
 def test_optuna_gets_each_trial_once_and_forgets_those_of_an_older_space(tmp_path: Path) -> None:

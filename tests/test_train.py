@@ -120,6 +120,7 @@ def test_the_key_depends_on_every_field_of_the_spec_and_on_the_data() -> None:
         "decay_all": True,
         "split_seed": 9,
         "seed": 9,
+        "stacked": True,
     }
     keys = {run_key(spec, "d"), run_key(spec, "e")} | {
         run_key(replace(spec, **{k: v}), "d") for k, v in changed.items()

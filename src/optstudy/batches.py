@@ -1,11 +1,13 @@
 """The LightningDataModule over in-memory tensors: batches are slices, their order comes from the run's seed.
 
-A DataLoader collates item by item and costs more than a step of a small model; one `index_select` does not.
+A DataLoader collates item by item, and Lightning's loop does half a millisecond of its own for each batch that it is
+given: either costs more than a step of a small model. Hence slices, and `Turns`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optstudy.augment import AUGMENTATIONS
-from optstudy.datasets import load_arrays, split
+from optstudy.datasets import Arrays, load_arrays, split
 from optstudy.networks import Inputs
 from optstudy.runs import PARTS, Part, RunSpec, derive_seed
 
 EVALUATION_BATCH = 512
 SAMPLE = 2048  # examples whose loss before the training stands for the training part's
+TURN = 32  # batches that Lightning's loop is given as one
+
+Parts = dict[Part, tuple[Tensor, Tensor]]
 
 
 class Slices:
@@ -53,23 +58,39 @@ class Slices:
             yield self.change(self.x[index]), self.y[index]
 
 
-class ArrayData(pl.LightningDataModule):
-    """A replicate's view of a data set: its training and validation part, and the test part that all share."""
+class Turns:
+    """The `steps` batches of an epoch, `length` at a time: each item is an iterator over batches, to be used up.
 
-    def __init__(self, spec: RunSpec) -> None:
+    Lightning takes an item for one batch, so its loop is gone through once for `length` steps.
+    """
+
+    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]], steps: int, length: int) -> None:
+        self.batches, self.steps, self.length = batches, steps, length
+
+    def __len__(self) -> int:
+        """Return the number of items in an epoch."""
+        return -(-self.steps // self.length)
+
+    def __iter__(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+        batches = iter(self.batches)
+        return (islice(batches, self.length) for _ in range(len(self)))
+
+
+class ArrayData(pl.LightningDataModule):
+    """A replicate's view of a data set: its training and validation part, and the test part that all share.
+
+    `like` is another run's view of the same split, whose tensors this one shares.
+    """
+
+    def __init__(self, spec: RunSpec, like: ArrayData | None = None) -> None:
         super().__init__()
         arrays, data = load_arrays(spec.data), spec.data
-        train, val = split(arrays.y, spec.split_seed, data["validation_share"], data["train_size"])
-        scale = _scaling(arrays.x[train]) if data["scaling"] == "standardised" else _same
-        self.inputs = Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
-        self.parts: dict[Part, tuple[Tensor, Tensor]] = {
-            "train": (torch.from_numpy(scale(arrays.x[train])), torch.from_numpy(arrays.y[train])),
-            "val": (torch.from_numpy(scale(arrays.x[val])), torch.from_numpy(arrays.y[val])),
-            "test": (torch.from_numpy(scale(arrays.test_x)), torch.from_numpy(arrays.test_y)),
-        }
+        self.inputs = inputs_of(data)
+        self.parts: Parts = _parts(arrays, spec) if like is None else like.parts
         self.batch_size = spec.batch_size
         self.order = torch.Generator().manual_seed(spec.seed)
-        self.shape_batch = _trimmed if data["kind"] == "text" else _laid_out(spec.precision)
+        self.shape_batch = _shaping(spec)
+        self.augments = bool(data["augment"])
         self.augment = _augmentation(data["augment"], derive_seed(spec.seed, "augment"))
 
     def train_dataloader(self) -> Slices:
@@ -101,6 +122,22 @@ class ArrayData(pl.LightningDataModule):
         return sum(right) / len(right)
 
 
+def inputs_of(data: Mapping[str, Any]) -> Inputs:
+    """Return what a network for `RunSpec.data` is made for."""
+    arrays = load_arrays(data)
+    return Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
+
+
+def _parts(arrays: Arrays, spec: RunSpec) -> Parts:
+    train, val = split(arrays.y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
+    scale = _scaling(arrays.x[train]) if spec.data["scaling"] == "standardised" else _same
+    return {
+        "train": (torch.from_numpy(scale(arrays.x[train])), torch.from_numpy(arrays.y[train])),
+        "val": (torch.from_numpy(scale(arrays.x[val])), torch.from_numpy(arrays.y[val])),
+        "test": (torch.from_numpy(scale(arrays.test_x)), torch.from_numpy(arrays.test_y)),
+    }
+
+
 def _same(x: NDArray[Any]) -> NDArray[Any]:
     return x
 
@@ -119,13 +156,22 @@ def _trimmed(tokens: Tensor) -> Tensor:
     return tokens[:, : max(1, longest)]
 
 
-def _laid_out(precision: str) -> Callable[[Tensor], Tensor]:
-    """Return the layout of image batches: channels last for bf16, where convolutions are twice as fast in it."""
+def channels_last(spec: RunSpec) -> bool:
+    """Return whether images and convolutions keep the channels of a pixel together in memory.
 
-    def lay_out(x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    Convolutions and pooling are a fifth to a half faster so. A user's own network is left alone: its `view` may fail.
+    """
+    return spec.data["kind"] == "image" and spec.model["name"] is not None
 
-    return lay_out if precision == "bf16-mixed" else lambda x: x
+
+def _shaping(spec: RunSpec) -> Callable[[Tensor], Tensor]:
+    if spec.data["kind"] == "text":
+        return _trimmed
+    return _laid_out if channels_last(spec) else lambda x: x
+
+
+def _laid_out(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _augmentation(names: tuple[str, ...], seed: int) -> Callable[[Tensor], Tensor]:

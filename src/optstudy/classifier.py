@@ -1,13 +1,13 @@
 """The LightningModule of every classification: cross-entropy, accuracy, and the optimizer of its RunSpec.
 
-Manual optimization and metrics that are summed in the module, read once an epoch: Lightning's automatic loop with
-`self.log` in each step costs more than a step of a small model.
+Manual optimization, metrics that are summed in the module and read once an epoch, many steps in a turn of Lightning's
+loop: as usual (automatic, `self.log` in each step) that loop costs more than a step of a small model.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from optstudy.batches import SAMPLE, ArrayData
+from optstudy.batches import SAMPLE, TURN, ArrayData, Turns
 from optstudy.errors import DataError
 from optstudy.optimizers import build_optimizer, build_schedule, decay_groups
 from optstudy.pretrained import plain_name
@@ -30,11 +30,19 @@ class Sums:
     def __init__(self) -> None:
         self.loss, self.right, self.count = torch.zeros(()), torch.zeros(()), 0
 
-    def add(self, logits: Tensor, y: Tensor, loss: Tensor) -> None:
-        """Add a batch: logits (n, classes), labels (n,), mean loss ()."""
-        self.loss = self.loss + loss.detach() * len(y)
-        self.right = self.right + (logits.detach().argmax(1) == y).sum()
-        self.count += len(y)
+    def add(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Add batches: logits (..., n, classes), labels (..., n), mean loss (...); all at once, for few kernels."""
+        logits, y, losses = zip(*batches, strict=True)
+        sizes = [labels.shape[-1] for labels in y]
+        self.loss = self.loss + (torch.stack(losses, -1) * losses[0].new_tensor(sizes)).sum(-1)
+        self.right = self.right + (torch.cat(logits, -2).argmax(-1) == torch.cat(y, -1)).sum(-1)
+        self.count += sum(sizes)
+
+    def row(self, row: int) -> Sums:
+        """Return the sums of one of several networks."""
+        alone = Sums()
+        alone.loss, alone.right, alone.count = self.loss[row], self.right[row], self.count
+        return alone
 
     def means(self, part: str) -> dict[str, float]:
         """Return {part/loss, part/accuracy}."""
@@ -45,12 +53,17 @@ class Classifier(pl.LightningModule):
     """Trains `network` on `data` as `spec` says and hands the metrics of each epoch to `on_epoch`."""
 
     def __init__(
-        self, network: nn.Module, data: ArrayData, spec: RunSpec, on_epoch: Callable[[dict[str, float]], None]
+        self,
+        network: nn.Module,
+        data: ArrayData,
+        spec: RunSpec,
+        on_epoch: Callable[[dict[str, float]], None],
+        turn: int = TURN,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.data, self.spec, self.on_epoch = network, data, spec, on_epoch
-        self.train_sums, self.val_sums = Sums(), Sums()
+        self.network, self.data, self.spec, self.on_epoch, self.turn = network, data, spec, on_epoch, turn
+        self.sums = Sums()
         self.start = evaluate(self, data.evaluation("train", SAMPLE), "train")[0]["train/loss"]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,47 +71,59 @@ class Classifier(pl.LightningModule):
         logits: Tensor = self.network(x)
         return logits
 
+    def train_dataloader(self) -> Turns:
+        """Return what Lightning takes for batches: each is `turn` batches of the training part."""
+        batches = self.data.train_dataloader()
+        return Turns(batches, len(batches), self.turn)
+
     def configure_optimizers(self) -> Any:
         """Return the optimizer and the schedule of the spec."""
         return optimization(self.network, self.spec, len(self.data.train_dataloader()))
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums, and remember the rate that it starts with."""
-        self.train_sums, self.val_sums = Sums(), Sums()
-        self.rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]  # one optimizer, not a list
+        self.sums = Sums()
+        self.rate = self._optimizer().param_groups[0]["lr"]
 
-    def training_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
-        """Take one step of the optimizer; with manual optimization, clipping and scheduling are ours to call."""
-        x, y = batch
-        optimizer: Any = self.optimizers()
-        logits = self(x)
-        loss = functional.cross_entropy(logits, y)
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        if self.spec.clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.clip)
-        optimizer.step()
-        self.train_sums.add(logits, y, loss)
-        if self.spec.schedule["interval"] == "step":
-            self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
+    def training_step(self, batch: Iterator[Batch], batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
+        """Take the steps of a turn; with manual optimization, clipping and scheduling are ours to call.
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
-        """Add a validation batch to the epoch's sums."""
-        x, y = batch
-        logits = self(x)
-        self.val_sums.add(logits, y, functional.cross_entropy(logits, y))
+        Not through Lightning's wrappers of `step` and `backward`, which cost as much as the rest of a turn.
+        """
+        optimizer, by_step = self._optimizer(), self.spec.schedule["interval"] == "step"
+        done = list[tuple[Tensor, Tensor, Tensor]]()
+        for x, y in batch:
+            logits = self.network(x)
+            loss = functional.cross_entropy(logits, y)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if self.spec.clip is not None:
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.clip)
+            optimizer.step()
+            torch.clear_autocast_cache()  # it holds the weights in bf16, and lives as long as the turn
+            done.append((logits.detach(), y, loss.detach()))
+            if by_step:
+                self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
+        self.sums.add(done)
 
     def on_train_epoch_end(self) -> None:
-        """Report the epoch; stop where the loss or a weight is no longer finite."""
+        """Report the epoch; stop where the training has diverged."""
         if self.spec.schedule["interval"] == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
-        metrics = {**self.train_sums.means("train"), "learning_rate": self.rate}
-        if self.val_sums.count:
-            metrics |= self.val_sums.means("val")
+        self.trainer.should_stop = not self.report(self.sums.means("train"), self.rate)
+
+    def report(self, train: Mapping[str, float], rate: float) -> bool:
+        """Hand the metrics of an epoch to `on_epoch`; unless a loss or weight is not finite: then return False."""
+        metrics = {**train, "learning_rate": rate}
+        if "val" in self.data.present():
+            metrics |= evaluate(self, self.data.evaluation("val"), "val")[0]
         if not all_finite(metrics) or not finite_weights(self.network):
-            self.trainer.should_stop = True
-            return
+            return False
         self.on_epoch(metrics)
+        return True
+
+    def _optimizer(self) -> Any:
+        return self.optimizers(use_pl_optimizer=False)
 
     def outcome(self) -> Outcome:
         """Return how the training ended and the metrics of the final weights; a diverged one is scored at chance.
@@ -161,18 +186,20 @@ def all_finite(metrics: Mapping[str, float]) -> bool:
 
 def finite_weights(network: nn.Module) -> bool:
     """Return whether all parameters are finite."""
-    return all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
+    return bool(torch.isfinite(nn.utils.get_total_norm(network.parameters(), math.inf)))
 
 
 @torch.no_grad()
 def evaluate(module: Classifier, batches: Any, part: str) -> tuple[dict[str, float], list[bool]]:
     """Return {part/loss, part/accuracy} of the present weights in evaluation mode, and which answers are right."""
-    module.eval()
-    sums, right = Sums(), list[bool]()
+    module.network.eval()
+    losses, right = list[Tensor](), list[Tensor]()
     for x, y in batches:
         with torch.autocast("cpu", torch.bfloat16, enabled=module.spec.precision == "bf16-mixed"):
-            logits = module(x)
-            sums.add(logits, y, functional.cross_entropy(logits, y))
-        right += (logits.argmax(1) == y).tolist()
-    module.train()
-    return sums.means(part), right
+            logits = module.network(x)
+            losses.append(functional.cross_entropy(logits, y, reduction="sum"))
+        right.append(logits.argmax(1) == y)
+    module.network.train()
+    answers = torch.cat(right).tolist()
+    loss, hits = float(torch.stack(losses).sum()), sum(answers)
+    return {f"{part}/loss": loss / len(answers), f"{part}/accuracy": hits / len(answers)}, answers

@@ -39,42 +39,51 @@ def run(
     from rich.console import Console
 
     from optstudy import stages
-    from optstudy.progress import closing_table, shown
+    from optstudy.progress import answered, shown
 
     console = Console()
     place = stages.Place(study, results)
     with shown(console, workers) as progress:
         comparison = stages.run(place, workers, console.print, progress)
-    console.print(closing_table(place, comparison))
+    answered(console, place, comparison)
     console.print(
-        f"Tables: {place.tables}/comparison.csv and beside it. MLflow UI: make ui, or optstudy ui", soft_wrap=True
+        f"Report: {place.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui", soft_wrap=True
     )
 
 
 @app.command()
 def check(
     study_file: StudyFile,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where anything is found.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Estimate its cost on this machine.")] = False,
     workers: Workers = os.cpu_count() or 1,
     results: Results = Path("results"),
 ) -> None:
-    """Say what a study consists of; trains nothing."""
+    """Say what a study consists of, and what a reviewer would object to; trains nothing."""
+    from optstudy.fairness import design_findings, smallest_p_line
     from optstudy.plan import jobs_in
     from optstudy.study import load_study
 
     study = load_study(study_file)
-    each = jobs_in(study)
-    names = ", ".join(contender.name for contender in study.optimizers)
-    typer.echo(f"{study_file}: valid: {study.name}: {names}")
+    names = [contender.name for contender in study.optimizers]
+    trainings = sum(jobs_in(study, name) for name in names)
+    typer.echo(f"{study_file}: valid: {study.name}: {', '.join(names)}")
     typer.echo(
         f"{study.replicates} replicates, {study.tuning.trials} trials by {study.tuning.sampler} a search: "
-        f"{each} trainings per contender, {each * len(study.optimizers)} in all, {study.epochs} epochs each"
+        f"{trainings} trainings of {study.epochs} epochs"
     )
+    findings = design_findings(study)
+    for finding in findings:
+        typer.echo(f"{finding.contender or 'study'}: {finding.finding} (rule {finding.rule}; {finding.source})")
+    if smallest_p_line(study):
+        typer.echo(smallest_p_line(study))
     if measure:
         from optstudy import stages
         from optstudy.progress import cost_line
 
         typer.echo(cost_line(stages.cost(stages.Place(study, results), workers)))
+    if strict and findings:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -82,11 +91,12 @@ def report(
     study_files: Annotated[list[Path] | None, typer.Argument(metavar="[STUDY.yaml ...]")] = None,
     results: Results = Path("results"),
 ) -> None:
-    """Rebuild tables, MLflow and Optuna from the journals alone; without a file, of every study in configs/."""
+    """Rebuild tables, report, MLflow and Optuna from the journals alone; without a file, of every study in configs/."""
     from rich.console import Console
 
     from optstudy import stages
-    from optstudy.progress import closing_table
+    from optstudy.progress import answered
+    from optstudy.report import write_index
     from optstudy.study import load_study
 
     console = Console()
@@ -94,14 +104,16 @@ def report(
     places = [stages.Place(load_study(path), results) for path in paths]
     if not study_files:
         places = [place for place in places if place.journal.exists()]
-    complete = True
+    complete = []
     for place in places:
         table = stages.report(place, console.print)
-        if table is None:
-            complete = False
-        else:
-            console.print(closing_table(place, table))
-    if not complete:
+        if table is not None:
+            complete.append(place.study.name)
+            answered(console, place, table)
+    if len(complete) > 1:
+        write_index(results, complete)
+        console.print(f"Index: {results}/index.html", soft_wrap=True)
+    if len(complete) < len(places):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -23,7 +23,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     ticket: object = None
-    trainings: int = 0  # that have not ended; none: the worker is free
+    trainings: set[int] = field(default_factory=set)  # indices of those that have not ended; none: it is free
 
 
 class Workers:
@@ -48,7 +48,7 @@ class Workers:
     @property
     def free(self) -> int:
         """Return how many more groups can be submitted now."""
-        return self._count - sum(worker.trainings > 0 for worker in self._workers)
+        return self._count - sum(bool(worker.trainings) for worker in self._workers)
 
     def submit(self, ticket: object, specs: list[RunSpec], weights: bool = False) -> None:
         """Train `specs` as one group on a free worker; its events come with `ticket`, ends with `weights` if asked."""
@@ -57,22 +57,24 @@ class Workers:
         if worker is None:
             assert len(self._workers) < self._count, "no worker is free"
             worker = self._start()
-        worker.ticket, worker.trainings = ticket, len(specs)
+        worker.ticket, worker.trainings = ticket, set(range(len(specs)))
         worker.pipe.send((specs, weights))
 
     def events(self, timeout: float | None = None) -> Iterator[tuple[object, Event]]:
         """Wait for at least one event, `timeout` seconds at most, and yield all that have come.
 
-        A worker that dies (killed for memory, say) gives its training the status `failed`.
+        A worker that dies (killed for memory, say) gives its trainings the status `failed`.
         """
         for pipe in wait([worker.pipe for worker in self._workers if worker.trainings], timeout):
             worker = next(worker for worker in self._workers if worker.pipe is pipe)
             try:
-                event = worker.pipe.recv()
+                events = [worker.pipe.recv()]
             except (EOFError, ConnectionResetError):
-                event = self._lost(worker)
-            worker.trainings -= isinstance(event, TrainingEnded)
-            yield worker.ticket, event
+                events = self._lost(worker)
+            for event in events:
+                if isinstance(event, TrainingEnded):
+                    worker.trainings.discard(event.index)
+                yield worker.ticket, event
 
     def _start(self) -> _Worker:
         ours, theirs = SPAWN.Pipe()
@@ -83,12 +85,13 @@ class Workers:
         self._workers.append(worker)
         return worker
 
-    def _lost(self, worker: _Worker) -> TrainingEnded:
+    def _lost(self, worker: _Worker) -> list[TrainingEnded]:
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         message = f"the worker process ended with exit code {worker.process.exitcode} (negative: by that signal)"
-        return TrainingEnded(0, RunResult("failed", {}, (), 0.0, message), 0, (), 0)
+        result = RunResult("failed", {}, (), 0.0, message)
+        return [TrainingEnded(index, result, 0, (), 0) for index in sorted(worker.trainings)]
 
 
 def _work(pipe: Connection) -> None:

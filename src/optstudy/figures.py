@@ -1,59 +1,510 @@
-"""Tables to figures: legible in print and for the colour-blind, one colour per optimizer everywhere."""
+"""Tables to figures: legible in print and for the colour-blind, one colour, marker and line per contender everywhere.
+
+The same tables give the same bytes. Text is never read as mathematics, so that a statement may hold any character.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+
+from optstudy.evidence import Evidence
+from optstudy.functions import Ravine, Rosenbrock
+from optstudy.metrics import metric
+from optstudy.statistics import expected_best
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito 2008, which the colour-blind tell apart; contenders beyond the table's five take the rest in turn.
 COLOURS = {"sgd": "#0072B2", "momentum": "#56B4E9", "rmsprop": "#009E73", "adam": "#D55E00", "adamw": "#CC79A7"}
-FURTHER = ("#E69F00", "#000000", "#999999")
+INK, PAPER = "#1a1a1a", "#ffffff"  # the report replaces both, so that its figures follow light and dark
+FURTHER = ("#E69F00", INK, "#999999")
+MARKERS = {"sgd": "o", "momentum": "s", "rmsprop": "^", "adam": "D", "adamw": "v"}
+FURTHER_MARKERS = ("P", "X", "*", "p", "<", ">", "h")
+DASHES: dict[str, Any] = {"sgd": "-", "momentum": "--", "rmsprop": "-.", "adam": "-", "adamw": (0, (5, 1, 1, 1, 1, 1))}
+FURTHER_DASHES: tuple[Any, ...] = (":", (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {"ravine": Ravine, "rosenbrock": Rosenbrock}
+ACCURACIES = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 1)  # ticks
+LOGARITHMIC = {"learning_rate", "weight_decay", "trials"}
+FLOOR = 1e-12  # losses of functions below it are drawn at it
+WIDTH = 7.4  # inches
+MANY = 1000  # points beyond which a scatter is drawn as pixels: a page of ten thousand circles opens slowly
+
+SETTINGS: Any = {
+    "svg.hashsalt": "optstudy",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.15,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "figure.constrained_layout.w_pad": 0.07,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor"), INK),
+    **dict.fromkeys(("xtick.color", "ytick.color", "grid.color"), INK),
+}
 
 
-def colour(contender: str, contenders: Sequence[str]) -> str:
-    """Return a contender's colour."""
-    if contender in COLOURS:
-        return COLOURS[contender]
+class Style(NamedTuple):
+    """How a contender looks, in every figure."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One row of the table of figures: `draw` returns None where the study lacks what the figure shows."""
+
+    name: str
+    caption: str
+    draw: Callable[[Evidence], Figure | None]
+
+
+def styles(contenders: Sequence[str]) -> dict[str, Style]:
+    """Return each contender's looks; beyond the five of the table they go by place."""
     others = [name for name in contenders if name not in COLOURS]
-    return FURTHER[others.index(contender) % len(FURTHER)]
+    looks = {name: Style(COLOURS[name], MARKERS[name], DASHES[name]) for name in COLOURS}
+    for place, name in enumerate(others):
+        series = (FURTHER, FURTHER_MARKERS, FURTHER_DASHES)
+        looks[name] = Style(*(each[place % len(each)] for each in series))
+    return {name: looks[name] for name in contenders}
 
 
-def headline(comparison: pd.DataFrame, metric: str, title: str, stem: Path) -> None:
-    """Draw a metric with 95% intervals into stem.svg and stem.png: all on the left, one variant enlarged.
-
-    That is the tuned one, where the study has a search.
-    """
+def draw_all(evidence: Evidence, folder: Path) -> dict[str, str]:
+    """Write every figure that the tables allow into `folder` and return its SVG by name."""
     from matplotlib import rc_context
+
+    found = {}
+    with rc_context(SETTINGS):
+        for plot in PLOTS:
+            figure = plot.draw(evidence)
+            if figure is not None:
+                found[plot.name] = save(figure, folder / plot.name)
+    return found
+
+
+def save(figure: Figure, stem: Path) -> str:
+    """Write stem.svg and stem.png, without dates and versions, and return the SVG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    # Not by savefig, which draws everything twice, to lay it out a second time.
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure).print_png(stem.with_suffix(".png"), metadata={"Software": None})  # type: ignore[no-untyped-call]
+    figure.set_layout_engine("none")
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))  # type: ignore[no-untyped-call]
+    stem.with_suffix(".svg").write_text(buffer.getvalue(), encoding="utf-8")
+    return buffer.getvalue()
+
+
+def means(*names: str) -> Callable[[Evidence], Figure | None]:
+    """Return what draws the first of these metrics that the study has: its intervals, tuned beside untuned."""
+
+    def draw(evidence: Evidence) -> Figure | None:
+        found = [name for name in names if name in evidence.metrics]
+        return _means(evidence.comparison, found[0]) if found else None
+
+    return draw
+
+
+def _means(comparison: pd.DataFrame, name: str) -> Figure:
+    """All on the left; on the right the tuned alone, enlarged, where both variants are there."""
+    looks = styles(list(dict.fromkeys(comparison["contender"])))
+    comparison = comparison.dropna(subset=[f"{name}_mean"])
+    contenders = list(dict.fromkeys(comparison["contender"]))
+    variants = list(dict.fromkeys(comparison["variant"]))
+    figure, panels = _panels(len(variants), 0.9 + 0.36 * len(contenders), columns=2, sharey=True)
+    _intervals(panels[0], comparison, name, looks)
+    panels[0].set_yticks(range(len(contenders)), contenders)
+    panels[0].set_ylim(len(contenders) - 0.5, -0.5)
+    panels[0].set_title("tuned (filled) and defaults (hollow)" if len(variants) > 1 else "")
+    if len(variants) > 1:
+        _intervals(panels[1], comparison[comparison["variant"] == "tuned"], name, looks)
+        panels[1].set_title("tuned, enlarged")
+    replicates = int(comparison["n"].max())
+    figure.supxlabel(f"{metric(name).label}: mean and 95% interval over {replicates} replicates", fontsize=9)
+    return figure
+
+
+def _intervals(axes: Axes, rows: pd.DataFrame, name: str, looks: Mapping[str, Style]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    contenders, variants = list(dict.fromkeys(rows["contender"])), list(dict.fromkeys(rows["variant"]))
+    for row in rows.to_dict("records"):
+        is_tuned, look = row["variant"] == "tuned", looks[row["contender"]]
+        y = contenders.index(row["contender"]) + 0.28 * (variants.index(row["variant"]) - (len(variants) - 1) / 2)
+        axes.plot([row[f"{name}_ci_low"], row[f"{name}_ci_high"]], [y, y], color=look.colour, linewidth=2)
+        face = look.colour if is_tuned else PAPER
+        axes.plot(row[f"{name}_mean"], y, look.marker, color=look.colour, markerfacecolor=face, markersize=6)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="y", visible=False)
+
+
+def curves(evidence: Evidence) -> Figure | None:
+    """Training and validation by epoch: means over replicates with 95% bands."""
+    from matplotlib.ticker import MaxNLocator
+
+    own = evidence.curves[evidence.curves["variant"] == evidence.variant] if len(evidence.curves) else evidence.curves
+    names = [
+        (("train_accuracy", "training accuracy"), ("val_accuracy", "validation accuracy")),
+        (("train_loss", "training loss"), ("val_loss", "validation loss")),
+        (("loss", "loss"),),
+    ]
+    rows = [[(name, label) for name, label in row if name in own and own[name].notna().any()] for row in names]
+    rows = [row for row in rows if row]
+    if not rows:
+        return None
+    wide = max(map(len, rows))
+    figure, panels = _panels(wide * len(rows), 2.5 * len(rows) + 0.4, columns=2, sharex=True, sharey="row")
+    looks = styles(evidence.contenders)
+    for axes, (name, label) in zip(panels, (item for row in rows for item in row), strict=False):
+        for contender, look in looks.items():
+            _band(axes, own[own["contender"] == contender], name, look, contender)
+        axes.set(title=label, xlabel="step" if name == "loss" else "epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        _scaled(axes, "y", name)
+    _legend(figure, panels[0])
+    return figure
+
+
+def _band(axes: Axes, rows: pd.DataFrame, name: str, look: Style, label: str) -> None:
+    """Losses in logarithms, so their means are geometric; a replicate counts while it has not diverged."""
+    from scipy.special import stdtrit
+
+    is_loss = name.endswith("loss")
+    values = rows[name].clip(lower=FLOOR).map(math.log10) if is_loss else rows[name]
+    by_epoch = values.groupby(rows["epoch"]).agg(["mean", "std", "count"])
+    half = stdtrit(np.maximum(by_epoch["count"] - 1, 1), 0.975) * by_epoch["std"] / np.sqrt(by_epoch["count"])
+    lines = [by_epoch["mean"], by_epoch["mean"] - half, by_epoch["mean"] + half]
+    middle, low, high = ([10**line for line in lines]) if is_loss else lines
+    every = max(1, len(by_epoch) // 8)
+    axes.plot(
+        middle.index, middle, color=look.colour, linestyle=look.line, marker=look.marker, markevery=every, label=label
+    )
+    axes.fill_between(middle.index, low, high, color=look.colour, alpha=0.15, linewidth=0)
+
+
+def sensitivity(evidence: Evidence) -> Figure | None:
+    """The objective against the learning rate: trials as points, diverged ones as crosses, the sweep as a line."""
+    trials, sweep, name = evidence.tuning, evidence.sweep, evidence.objective
+    parts = [part for part in (trials, sweep) if len(part) and {name, "learning_rate"} <= set(part)]
+    if not parts:
+        return None
+    everything = pd.concat(parts)
+    everything[name] = everything[name].clip(lower=FLOOR) if name.endswith("loss") else everything[name]
+    shown = [contender for contender in evidence.contenders if contender in set(everything["contender"])]
+    figure, panels = _panels(len(shown), _grid_height(len(shown)), columns=3, sharex=True, sharey=True)
+    looks = styles(evidence.contenders)
+    for axes, contender in zip(panels, shown, strict=False):
+        own, look = everything[everything["contender"] == contender], looks[contender]
+        _trials(axes, own, name, look, s=14, color=look.colour, alpha=0.7, linewidths=0)
+        if len(sweep) and contender in set(sweep["contender"]):
+            middle = sweep[sweep["contender"] == contender].groupby("learning_rate")[name].median()
+            axes.plot(middle.index, middle, color=look.colour, linestyle=look.line)
+        axes.set_title(contender)
+    for axes in panels:
+        _scaled(axes, "x", "learning_rate")
+        _scaled(axes, "y", name)
+    figure.supxlabel("learning rate", fontsize=9)
+    figure.supylabel(metric(name).label, fontsize=9)
+    return figure
+
+
+def _trials(axes: Axes, rows: pd.DataFrame, y: str, look: Style, **drawn: Any) -> Any:
+    """Draw trials over their learning rates, diverged ones as crosses; return the points of the others."""
+    lost = rows["status"] == "diverged"
+    many = len(rows) > MANY
+    axes.scatter("learning_rate", y, data=rows[lost], s=22, color=INK, marker="x", linewidths=1, rasterized=many)
+    return axes.scatter("learning_rate", y, data=rows[~lost], marker=look.marker, rasterized=many, **drawn)
+
+
+def maps(evidence: Evidence) -> Figure | None:
+    """Learning rate against weight decay of Adam and AdamW, coloured by the objective; crosses diverged."""
+    if not evidence.objective or not {"learning_rate", "weight_decay"} <= set(evidence.tuning):
+        return None
+    rows = evidence.tuning.dropna(subset=["learning_rate", "weight_decay"])
+    kinds = {name: str(row.get("optimizer", name)) for name, row in evidence.study.get("contenders", {}).items()}
+    adams = [name for name in evidence.contenders if kinds.get(name, name).split(".")[-1].lower() in {"adam", "adamw"}]
+    shown = [name for name in adams if name in set(rows["contender"])]
+    if not shown:
+        return None
+    columns = 2 if len(shown) <= 4 else 3
+    figure, panels = _panels(len(shown), 2.6 * math.ceil(len(shown) / columns) + 0.3, columns=columns)
+    rows = rows[rows["contender"].isin(shown)]
+    norm = _norm(rows[evidence.objective][rows["status"] != "diverged"], evidence.objective)
+    coloured = {"c": evidence.objective, "norm": norm, "cmap": "cividis", "edgecolors": INK, "linewidths": 0.4}
+    looks = styles(evidence.contenders)
+    for axes, name in zip(panels, shown, strict=False):
+        points = _trials(axes, rows[rows["contender"] == name], "weight_decay", looks[name], s=34, **coloured)
+        axes.set(title=name, xlabel="learning rate", ylabel="weight decay")
+        _scaled(axes, "x", "learning_rate")
+        _scaled(axes, "y", "weight_decay")
+    figure.colorbar(points, ax=list(panels), label=metric(evidence.objective).label, shrink=0.9, pad=0.02)
+    return figure
+
+
+def _norm(values: pd.Series, name: str) -> Any:
+    """Colours spread over the better three quarters: the differences there are what a reader looks for."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    if name.endswith("loss"):
+        return LogNorm(max(values.min(), 1e-30), max(values.quantile(0.75), 2e-30))
+    return Normalize(values.quantile(0.25), values.max())
+
+
+def budget(evidence: Evidence) -> Figure | None:
+    """The expected best validation value after k trials, and the test value that it leads to."""
+    name = evidence.objective
+    if not len(evidence.tuning) or not name or name not in evidence.tuning:
+        return None
+    tested = name.replace("val_", "test_")
+    names = [name] if tested == name or tested not in evidence.tuning else [name, tested]
+    figure, panels = _panels(len(names), 3.2, columns=2)
+    sign = 1.0 if metric(name).higher else -1.0
+    for contender, look in styles(evidence.contenders).items():
+        pool = evidence.tuning[evidence.tuning["contender"] == contender].dropna(subset=names)
+        if len(pool) < 2:
+            continue
+        ks = _budgets(len(pool) // 2)
+        validation, test = ((sign * pool[each].clip(lower=FLOOR)).tolist() for each in (names[0], names[-1]))
+        found = expected_best(validation, test, ks)
+        line = {"color": look.colour, "linestyle": look.line, "marker": look.marker, "label": contender}
+        for axes, column in zip(panels, ("validation", "test"), strict=False):
+            best = [sign * getattr(point, column) for point in found]
+            axes.plot(ks, best, markevery=max(1, len(ks) // 6), **line)
+    for axes, each in zip(panels, names, strict=False):
+        axes.set(title=f"{metric(each).label} of the best of k", xlabel="trials k")
+        _scaled(axes, "x", "trials")
+        _scaled(axes, "y", each)
+    _legend(figure, panels[0])
+    return figure
+
+
+def _budgets(most: int) -> list[int]:
+    """About thirty whole numbers from 1 to `most`, evenly spaced in logarithms."""
+    return sorted({round(k) for k in np.geomspace(1, most, 30)})
+
+
+def trajectories(evidence: Evidence) -> Figure | None:
+    """The path of replicate 0 over the function's contours."""
+    function = _function(evidence.data)
+    if function is None or not {"x", "y"} <= set(evidence.curves):
+        return None
+    own = evidence.curves[evidence.curves["variant"] == evidence.variant]
+    paths = {name: rows[rows["replicate"] == rows["replicate"].min()] for name, rows in own.groupby("contender")}
+    shown = [name for name in evidence.contenders if name in paths]
+    if not shown:
+        return None
+    everything = pd.concat([paths[name] for name in shown])
+    figure, panels = _panels(len(shown), _grid_height(len(shown)), columns=3, sharex=True, sharey=True)
+    grid = _contours(function, everything)
+    looks = styles(evidence.contenders)
+    for axes, name in zip(panels, shown, strict=False):
+        axes.contour(*grid, colors=INK, alpha=0.25, linewidths=0.6)
+        look, path = looks[name], paths[name]
+        axes.plot(path["x"], path["y"], color=look.colour, linewidth=1.1, marker=".", markersize=3)
+        axes.plot(
+            path["x"].iloc[0], path["y"].iloc[0], look.marker, color=look.colour, markersize=7, markeredgecolor=INK
+        )
+        axes.plot(path["x"].iloc[-1], path["y"].iloc[-1], "*", color=INK, markersize=9)
+        axes.set_title(name)
+        axes.grid(visible=False)
+    figure.supxlabel("x", fontsize=9)
+    figure.supylabel("y", fontsize=9)
+    return figure
+
+
+def _function(data: Mapping[str, Any]) -> Any:
+    known = FUNCTIONS.get(str(data.get("name")))
+    return known(**data.get("arguments", {})) if known else None
+
+
+def _contours(function: Any, path: pd.DataFrame) -> tuple[Any, Any, Any, Any]:
+    """x, y, f and levels over what the paths cover."""
+    sides = []
+    for name in ("x", "y"):
+        low, high = path[name].quantile(0.005), path[name].quantile(0.995)
+        margin = 0.15 * (high - low) or 0.1
+        sides.append(np.linspace(low - margin, high + margin, 120))
+    x, y = np.meshgrid(*sides)
+    f = function(x, y)
+    return x, y, f, np.geomspace(max(f.max() / 3e3, 1e-9), f.max(), 10)
+
+
+def differences(evidence: Evidence) -> Figure | None:
+    """Each claim's paired differences, a panel for each metric; right of zero is as claimed."""
+    claims = [claim for claim in evidence.claims if claim.get("differences")]
+    if not claims:
+        return None
+    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for claim in claims:
+        groups.setdefault((claim["metric"], _decade(claim)), []).append(claim)
+    figure = _figure(0.4 + 0.5 * len(claims) + 0.75 * len(groups))
+    heights = [len(group) + 0.6 for group in groups.values()]
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, ((name, _), group) in zip(panels, groups.items(), strict=True):
+        row = metric(name)
+        for place, claim in enumerate(group):
+            _one_claim(axes, place, claim, row.scale)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_yticks(range(len(group)), [textwrap.fill(str(claim["statement"]), 40) for claim in group], fontsize=8)
+        axes.set_ylim(len(group) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(f"difference in {row.label}{' (pp)' if row.share else ''}; right of 0: as claimed", fontsize=8)
+    return figure
+
+
+def _decade(claim: Mapping[str, Any]) -> int:
+    """Claims whose differences are of one order of magnitude share a panel: none shrinks the others to a dot."""
+    reach = max(abs(value) for value in [*claim["differences"], claim.get("margin") or 0])
+    return math.floor(math.log10(reach)) if reach else 0
+
+
+def _one_claim(axes: Axes, place: int, claim: Mapping[str, Any], scale: float) -> None:
+    """Replicates as dots, the mean with its interval as a bar, the margin as a grey box, the verdict at the right."""
+    values = scale * np.asarray(claim["differences"], dtype=float)
+    margin = scale * float(claim.get("margin") or 0)
+    axes.barh(place, 2 * margin, left=-margin, height=0.7, color=INK, alpha=0.1, linewidth=0)
+    spread = place + 0.16 * (np.arange(len(values)) % 4 - 1.5)  # beside the mean's bar
+    axes.plot(values, spread, "o", color=INK, markersize=3.5, alpha=0.45, markeredgewidth=0)
+    axes.plot([scale * claim["ci_low"], scale * claim["ci_high"]], [place, place], color=INK, linewidth=2)
+    axes.plot(scale * claim["effect"], place, "D", color=INK, markersize=6)
+    axes.text(1.01, place, claim["verdict"], transform=axes.get_yaxis_transform(), fontsize=8, va="center")
+
+
+def _figure(height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(comparison["contender"]))
-    with rc_context({"svg.hashsalt": "optstudy", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(9, 1.2 + 0.5 * len(names)), layout="constrained")
-        everything, tuned = figure.subplots(1, 2, sharey=True)
-        first = comparison["variant"].iloc[0]
-        _intervals(everything, comparison, metric, names)
-        _intervals(tuned, comparison[comparison["variant"] == first], metric, names)
-        everything.set(title="tuned (filled) and defaults (hollow)", yticks=range(len(names)), yticklabels=names)
-        everything.invert_yaxis()
-        tuned.set(title=f"{first}, enlarged")
-        figure.suptitle(title, fontsize=11)
-        name = metric.replace("_", " ")
-        figure.supxlabel(f"{name}: mean and 95% interval over {comparison['n'].max()} replicates", fontsize=9)
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(stem.with_suffix(".png"), dpi=110, metadata={"Software": None})
+    return Figure(figsize=(WIDTH, height), dpi=120, layout="constrained")
 
 
-def _intervals(axes: Axes, rows: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
-    for row in rows.to_dict("records"):
-        is_tuned = row["variant"] == "tuned"
-        y, shade = names.index(row["contender"]) + (-0.12 if is_tuned else 0.12), colour(row["contender"], names)
-        axes.plot([row[f"{metric}_ci_low"], row[f"{metric}_ci_high"]], [y, y], color=shade, linewidth=2)
-        axes.plot(row[f"{metric}_mean"], y, "o", color=shade, markerfacecolor=shade if is_tuned else "white")
-    axes.grid(axis="x", alpha=0.3)
+def _panels(count: int, height: float, columns: int, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels; places beyond are left empty."""
+    figure = _figure(height)
+    columns = min(columns, count)
+    panels = list(figure.subplots(math.ceil(count / columns), columns, squeeze=False, **shared).flat)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    for axes in panels[count - columns : count]:
+        axes.tick_params(labelbottom=True)
+    return figure, panels[:count]
+
+
+def _grid_height(count: int) -> float:
+    return 2.0 * math.ceil(count / 3) + 0.4
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(labels), 5 if len(labels) < 6 else 4), handlelength=3
+    )
+
+
+def _scaled(axes: Axes, which: str, name: str) -> None:
+    """Scale the x or y axis by what it shows, once it is drawn: rates and losses in logarithms, accuracies by error."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    if name in LOGARITHMIC or name.endswith("loss"):
+        axes.set(**{f"{which}scale": "log"})
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=4))
+        axis.set_major_formatter(FuncFormatter(_short))
+    elif metric(name).share and low < 0.7:
+        axes.set_yscale("function", functions=(_by_error, _from_error))
+        axes.set_ylim(max(low, 0), min(high, 1.002))
+        axis.set_major_locator(FixedLocator(ACCURACIES))
+        axis.set_major_formatter(FuncFormatter(_short))
+    axis.set_minor_locator(NullLocator())
+
+
+def _short(value: float, _: int) -> str:
+    """Write 1e-4, 0.01, 20: a tick without mathematics."""
+    return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 2e-3 else f"{value:g}"
+
+
+def _by_error(accuracy: Any) -> Any:
+    """Space accuracies by the logarithm of the error, so that 0.97 and 0.98 are told apart; 1 stays finite."""
+    return -np.log10(np.maximum(1.01 - np.asarray(accuracy), 1e-3))
+
+
+def _from_error(place: Any) -> Any:
+    return 1.01 - 10 ** -np.asarray(place)
+
+
+# The figures of a report, in its order.
+PLOTS = (
+    Plot(
+        "headline",
+        "The headline metric: means with 95% intervals, tuned (filled) beside the defaults (hollow).",
+        means("test_accuracy", "steps_to_tolerance", "val_accuracy", "val_loss", "loss"),
+    ),
+    Plot(
+        "differences",
+        "Paired differences of each claim: a dot per replicate, mean and 95% interval, the margin in grey.",
+        differences,
+    ),
+    Plot(
+        "curves",
+        "Training and validation by epoch: means with 95% bands over replicates (of losses, geometric means).",
+        curves,
+    ),
+    Plot(
+        "trajectories",
+        "The path of the first replicate over the function's contours, from its first step to the star.",
+        trajectories,
+    ),
+    Plot(
+        "sensitivity",
+        "The objective against the learning rate: every trial a point, crosses diverged, the sweep's median a line.",
+        sensitivity,
+    ),
+    Plot("maps", "Learning rate against weight decay of Adam and AdamW: every trial a point, crosses diverged.", maps),
+    Plot(
+        "budget",
+        "The expected best of k trials, and the test value it leads to, drawn from all replicates' trials.",
+        budget,
+    ),
+    Plot(
+        "gap",
+        "The generalisation gap: training accuracy minus test accuracy of the final weights.",
+        means("generalisation_gap"),
+    ),
+    Plot(
+        "epochs",
+        "Epochs to the target validation accuracy; a miss counts as one more than the budget.",
+        means("epochs_to_target"),
+    ),
+    Plot(
+        "sign_changes",
+        "Sign changes of the gradient across the valley: how often the path crosses its floor.",
+        means("sign_changes"),
+    ),
+    Plot(
+        "tolerance",
+        "Decades of learning rate within the tolerance of the best, from the sweep.",
+        means("learning_rate_tolerance"),
+    ),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +17,10 @@ from optstudy.runs import RunResult, RunSpec, TrainingEnded
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished training: its key, what was trained, what came out, and when (milliseconds since 1970)."""
+    """One finished training: its key, what was trained, what came out, and when (milliseconds since 1970).
+
+    `claims` has the hashes of the claims that the study file made when it was trained.
+    """
 
     key: str
     spec: Mapping[str, Any]
@@ -25,6 +28,7 @@ class Entry:
     started_ms: int
     epoch_ms: tuple[int, ...]
     ended_ms: int
+    claims: tuple[str, ...] = ()
 
 
 def journal_path(root: Path, study: str) -> Path:
@@ -45,12 +49,13 @@ def _entry(line: bytes) -> Entry:
     result = record.pop("result")
     result["curve"] = tuple(result["curve"])
     record["epoch_ms"] = tuple(record["epoch_ms"])
+    record["claims"] = tuple(record.get("claims", ()))
     return Entry(result=RunResult(**result), **record)
 
 
-def append(path: Path, key: str, spec: RunSpec, ended: TrainingEnded) -> Entry:
+def append(path: Path, key: str, spec: RunSpec, ended: TrainingEnded, claims: Sequence[str] = ()) -> Entry:
     """Append one finished training and flush it to disk; return its entry as it will be read."""
-    entry = Entry(key, asdict(spec), ended.result, ended.started_ms, ended.epoch_ms, ended.ended_ms)
+    entry = Entry(key, asdict(spec), ended.result, ended.started_ms, ended.epoch_ms, ended.ended_ms, tuple(claims))
     line = json.dumps(asdict(entry), allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:

@@ -28,18 +28,6 @@ class Inputs:
     tokens: int = 0
 
 
-class Linear(nn.Module):
-    """Multinomial logistic regression: (n, *shape) to (n, classes)."""
-
-    def __init__(self, inputs: Inputs) -> None:
-        super().__init__()
-        self.head = nn.Linear(math.prod(inputs.shape), inputs.classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (n, classes)."""
-        return self.head(x.flatten(1))  # type: ignore[no-any-return]
-
-
 class Body(nn.Module):
     """A body of layers, then a linear head; subclasses only say which layers."""
 
@@ -50,6 +38,13 @@ class Body(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, classes)."""
         return self.head(self.body(x))  # type: ignore[no-any-return]
+
+
+class Linear(Body):
+    """Multinomial logistic regression: (n, *shape) to (n, classes)."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__(nn.Flatten(), math.prod(inputs.shape), inputs.classes)
 
 
 class Mlp(Body):
@@ -67,11 +62,11 @@ class Cnn(Body):
         channels, height, side = inputs.shape
         layers = (
             nn.Conv2d(channels, width, 3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(width, 2 * width, 3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Flatten(),
         )
         super().__init__(nn.Sequential(*layers), 2 * width * (height // 4) * (side // 4), inputs.classes)
@@ -84,11 +79,11 @@ class TwoConvTwoDense(Body):
         channels, height, side = inputs.shape
         layers = (
             nn.Conv2d(channels, 32, 5, padding=2),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(32, 64, 5, padding=2),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Flatten(),
             nn.Linear(64 * (height // 4) * (side // 4), 1024),
             nn.ReLU(),
@@ -107,14 +102,14 @@ class ThreeConvThreeDense(Body):
     def __init__(self, inputs: Inputs) -> None:
         convolutions = nn.Sequential(
             nn.Conv2d(inputs.shape[0], 64, 5),
-            nn.ReLU(),
             nn.MaxPool2d(3, 2),
+            nn.ReLU(),
             nn.Conv2d(64, 96, 3),
-            nn.ReLU(),
             nn.MaxPool2d(3, 2),
-            nn.Conv2d(96, 128, 3, padding=1),
             nn.ReLU(),
+            nn.Conv2d(96, 128, 3, padding=1),
             nn.MaxPool2d(3, 2, padding=1),
+            nn.ReLU(),
             nn.Flatten(),
         )
         left = _features(convolutions, inputs.shape)

@@ -45,7 +45,7 @@ def adopt(module: pl.LightningModule, spec: RunSpec, steps_per_epoch: int) -> pl
     return module
 
 
-def outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData) -> Outcome:
+def own_outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData) -> Outcome:
     """Return how the training of a user's module ended and what it logs of the final weights.
 
     `validation_step` and `test_step` are run once more, where it has them; train metrics are the last epoch's.

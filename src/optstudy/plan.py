@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from optstudy.journal import Entry
-from optstudy.runs import RunSpec, code_digest, derive_seed, own_digest, run_key, torch_version
+from optstudy.runs import RunSpec, code_digest, derive_seed, group_key, own_digest, run_key, torch_version
+from optstudy.stacking import Decision
 from optstudy.study import Contender, Study
 from optstudy.tune import drawn_points, select, tpe_point, validation
 
 Selections = Mapping[int, Mapping[str, float]]
+GROUP = 16  # trainings handed to a worker as one stack: with more, a kill costs more, and a CPU gains no more
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a study's names stand for: a hash of the data's values, and what tells the pretrained weights apart."""
+    """What a study's names stand for: a hash of the data's values, and what tells the pretrained weights apart.
+
+    `stacking` says which contenders train stacked; none where it is empty.
+    """
 
     data: str
     weights: str = ""
+    stacking: Mapping[str, Decision] = field(default_factory=dict)
+
+    def stacked(self, contender: str) -> bool:
+        """Return whether a contender's trainings are stacked."""
+        return contender in self.stacking and not self.stacking[contender].solo
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training and its place in the study; `variant` is `trial`, `tuned`, `untuned` or `pretraining`.
+    """One training and its place in the study; `variant`: `trial`, `tuned`, `untuned`, `sweep` or `pretraining`.
 
-    `trial` is -1 where it is none.
+    `trial` is the index in its search, the point's in its sweep, and -1 elsewhere.
     """
 
     contender: str
@@ -40,8 +50,8 @@ class Job:
 
     @property
     def stage(self) -> str:
-        """Return `tuning`, `final` or `pretraining`."""
-        return {"trial": "tuning", "pretraining": "pretraining"}.get(self.variant, "final")
+        """Return `tuning`, `final`, `sweep` or `pretraining`."""
+        return {"trial": "tuning", "pretraining": "pretraining", "sweep": "sweep"}.get(self.variant, "final")
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,19 @@ def units(study: Study, contenders: Sequence[str]) -> list[Unit]:
     return [Unit(contender, share) for share in shares for contender in contenders]
 
 
-def jobs_in(study: Study) -> int:
-    """Return the number of trainings of one contender."""
-    searches = 1 if study.tuning.once else study.replicates
-    variants = (study.tuning.trials > 0) + study.untuned
-    return searches * study.tuning.trials + study.replicates * variants
+def trials_in(study: Study) -> int:
+    """Return the number of trials of each contender: the same for all."""
+    return (1 if study.tuning.once else study.replicates) * study.tuning.trials
+
+
+def jobs_in(study: Study, name: str) -> int:
+    """Return the number of trainings of a contender."""
+    return trials_in(study) + study.replicates * (len(study.variants) + points_in(study, name))
+
+
+def points_in(study: Study, name: str) -> int:
+    """Return the number of points of a contender's sweep."""
+    return study.sweep.points if study.sweep is not None and name in study.sweep.contenders else 0
 
 
 def trial_jobs(study: Study, name: str, replicate: int, content: Content, done: Mapping[str, Entry]) -> list[Job]:
@@ -114,6 +132,18 @@ def final_jobs(
     return [_job(study, contender, replicate, variant, -1, seed, hp, content) for variant, hp in variants]
 
 
+def sweep_jobs(study: Study, name: str, replicate: int, content: Content) -> list[Job]:
+    """Return a replicate's sweep of the learning rate over its space, ends included, the rest at the defaults."""
+    contender, points = study.contender(name), points_in(study, name)
+    seed = derive_seed(study.seed, replicate, "sweep")
+    row = study.row(contender)
+    found = []
+    for index in range(points):
+        hyperparameters = {**row.defaults, "learning_rate": row.search["learning_rate"].at(index / (points - 1))}
+        found.append(_job(study, contender, replicate, "sweep", index, seed, hyperparameters, content))
+    return found
+
+
 def unit_jobs(
     study: Study, unit: Unit, content: Content, done: Mapping[str, Entry], selections: Selections | None, finals: bool
 ) -> list[Job]:
@@ -131,7 +161,36 @@ def unit_jobs(
         for replicate in unit.replicates:
             hyperparameters = chosen if selections is None else selections.get(replicate)
             jobs = jobs + final_jobs(study, unit.contender, replicate, content, hyperparameters)
+            jobs = jobs + sweep_jobs(study, unit.contender, replicate, content)
     return jobs
+
+
+class Ready:
+    """The jobs that can be trained now, in the order of their first, by what is trained together."""
+
+    def __init__(self) -> None:
+        self._alike: dict[tuple[str, str], list[Job]] = {}
+
+    def add(self, job: Job) -> None:
+        """Add a job."""
+        alike = group_key(job.spec) if job.spec.stacked else job.key
+        self._alike.setdefault((job.contender, alike), []).append(job)
+
+    def take(self, workers: int) -> list[Job]:
+        """Take the next group, empty where none is ready: jobs that stack, shared out to `workers`; others alone.
+
+        How jobs are grouped changes no result.
+        """
+        if not self._alike:
+            return []
+        first, jobs = next(iter(self._alike.items()))
+        size = min(GROUP, -(-len(jobs) // workers))
+        group, rest = jobs[:size], jobs[size:]
+        if rest:
+            self._alike[first] = rest
+        else:
+            del self._alike[first]
+        return group
 
 
 def pretraining_job(study: Study, data_digest: str) -> Job:
@@ -145,7 +204,7 @@ def resolved(study: Study, name: str, content: Content) -> dict[str, Any]:
     """Return everything that can change a contender's trainings: what DVC's stages depend on."""
     contender = study.contender(name)
     row = study.row(contender)
-    template = study.spec(contender, 0, 0, {}, content.weights)
+    template = study.spec(contender, 0, 0, {}, content.weights, content.stacked(name))
     return {
         "optimizer": row.optimizer,
         "decay": row.decay,
@@ -163,7 +222,9 @@ def resolved(study: Study, name: str, content: Content) -> dict[str, Any]:
         "replicates": study.replicates,
         "tuning": study.tuning.model_dump(),
         "untuned": study.untuned,
+        "sweep": points_in(study, name),
         "seed": study.seed,
+        "stacked": template.stacked,
         "data_digest": content.data,
         "weights": dict(template.pretrained) if template.pretrained else None,
         "freeze": list(template.freeze),
@@ -195,6 +256,6 @@ def _job(
     hyperparameters: Mapping[str, float],
     content: Content,
 ) -> Job:
-    spec = study.spec(contender, replicate, seed, hyperparameters, content.weights)
+    spec = study.spec(contender, replicate, seed, hyperparameters, content.weights, content.stacked(contender.name))
     key = run_key(spec, content.data)
     return Job(contender.name, replicate, variant, trial, seed, hyperparameters, spec, key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,20 +14,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from optstudy.results import headlines, read_table
+from optstudy.metrics import METRICS, difference, present, probability
+from optstudy.results import read_table
 from optstudy.stages import Cost, Place
 from optstudy.stages import Progress as State
 
-# Headline metrics of the closing table: heading, digits.
-SHOWN = {
-    "test_accuracy": ("test accuracy", 4),
-    "generalisation_gap": ("gap", 4),
-    "epochs_to_target": ("epochs", 1),
-    "steps_to_tolerance": ("steps", 1),
-    "sign_changes": ("sign changes", 1),
-    "val_accuracy": ("val accuracy", 4),
-    "val_loss": ("val loss", 4),
-}
 LINE_EVERY = 10.0  # seconds between plain lines: a log of a night stays readable
 
 
@@ -97,6 +90,14 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
+def answered(console: Console, place: Place, comparison: pd.DataFrame) -> None:
+    """Print the optimizers and, below them, the verdicts."""
+    console.print(closing_table(place, comparison))
+    verdicts = verdict_table(place)
+    if verdicts is not None:
+        console.print(verdicts)
+
+
 def closing_table(place: Place, comparison: pd.DataFrame) -> Table:
     """Return the table that ends a run: means with half of their 95% intervals, tuned first, then the defaults."""
     table = Table(
@@ -105,16 +106,34 @@ def closing_table(place: Place, comparison: pd.DataFrame) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    metrics = [name for name in headlines(comparison.columns) if name in SHOWN]
-    for heading in ("optimizer", *(SHOWN[name][0] for name in metrics), "hyperparameters"):
+    metrics = [name for name in present(comparison.columns) if METRICS[name].heading]
+    for heading in ("optimizer", *(METRICS[name].heading for name in metrics), "hyperparameters"):
         table.add_column(heading, no_wrap=heading != "hyperparameters", min_width=len(heading))
     for variant, rows in comparison.groupby("variant", sort=True):
         table.add_section()
         table.add_row(f"[bold]{variant}[/bold]")
         for row in rows.to_dict("records"):
             name = row["contender"] + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-            cells = [_interval(row, metric, SHOWN[metric][1]) for metric in metrics]
+            cells = [_interval(row, metric, METRICS[metric].digits) for metric in metrics]
             table.add_row(name, *cells, _hyperparameters(place, row["contender"], str(variant)))
+    return table
+
+
+def verdict_table(place: Place) -> Table | None:
+    """Return the claims with their verdicts, None where the study has none; exploratory ones get no verdict."""
+    rows = json.loads((place.tables / "claims.json").read_text(encoding="utf-8"))
+    if not rows:
+        return None
+    qualifier = f", {rows[0]['qualifier']}" if rows[0]["qualifier"] else ""
+    caption = f"Effect: mean and 95% interval of the paired differences, positive as claimed{qualifier}."
+    table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("claim", "verdict", "effect", "p"):
+        table.add_column(heading, no_wrap=heading != "claim")
+    for row in rows:
+        effect = difference(row["metric"], row["effect"], row["ci_low"], row["ci_high"])
+        p = row["p"] if row["p_corrected"] is None else row["p_corrected"]
+        verdict = row["verdict"] + (", post hoc" if row["post_hoc"] else "")
+        table.add_row(row["statement"], verdict, effect, probability(p))
     return table
 
 
@@ -146,6 +165,8 @@ def _hyperparameters(place: Place, contender: str, variant: str) -> str:
 
 
 def _interval(row: dict[object, float], metric: str, digits: int) -> str:
+    if not math.isfinite(row[f"{metric}_mean"]):
+        return "–"
     half = (row[f"{metric}_ci_high"] - row[f"{metric}_ci_low"]) / 2
     return f"{_plain(row[f'{metric}_mean'], digits)} ± {_plain(half, digits)}"
 

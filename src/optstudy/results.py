@@ -10,18 +10,16 @@ from typing import Any
 
 import pandas as pd
 
+from optstudy.claims import Arm
 from optstudy.journal import Entry
+from optstudy.metrics import HEADLINES
 from optstudy.optimizers import Space
 from optstudy.plan import Job, Selections
 from optstudy.runs import RunResult
-from optstudy.statistics import epochs_to_target, t_interval
+from optstudy.statistics import epochs_to_target, learning_rate_tolerance, t_interval
 from optstudy.tune import edges
 
-HEADLINES = (
-    *("test_accuracy", "generalisation_gap", "epochs_to_target"),
-    *("steps_to_tolerance", "sign_changes", "loss"),
-    *("val_accuracy", "val_loss"),  # of a user's own model that logs no test values
-)
+Values = Mapping[Arm, Mapping[str, Sequence[float]]]  # of each metric, replicate by replicate
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,14 +35,15 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV with a header and floats at full precision."""
-    write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write a CSV with a header and floats at full precision; `columns` are the header where there are no rows."""
+    table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV; pandas 3.1 reads every float as the one that was written."""
-    return pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+    """Read a CSV; pandas 3.1 reads every float as the one that was written. A contender may be called `007`."""
+    return pd.read_csv(path, dtype={"contender": str}, keep_default_na=False, na_values=["nan"])
 
 
 def tuning_row(job: Job, entry: Entry) -> dict[str, Any]:
@@ -85,6 +84,17 @@ def run_row(job: Job, entry: Entry) -> dict[str, Any]:
     }
 
 
+def sweep_row(job: Job, entry: Entry) -> dict[str, Any]:
+    """Return the row of one point of a sweep."""
+    place = {"replicate": job.replicate, "point": job.trial, "seed": job.seed, **job.hyperparameters}
+    return {**place, "status": entry.result.status, **_metrics(entry.result), "seconds": entry.result.seconds}
+
+
+def answer_row(job: Job, entry: Entry) -> dict[str, Any]:
+    """Return which test examples a final run answered rightly: base64 of bits, in the test set's order."""
+    return {"variant": job.variant, "replicate": job.replicate, "right": entry.result.answers}
+
+
 def curve_rows(job: Job, entry: Entry) -> list[dict[str, Any]]:
     """Return one row per epoch of a final run; epochs are counted from 1."""
     place = {"variant": job.variant, "replicate": job.replicate}
@@ -101,61 +111,86 @@ def read_selections(path: Path, searched: Iterable[str]) -> Selections:
     return {int(row["replicate"]): {name: float(row[name]) for name in names} for row in rows}
 
 
-def comparison(runs: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataFrame], epochs: int) -> pd.DataFrame:
+def stacked(folder: Path, kind: str, contenders: Iterable[str]) -> pd.DataFrame:
+    """Return the rows of folder/kind/<contender>.csv of all contenders that have any, with a column `contender`."""
+    paths = {name: folder / kind / f"{name}.csv" for name in contenders}
+    found = {name: read_table(path) for name, path in paths.items() if path.exists()}
+    frames = [table.assign(contender=name) for name, table in found.items() if len(table)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"contender": [], "variant": []})
+
+
+def median_best(runs: pd.DataFrame) -> float:
+    """Return the median of the final runs' best validation accuracies: the tuned ones', where any is tuned.
+
+    It is the target of `epochs_to_target` unless the study gives one; nan where there is no validation accuracy.
+    """
+    tuned = runs[runs["variant"] == "tuned"]
+    best = (tuned if len(tuned) else runs).get("best_val_accuracy")
+    return float("nan") if best is None else float(best.median())
+
+
+def replicate_values(
+    runs: pd.DataFrame, curves: pd.DataFrame, sweep: pd.DataFrame, epochs: int, target: float, within: float
+) -> dict[Arm, dict[str, list[float]]]:
+    """Return each headline metric's values, replicate by replicate, by contender and variant.
+
+    Tolerances of the learning rate stand under the variant `sweep`: decades `within` of the best validation accuracy.
+    """
+    found: dict[Arm, dict[str, list[float]]] = {}
+    paths = {key: dict(list(own.groupby("replicate"))) for key, own in curves.groupby(["contender", "variant"])}
+    for (contender, variant), own in runs.sort_values("replicate").groupby(["contender", "variant"], sort=False):
+        values = {name: own[name].tolist() for name in HEADLINES if name in own and own[name].notna().all()}
+        if target == target:
+            mine = paths.get((contender, variant), {})
+            values["epochs_to_target"] = [
+                float(epochs_to_target(mine[r]["val_accuracy"].tolist() if r in mine else [], target, epochs))
+                for r in own["replicate"]
+            ]
+        found[contender, variant] = values
+    for contender, points in sweep.groupby("contender", sort=False):
+        tolerances = [
+            learning_rate_tolerance(own["learning_rate"].tolist(), own["val_accuracy"].tolist(), within)
+            for _, own in points.groupby("replicate")
+        ]
+        found[contender, "sweep"] = {"learning_rate_tolerance": tolerances}
+    return found
+
+
+def comparison(runs: pd.DataFrame, values: Values, target: float) -> pd.DataFrame:
     """Return one row per contender and variant with n, mean, sd and 95% t interval of each headline metric it has.
 
-    The target of `epochs_to_target` is the median, over all tuned final runs (all, where none is tuned), of the best
-    validation accuracy; a run that misses it counts as epochs + 1.
+    What a sweep tells stands in the contender's first row; validation metrics stand where there are no test metrics.
     """
-    everything = pd.concat(runs.values())
-    tuned = everything[everything["variant"] == "tuned"]
-    best = (tuned if len(tuned) else everything).get("best_val_accuracy")
-    target = float("nan") if best is None else float(best.median())
     rows = []
-    for contender, table in runs.items():
-        for variant in [v for v in ("tuned", "untuned") if v in set(table["variant"])]:
-            own = table[table["variant"] == variant]
-            values = {name: own[name].tolist() for name in HEADLINES if name in own}
-            if "test_accuracy" in values:
-                values = {name: values[name] for name in values if not name.startswith("val_")}
-            if target == target:
-                reached = _epochs_to_target(curves[contender], variant, own["replicate"], target, epochs)
-                values["epochs_to_target"] = reached
+    diverged = runs[runs["status"] == "diverged"].groupby(["contender", "variant"]).size()
+    for contender in runs["contender"].unique():
+        swept = values.get((contender, "sweep"), {})
+        for variant in [v for v in ("tuned", "untuned") if (contender, v) in values]:
+            known = {**values[contender, variant], **swept}
+            swept = {}
             row: dict[str, Any] = {
                 "contender": contender,
                 "variant": variant,
-                "n": len(own),
-                "diverged": int((own["status"] == "diverged").sum()),
+                "n": len(next(iter(known.values()))),
+                "diverged": int(diverged.get((contender, variant), 0)),
             }
             if target == target:
                 row["target_val_accuracy"] = target
-            for metric in values:
-                estimate = t_interval(values[metric])
-                row |= {
-                    f"{metric}_mean": estimate.mean,
-                    f"{metric}_sd": estimate.sd,
-                    f"{metric}_ci_low": estimate.low,
-                    f"{metric}_ci_high": estimate.high,
-                }
+            for metric in HEADLINES:
+                if metric in known and not (metric.startswith("val_") and "test_accuracy" in known):
+                    row |= _summary(metric, known[metric])
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def headlines(columns: Iterable[str]) -> list[str]:
-    """Return the headline metrics that a comparison has, the most telling first."""
-    present = set(columns)
-    return [name for name in HEADLINES if f"{name}_mean" in present]
-
-
-def _epochs_to_target(
-    curves: pd.DataFrame, variant: str, replicates: Iterable[int], target: float, epochs: int
-) -> list[float]:
-    own = curves[curves["variant"] == variant] if len(curves) else curves
-    found = []
-    for replicate in replicates:
-        curve = own[own["replicate"] == replicate]["val_accuracy"].tolist() if len(own) else []
-        found.append(float(epochs_to_target(curve, target, epochs)))
-    return found
+def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
+    estimate = t_interval(values)
+    return {
+        f"{metric}_mean": estimate.mean,
+        f"{metric}_sd": estimate.sd,
+        f"{metric}_ci_low": estimate.low,
+        f"{metric}_ci_high": estimate.high,
+    }
 
 
 def _column(metric: str) -> str:

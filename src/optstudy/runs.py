@@ -32,6 +32,10 @@ TRAINING_MODULES = (
     "descent",
     "own",
     "pretrained",
+    "updates",
+    "layers",
+    "stack",
+    "stackable",
     "train",
 )
 # Tables whose rows reach a training through its RunSpec: editing one row must not retrain the others.
@@ -48,7 +52,8 @@ class RunSpec:
     (`learning_rate`, `weight_decay`, `momentum`, ...); `schedule` is {"name", "interval", "warmup"}; `pretrained` is
     {"source", "digest"} of the weights to start from, `freeze` has prefixes of names of parameters that are not
     trained; `split_seed` draws the train/validation split (for a function the starting point), `seed` the initial
-    weights, the order of the data and augmentation.
+    weights, the order of the data and augmentation. `stacked` trainings of one group (see `group_key`) are trained
+    together as one model where that is possible: a little else in the last bits than alone, and the same in any group.
     """
 
     data: Mapping[str, Any]
@@ -65,6 +70,7 @@ class RunSpec:
     pretrained: Mapping[str, str] | None
     split_seed: int
     seed: int
+    stacked: bool
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,9 @@ class RunResult:
     """The outcome of one training.
 
     `curve` has one mapping per finished epoch; `metrics` are those of the final weights; accuracies are fractions,
-    `seconds` wall time. A diverged training is scored at chance; `message` says how it ended, if not `completed`.
-    `answers` says which test examples were answered rightly, in the test set's order (see `pack`).
+    `seconds` wall time, of a stacked training the stack's until its end, divided by the number that began it. A
+    diverged training is scored at chance; `message` says how it ended, if not `completed`. `answers` says which test
+    examples were answered rightly, in the test set's order (see `pack`).
     """
 
     status: Status
@@ -122,13 +129,14 @@ Event = EpochEnded | TrainingEnded
 
 
 def pack(right: Sequence[bool]) -> str:
-    """Return booleans as base64 text, eight to a byte, the first one highest; the last byte is filled with zeros."""
-    return base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode()
+    """Return booleans as text: their number, a colon, and base64 of them, eight to a byte, the first one highest."""
+    return f"{len(right)}:" + base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode()
 
 
 def unpack(text: str) -> NDArray[np.bool_]:
-    """Return what `pack` was given, with up to seven trailing zeros."""
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8)).astype(bool)
+    """Return what `pack` was given."""
+    count, _, packed = text.partition(":")
+    return np.unpackbits(np.frombuffer(base64.b64decode(packed), dtype=np.uint8), count=int(count)).astype(bool)
 
 
 def canonical(value: object) -> str:
@@ -144,6 +152,19 @@ def digest(text: str) -> str:
 def derive_seed(*parts: int | str) -> int:
     """Return a seed in [0, 2**31) that depends on all `parts`, and on nothing else."""
     return int(digest(canonical(list(parts))), 16) % 2**31
+
+
+def group_key(spec: RunSpec) -> str:
+    """Return text that two specs share if they can be stacked together.
+
+    They may differ in seeds, and in the values of numbers among their hyperparameters.
+    """
+    shared = asdict(spec)
+    del shared["seed"], shared["split_seed"]
+    shared["hyperparameters"] = {
+        name: value if isinstance(value, bool) else "number" for name, value in spec.hyperparameters.items()
+    }
+    return canonical(shared)
 
 
 def run_key(spec: RunSpec, data_digest: str) -> str:

@@ -10,24 +10,29 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
+from typing import cast
 
 import pandas as pd
 
-from optstudy import figures, journal, results
-from optstudy.datasets import data_digest
+from optstudy import journal, results
+from optstudy.answer import claim_hash, claim_rows, study_facts
+from optstudy.datasets import data_digest, load_arrays
 from optstudy.errors import TrainingFailed
+from optstudy.evidence import Evidence
 from optstudy.execute import Workers
+from optstudy.fairness import design_findings, edge_findings
 from optstudy.journal import Entry
 from optstudy.plan import (
     Content,
     Job,
+    Ready,
     Selections,
     Unit,
     changes,
@@ -36,11 +41,16 @@ from optstudy.plan import (
     resolved,
     selected_trial,
     trial_jobs,
+    trials_in,
     unit_jobs,
     units,
 )
 from optstudy.pretrained import save_weights, weights_digest, weights_file
+from optstudy.reading import notes
+from optstudy.report import write_report
 from optstudy.runs import Event, RunResult, RunSpec, TrainingEnded
+from optstudy.stacking import NAME as STACKING
+from optstudy.stacking import decisions, read_stored
 from optstudy.study import Study
 from optstudy.tracking import Live, Tracker, project_optuna
 
@@ -86,13 +96,12 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def content_of(study: Study) -> Content:
+def content_of(study: Study, mlruns: Path = MLRUNS) -> Content:
     """Return what the study's names stand for; loads its data. Raises DataError where data or weights are missing."""
-    source = study.model.pretrained
-    if source is None:
-        return Content(data_digest(study.data.resolved()))
+    data, source = data_digest(study.data.resolved()), study.model.pretrained
     key = "" if study.pretraining is None else _pretraining_job(study).key
-    return Content(data_digest(study.data.resolved()), weights_digest(source, key))
+    weights = "" if source is None else weights_digest(source, key)
+    return Content(data, weights, decisions(study, data, weights, read_stored(mlruns)))
 
 
 def check_start(study: Study, content: Content) -> None:
@@ -113,13 +122,20 @@ def check_start(study: Study, content: Content) -> None:
 def _spec_without_pretraining(study: Study, name: str, content: Content) -> RunSpec:
     """Return a contender's training of its defaults, without weights that are yet to be made; they fit anyhow."""
     contender = study.contender(name)
-    spec = study.spec(contender, 0, 0, study.row(contender).defaults, content.weights)
+    defaults, stacked = study.row(contender).defaults, content.stacked(name)
+    spec = study.spec(contender, 0, 0, defaults, content.weights, stacked)
     return spec if study.pretraining is None else replace(spec, pretrained=None)
 
 
 def prepare(place: Place, say: Say) -> Content:
     """Write resolved/<contender>.json and say what changed in it since the last time; return what the names mean."""
-    content = content_of(place.study)
+    content = content_of(place.study, place.mlruns)
+    _write_resolved(place, content, say)
+    return content
+
+
+def _write_resolved(place: Place, content: Content, say: Say) -> None:
+    _store_decisions(place, content, say)
     for name in place.contenders:
         path = place.tables / "resolved" / f"{name}.json"
         new = json.loads(json.dumps(resolved(place.study, name, content)))
@@ -128,7 +144,20 @@ def prepare(place: Place, say: Say) -> Content:
             if differences:
                 say(f"{name}: changed since the last run: {'; '.join(differences)}")
         results.write_json(path, new)
-    return content
+
+
+def _store_decisions(place: Place, content: Content, say: Say) -> None:
+    """Store who trains stacked, and say once why others do not."""
+    stored = read_stored(place.mlruns)
+    new = {name: decision for name, decision in content.stacking.items() if decision.key not in stored}
+    if not new:
+        return
+    decided = {decision.key: decision.solo for decision in new.values()}
+    results.write_json(place.mlruns / STACKING, stored | decided)
+    if place.study.stack == "off" or place.study.kind == "function":
+        return
+    for reason in dict.fromkeys(filter(None, decided.values())):
+        say(f"{', '.join(name for name in new if new[name].solo == reason)}: trained one by one: {reason}")
 
 
 def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFrame:
@@ -136,104 +165,260 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
 
     Raises StudyHeld where another process runs the study, TrainingFailed where a training raised.
     """
-    check_start(place.study, content_of(place.study))
+    content = content_of(place.study, place.mlruns)
+    check_start(place.study, content)
     with journal.hold(place.journal):
-        content = prepare(place, say)
+        _write_resolved(place, content, say)
         _pretrain(place, content, say)
-        _complete(place, units(place.study, place.contenders), content, workers, None, True, progress)
-        done = journal.read_journal(place.journal)
-        for name in place.contenders:
-            write_tuning(place, name, content, done)
-            write_runs(place, name, content, done)
+        complete(place, units(place.study, place.contenders), content, workers, None, True, progress)
+        write_tables(place, content, journal.read_journal(place.journal))
         return compare(place, content)
 
 
 def pretrain(place: Place, say: Say) -> None:
     """Run the study's pretraining, as a stage of its own, unless its weights are there; write start.json."""
     with journal.hold(place.journal):
-        _pretrain(place, content_of(place.study), say)
+        _pretrain(place, content_of(place.study, place.mlruns), say)
 
 
 def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's searches and write tuning/ and selected/."""
     with journal.hold(place.journal):
-        content = content_of(place.study)
-        _complete(place, units(place.study, [contender]), content, workers, None, False, progress)
+        content = content_of(place.study, place.mlruns)
+        complete(place, units(place.study, [contender]), content, workers, None, False, progress)
         write_tuning(place, contender, content, journal.read_journal(place.journal))
 
 
 def train(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's final runs with the hyperparameters in selected/; write runs/ and curves/."""
     with journal.hold(place.journal):
-        content = content_of(place.study)
+        content = content_of(place.study, place.mlruns)
         selections = read_selections(place, contender)
-        _complete(place, units(place.study, [contender]), content, workers, selections, True, progress)
+        complete(place, units(place.study, [contender]), content, workers, selections, True, progress)
         write_runs(place, contender, content, journal.read_journal(place.journal))
+
+
+def complete(
+    place: Place,
+    todo: Sequence[Unit],
+    content: Content,
+    workers: int,
+    selections: Selections | None,
+    finals: bool,
+    progress: OnProgress,
+) -> None:
+    """Train what the journal lacks of the units' jobs; each finished training is journalled before anything else."""
+    done = journal.read_journal(place.journal)
+    ready, units_of = Ready(), defaultdict[str, list[Unit]](list)
+    counts = Counter[str]()  # of finished trainings, by contender
+    running, failures = 0, list[str]()
+    claims = [claim_hash(place.study, claim) for claim in place.study.claims]
+    live = Live(lambda: Tracker(place.mlruns, place.study.name, tags(place.study)))
+
+    def name_jobs(unit: Unit) -> int:
+        """Make ready what can now be named of a unit and has not been; return how much of it was finished before."""
+        jobs = unit_jobs(place.study, unit, content, done, selections, finals)
+        new = [job for job in jobs if job.key not in done and unit not in units_of[job.key]]
+        for job in new:
+            if not units_of[job.key]:  # contenders that do the same share a training
+                ready.add(job)
+            units_of[job.key].append(unit)
+        return sum(job.key in done for job in jobs)
+
+    def tell(contender: str, seconds: float) -> None:
+        progress(Progress(contender, counts[contender], _total(place.study, contender, selections, finals), seconds))
+
+    for unit in todo:
+        counts[unit.contender] += name_jobs(unit)
+    for contender in dict.fromkeys(unit.contender for unit in todo):
+        tell(contender, 0.0)
+    with Workers(workers) as pool:
+        while True:
+            while pool.free and (group := ready.take(workers)):
+                running += len(group)
+                pool.submit(group, [job.spec for job in group], any(is_shown(place.study, job) for job in group))
+            if not running:
+                break
+            for group_of_event, event in pool.events():
+                job = cast(list[Job], group_of_event)[event.index]
+                if not isinstance(event, TrainingEnded):
+                    live.epoch(job, event)
+                    continue
+                running -= 1
+                failure = _failure(job, event.result, place.study.objective)
+                if failure:
+                    live.failed(job)
+                    failures.append(failure)
+                    continue
+                done[job.key] = _record(place, job, event, claims)
+                live.ended(job, done[job.key])
+                for unit in units_of[job.key]:
+                    counts[unit.contender] += 1
+                    if job.stage == "tuning":  # the end of a trial alone makes further jobs known
+                        name_jobs(unit)
+                    tell(unit.contender, event.result.seconds)
+    if failures:
+        raise TrainingFailed("\n".join(failures))
+
+
+def _total(study: Study, contender: str, selections: Selections | None, finals: bool) -> int:
+    """Return how many trainings a stage consists of: the searches, what follows them, or both."""
+    trials = trials_in(study)
+    if not finals:
+        return trials
+    return jobs_in(study, contender) - (trials if selections is not None else 0)
+
+
+def _record(place: Place, job: Job, ended: TrainingEnded, claims: Sequence[str]) -> Entry:
+    """Write a finished training into the journal, and before it the weights that are kept; return its entry."""
+    if ended.weights is not None and is_shown(place.study, job):
+        save_weights(weights_of(place, job), ended.weights)
+    if job.stage != "final":  # of these alone the answers are compared
+        ended = replace(ended, result=replace(ended.result, answers=""))
+    return journal.append(place.journal, job.key, job.spec, ended, claims)
 
 
 def report(place: Place, say: Say) -> pd.DataFrame | None:
     """Rebuild every table, MLflow and Optuna from the journal, without training; None where trainings are missing."""
     with journal.hold(place.journal):
-        content = content_of(place.study)
+        content = content_of(place.study, place.mlruns)
         done = journal.read_journal(place.journal)
         missing = 0
         for name in place.contenders:
             jobs = named_jobs(place, [name], content, done)
             finished = sum(job.key in done for job in jobs)
-            missing += jobs_in(place.study) - finished
+            missing += jobs_in(place.study, name) - finished
         if missing:
             say(f"{place.study.name}: {missing} trainings are missing from the journal: optstudy run completes them")
             return None
-        prepare(place, say)
-        for name in place.contenders:
-            write_tuning(place, name, content, done)
-            write_runs(place, name, content, done)
+        _write_resolved(place, content, say)
+        write_tables(place, content, done)
         return compare(place, content)
 
 
 def compare_stage(place: Place) -> pd.DataFrame:
     """Compare as a stage of its own, holding the study."""
     with journal.hold(place.journal):
-        return compare(place, content_of(place.study))
+        return compare(place, content_of(place.study, place.mlruns))
 
 
 def compare(place: Place, content: Content) -> pd.DataFrame:
-    """Write comparison.csv and provenance.json from the tables; bring MLflow and Optuna in line with the journal."""
-    runs = {name: results.read_table(place.tables / "runs" / f"{name}.csv") for name in place.contenders}
-    curves = {name: results.read_table(place.tables / "curves" / f"{name}.csv") for name in place.contenders}
-    table = results.comparison(runs, curves, place.study.epochs)
-    if place.study.pretrained_by:
-        table["pretrained_by"] = place.study.pretrained_by
-    results.write_text(place.tables / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
-    metrics = {
-        row["contender"]: {key: value for key, value in row.items() if key.endswith(("_mean", "_ci_low", "_ci_high"))}
-        for row in table[table["variant"] == table["variant"].iloc[0]].to_dict("records")
-    }
-    results.write_json(place.tables / "metrics.json", metrics)
-    metric = results.headlines(table.columns)[0]
-    figures.headline(table, metric, place.study.question or place.study.name, place.tables / "figures" / metric)
-    results.write_json(place.tables / "provenance.json", provenance())
-    project(place, content, table)
+    """Write what the study answers, then bring MLflow and Optuna in line with the journal."""
+    done = journal.read_journal(place.journal)
+    jobs = [job for job in named_jobs(place, place.contenders, content, done) if job.key in done]
+    table, evidence = write_answer(place, content, jobs, done)
+    project_trials(place, jobs, done)
+    project_runs(place, content, jobs, done, table, evidence)
     return table
 
 
-def project(place: Place, content: Content, table: pd.DataFrame) -> None:
-    """Complete MLflow and Optuna from the journal."""
-    done = journal.read_journal(place.journal)
-    jobs = [job for job in named_jobs(place, place.contenders, content, done) if job.key in done]
-    if place.study.pretraining is not None:
-        jobs = [job for job in [_pretraining_job(place.study)] if job.key in done] + jobs
+def write_answer(
+    place: Place, content: Content, jobs: Sequence[Job], done: dict[str, Entry]
+) -> tuple[pd.DataFrame, Evidence]:
+    """Write the comparison, claims, findings, figures and report from the tables of contenders.
+
+    Return the comparison, and all that the report was made of.
+    """
+    study, folder = place.study, place.tables
+    kinds = ("runs", "curves", "sweep", "answers")
+    runs, curves, sweep, answers = (results.stacked(folder, kind, place.contenders) for kind in kinds)
+    target = study.target or results.median_best(runs)
+    within = study.sweep.within if study.sweep else 0.0
+    values = results.replicate_values(runs, curves, sweep, study.epochs, target, within)
+    table = results.comparison(runs, values, target)
+    if study.pretrained_by:
+        table["pretrained_by"] = study.pretrained_by
+    known = set(next(iter(done.values())).claims)
+    findings = [*design_findings(study), *edge_findings(study, read_selected(place))]
+    results.write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    for name, content_of_file in (
+        ("metrics", _metrics_of_dvc(table)),
+        ("claims", claim_rows(study, answers, values, known)),
+        ("findings", [asdict(finding) for finding in findings]),
+        ("study", study_facts(study)),
+        ("provenance", provenance(place, content, [done[job.key] for job in jobs])),
+    ):
+        results.write_json(folder / f"{name}.json", content_of_file)
+    return table, write_report(folder)
+
+
+def _metrics_of_dvc(table: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return what `dvc metrics show` shows: the aggregates of the variant that the study is about."""
+    rows = table[table["variant"] == table["variant"].iloc[0]].to_dict("records")
+    ends = ("_mean", "_ci_low", "_ci_high")
+    return {
+        row["contender"]: {str(key): row[key] for key in row if str(key).endswith(ends) and row[key] == row[key]}
+        for row in rows  # a metric that a contender lacks is nan, which is no JSON
+    }
+
+
+def read_selected(place: Place) -> dict[str, pd.DataFrame]:
+    """Return the tables of selected hyperparameters by contender; none where nothing is searched."""
+    if not place.study.tuning.trials:
+        return {}
+    return {name: results.read_table(place.tables / "selected" / f"{name}.csv") for name in place.contenders}
+
+
+def project_trials(place: Place, jobs: Sequence[Job], done: dict[str, Entry]) -> None:
+    """Bring the Optuna studies in line with the trials among `jobs`."""
     spaces = {contender.name: place.study.row(contender).search for contender in place.study.optimizers}
     trials = [(job, done[job.key]) for job in jobs if job.stage == "tuning"]
     project_optuna(place.mlruns, place.study.name, spaces, place.study.objective, trials)
+
+
+def project_runs(
+    place: Place,
+    content: Content,
+    jobs: Sequence[Job],
+    done: dict[str, Entry],
+    table: pd.DataFrame,
+    evidence: Evidence,
+) -> None:
+    """Bring MLflow in line with `jobs` and the pretraining, the comparison `table`, and what else is in results/."""
+    before = [] if place.study.pretraining is None else [_pretraining_job(place.study)]
+    everything = [job for job in before if job.key in done] + list(jobs)
     tracker = Tracker(place.mlruns, place.study.name, tags(place.study))
-    tracker.keep_only(jobs)
-    for job in jobs:
+    tracker.keep_only(everything)
+    for job in everything:
         tracker.add(job, done[job.key])
-    ended = {name: max(done[job.key].ended_ms for job in jobs if job.contender == name) for name in place.contenders}
+    ended: dict[str, int] = {}
+    for job in jobs:
+        ended[job.contender] = max(ended.get(job.contender, 0), done[job.key].ended_ms)
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    tracker.summarise(rows, ended)
+    tracker.summarise(rows, {name: _settings(place.study, name) for name in place.contenders}, ended)
     tracker.attach(place.tables, tables_digest(place.tables), max(ended.values()))
+    tracker.describe(notes(evidence))
+    data = place.study.data.resolved()
+    tracker.data(str(data["name"] or data["load"]), content.data, data)
+    for job in jobs:
+        if is_shown(place.study, job) and weights_of(place, job).exists():
+            tracker.model(job, weights_of(place, job), *_facts(job))
+
+
+def _settings(study: Study, name: str) -> dict[str, object]:
+    """Return what a contender shares over its trainings, and what tells it from others."""
+    contender = study.contender(name)
+    row = study.row(contender)
+    spaces = {f"search {key}": f"{space.low:g} to {space.high:g}" for key, space in row.search.items()}
+    shared = {"epochs": study.epochs, "replicates": study.replicates, "trials": study.tuning.trials}
+    return {"optimizer": row.optimizer, "decay": row.decay, **spaces, **shared}
+
+
+def is_shown(study: Study, job: Job) -> bool:
+    """Return whether a training's weights are kept: of replicate 0's final run, in the variant the study is about."""
+    return job.replicate == 0 and job.variant == study.variants[0] and study.kind != "function"
+
+
+def weights_of(place: Place, job: Job) -> Path:
+    """Return where a training's weights lie."""
+    return place.mlruns / "weights" / f"{job.key}.safetensors"
+
+
+def _facts(job: Job) -> tuple[dict[str, object], str]:
+    """Return what builds a training's network and the data, and the type of its input."""
+    arrays, spec = load_arrays(job.spec.data), asdict(job.spec)
+    inputs = {"shape": arrays.x.shape[1:], "classes": arrays.classes, "tokens": arrays.tokens}
+    return {"model": spec["model"], "data": spec["data"], **inputs}, str(arrays.x.dtype)
 
 
 def named_jobs(place: Place, contenders: Sequence[str], content: Content, done: dict[str, Entry]) -> list[Job]:
@@ -268,7 +453,7 @@ def cost(place: Place, workers: int) -> Cost:
 
     torch.set_num_threads(1)  # as a worker does
     start = time.perf_counter() - clock  # a worker imports what has just been imported
-    study, content = place.study, content_of(place.study)
+    study, content = place.study, content_of(place.study, place.mlruns)
     done = journal.read_journal(place.journal)
     each: dict[str, float] = {}
     for name in place.contenders:
@@ -281,9 +466,16 @@ def cost(place: Place, workers: int) -> Cost:
         seconds = seconds_of(_spec_without_pretraining(study, timed, content))
         each = {name: each.get(name, seconds) for name in place.contenders}
     alone = 0.0 if study.pretraining is None else seconds_of(study.pretraining_spec())
-    computed = alone + sum(each.values()) * jobs_in(study) / workers
-    written = PROJECTION + PROJECTION_EACH * jobs_in(study) * len(each)
+    computed = alone + sum(seconds * jobs_in(study, name) for name, seconds in each.items()) / workers
+    written = PROJECTION + PROJECTION_EACH * sum(jobs_in(study, name) for name in each)
     return Cost(start + computed + written, workers, each, recorded, timed)
+
+
+def write_tables(place: Place, content: Content, done: dict[str, Entry]) -> None:
+    """Write the tables of every contender of a finished study."""
+    for name in place.contenders:
+        write_tuning(place, name, content, done)
+        write_runs(place, name, content, done)
 
 
 def write_tuning(place: Place, contender: str, content: Content, done: dict[str, Entry]) -> None:
@@ -304,17 +496,22 @@ def write_tuning(place: Place, contender: str, content: Content, done: dict[str,
 
 
 def write_runs(place: Place, contender: str, content: Content, done: dict[str, Entry]) -> None:
-    """Write runs/<contender>.csv and curves/<contender>.csv from the selections on disk."""
+    """Write runs/, curves/, answers/ and sweep/<contender>.csv from the selections on disk."""
     selections = read_selections(place, contender)
     jobs = [
         job
         for unit in units(place.study, [contender])
         for job in unit_jobs(place.study, unit, content, done, selections, True)
     ]
-    runs = [results.run_row(job, done[job.key]) for job in jobs]
-    curves = [row for job in jobs for row in results.curve_rows(job, done[job.key])]
-    results.write_table(place.tables / "runs" / f"{contender}.csv", runs)
-    results.write_table(place.tables / "curves" / f"{contender}.csv", curves)
+    finals = [(job, done[job.key]) for job in jobs if job.stage == "final"]
+    curves = [row for job, entry in finals for row in results.curve_rows(job, entry)]
+    answers = [results.answer_row(job, entry) for job, entry in finals if entry.result.answers]
+    swept = [results.sweep_row(job, done[job.key]) for job in jobs if job.stage == "sweep"]
+    write, file = results.write_table, f"{contender}.csv"
+    write(place.tables / "runs" / file, [results.run_row(job, entry) for job, entry in finals])
+    write(place.tables / "curves" / file, curves, ("variant", "replicate", "epoch"))
+    write(place.tables / "answers" / file, answers, ("variant", "replicate", "right"))
+    write(place.tables / "sweep" / file, swept, ("replicate", "point", "seed", "learning_rate", "status"))
 
 
 def read_selections(place: Place, contender: str) -> Selections:
@@ -326,25 +523,35 @@ def read_selections(place: Place, contender: str) -> Selections:
 
 
 def tables_digest(folder: Path) -> str:
-    """Return a hash of the tables that two runs share: all but provenance."""
+    """Return a hash of what two runs share: all but provenance, which the page shows too."""
     content = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != "provenance.json":
+        if path.is_file() and path.name not in ("provenance.json", "report.html"):
             content.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return content.hexdigest()[:16]
 
 
-def provenance() -> dict[str, object]:
-    """Return versions, machine, commit and time of this moment."""
+def provenance(place: Place, content: Content, mine: Sequence[Entry]) -> dict[str, object]:
+    """Return versions, machine, commit and time of this moment, and what the study's trainings took, in seconds."""
     packages = ("optstudy", "torch", "pytorch-lightning", "optuna", "mlflow", "scikit-learn", "scipy", "numpy")
     return {
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "written": _utc(time.time_ns() // 1_000_000),
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "git_commit": git_commit(),
-        "command": " ".join(sys.argv),
+        "command": f"optstudy run configs/{place.study.name}.yaml",
+        "seed": place.study.seed,
+        "data_digest": content.data,
+        "first_training": _utc(min(entry.started_ms for entry in mine)),
+        "last_training": _utc(max(entry.ended_ms for entry in mine)),
+        "trainings": len(mine),
+        "training_seconds": sum(entry.result.seconds for entry in mine),
         "versions": {package: version(package) for package in packages},
     }
+
+
+def _utc(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000))
 
 
 def tags(study: Study) -> dict[str, str]:
@@ -360,60 +567,6 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
-
-
-def _complete(
-    place: Place,
-    todo: Sequence[Unit],
-    content: Content,
-    workers: int,
-    selections: Selections | None,
-    finals: bool,
-    progress: OnProgress,
-) -> None:
-    """Train what the journal lacks of the units' jobs; each finished training is journalled before anything else."""
-    done = journal.read_journal(place.journal)
-
-    def unfinished(unit: Unit) -> list[Job]:
-        jobs = unit_jobs(place.study, unit, content, done, selections, finals)
-        return [job for job in jobs if job.key not in done]
-
-    waiting = {unit: unfinished(unit) for unit in todo}
-    owner: dict[str, Unit] = {}
-    started: set[str] = set()
-    failures: list[str] = []
-    live = Live(lambda: Tracker(place.mlruns, place.study.name, tags(place.study)))
-    for unit in todo:
-        progress(_progress(place, unit.contender, content, done, selections, finals, 0.0))
-    with Workers(workers) as pool:
-        while True:
-            queue = [(unit, job) for unit in todo for job in waiting[unit] if job.key not in started]
-            for unit, job in queue[: pool.free]:
-                if job.key not in started:
-                    started.add(job.key)
-                    owner[job.key] = unit
-                    pool.submit(job, [job.spec])
-            if not owner:
-                break
-            for ticket, event in pool.events():
-                assert isinstance(ticket, Job)
-                if not isinstance(event, TrainingEnded):
-                    live.epoch(ticket, event)
-                    continue
-                unit = owner.pop(ticket.key)
-                failure = _failure(ticket, event.result, place.study.objective)
-                if failure:
-                    live.failed(ticket)
-                    failures.append(failure)
-                    continue
-                done[ticket.key] = journal.append(place.journal, ticket.key, ticket.spec, event)
-                live.ended(ticket, done[ticket.key])
-                for other in todo:
-                    if any(job.key == ticket.key for job in waiting[other]):
-                        waiting[other] = unfinished(other)
-                progress(_progress(place, unit.contender, content, done, selections, finals, event.result.seconds))
-    if failures:
-        raise TrainingFailed("\n".join(failures))
 
 
 def _failure(job: Job, result: RunResult, objective: str) -> str:
@@ -456,7 +609,8 @@ def _pretrained(place: Place, say: Say) -> RunResult:
     if ended.weights is None or result.status != "completed":
         raise TrainingFailed(f"pretraining: {result.status}: {result.message or 'lower its learning rate'}")
     save_weights(path, ended.weights)
-    journal.append(place.journal, job.key, job.spec, ended)
+    claims = [claim_hash(place.study, claim) for claim in place.study.claims]
+    journal.append(place.journal, job.key, job.spec, ended, claims)
     say(f"pretraining by {place.study.pretrained_by}: test accuracy {result.metrics['test/accuracy']:.4f} on its data")
     return result
 
@@ -464,21 +618,3 @@ def _pretrained(place: Place, say: Say) -> RunResult:
 def _events(pool: Workers) -> Iterator[tuple[object, Event]]:
     while True:
         yield from pool.events()
-
-
-def _progress(
-    place: Place,
-    contender: str,
-    content: Content,
-    done: dict[str, Entry],
-    selections: Selections | None,
-    finals: bool,
-    seconds: float,
-) -> Progress:
-    study = place.study
-    jobs = [
-        job for unit in units(study, [contender]) for job in unit_jobs(study, unit, content, done, selections, finals)
-    ]
-    trials = (1 if study.tuning.once else study.replicates) * study.tuning.trials
-    total = jobs_in(study) - (trials if selections is not None else 0) if finals else trials
-    return Progress(contender, sum(job.key in done for job in jobs), total, seconds)

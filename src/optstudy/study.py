@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from optstudy.claims import MOST_PRIMARY, TOPICS, Arm
 from optstudy.datasets import DATASETS
 from optstudy.errors import StudyError
+from optstudy.metrics import HEADLINES
 from optstudy.models import MODELS
 from optstudy.optimizers import OPTIMIZERS, Row, Space, import_class
 from optstudy.runs import RunSpec, derive_seed
@@ -34,6 +36,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=6
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+SWEPT = "learning_rate_tolerance"
+FUNCTION_METRICS = frozenset({"steps_to_tolerance", "sign_changes", "loss"})
 
 
 class Frozen(BaseModel):
@@ -296,6 +302,63 @@ class Pretraining(Frozen):
     schedule: Annotated[Schedule, BeforeValidator(_named)] = Schedule()
 
 
+class Sweep(Frozen):
+    """Learning rates from end to end of a contender's space, the rest at its defaults: how much the rate matters."""
+
+    contenders: Annotated[tuple[str, ...], Field(min_length=1)]
+    points: Annotated[int, Field(strict=True, ge=3)] = 7
+    within: Positive = 0.01
+
+
+class Claim(Frozen):
+    """A statement about a contrast of contenders, written down before the first run."""
+
+    statement: Annotated[str, Field(min_length=1)]
+    topic: str = ""
+    better: str | None = None
+    than: Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = ()
+    weights: dict[str, Number] = {}
+    metric: Annotated[str, BeforeValidator(lambda value: str(value).replace("/", "_"))] = "test_accuracy"
+    margin: Positive | None = None
+    primary: bool = True
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, metric: str) -> str:
+        return str(_in_table(metric, HEADLINES))
+
+    @field_validator("topic")
+    @classmethod
+    def _known_topic(cls, topic: str) -> str:
+        return topic and str(_in_table(topic, TOPICS))
+
+    @model_validator(mode="after")
+    def _is_a_contrast(self) -> Claim:
+        short = self.better is not None or bool(self.than)
+        if short == bool(self.weights) or (short and not (self.better and self.than)):
+            raise ValueError("give either `better` and `than`, or `weights`")
+        if abs(sum(self.contrast("tuned").values())) > 1e-9:
+            raise ValueError("the weights must sum to zero")
+        return self
+
+    def contrast(self, variant: str) -> dict[Arm, float]:
+        """Return the weights by contender and variant, positive for the side that is claimed to be better.
+
+        A name is `contender`, in `variant`, or `contender/variant`; sweeps have a variant of their own.
+        """
+        if self.better is not None:
+            named = [(self.better, 1.0), *((name, -1.0 / len(self.than)) for name in self.than)]
+        else:
+            named = list(self.weights.items())
+        if self.metric == SWEPT:
+            variant = "sweep"
+        found: dict[Arm, float] = {}
+        for name, weight in named:
+            contender, _, said = name.partition("/")
+            found[contender, said or variant] = found.get((contender, said or variant), 0.0) + weight
+        return found
+
+
 class Study(Frozen):
     """One study file; docs/study-file.md explains each key."""
 
@@ -315,6 +378,10 @@ class Study(Frozen):
     pretraining: Pretraining | None = None
     tuning: Tuning = Tuning()
     untuned: bool = True
+    stack: Literal["auto", "on", "off"] = "auto"
+    sweep: Sweep | None = None
+    target: Annotated[Number, Field(gt=0, le=1)] | None = None
+    claims: tuple[Claim, ...] = ()
 
     @field_validator("optimizers")
     @classmethod
@@ -343,6 +410,49 @@ class Study(Frozen):
         if scratch and self.model.pretrained is None:
             raise ValueError(f"from_scratch ({', '.join(scratch)}) needs model.pretrained")
         return self
+
+    @model_validator(mode="after")
+    def _sweep_fits(self) -> Study:
+        if self.sweep is None:
+            return self
+        searched = [c.name for c in self.optimizers if "learning_rate" in self.row(c).search]
+        unknown = [name for name in self.sweep.contenders if name not in searched]
+        if unknown or self.kind == "function":
+            raise ValueError(
+                f"sweep.contenders ({', '.join(self.sweep.contenders)}) must be contenders that search learning_rate "
+                f"on data with a validation part; here: {', '.join(searched) if self.kind != 'function' else 'none'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _claims_fit(self) -> Study:
+        for number, claim in enumerate(self.claims):
+            for contender, variant in claim.contrast(self.variants[0]):
+                allowed = self._sides(claim.metric)
+                if (contender, variant) not in allowed:
+                    names = ", ".join(f"{name}/{which}" for name, which in allowed)
+                    raise ValueError(f"claims.{number}: {contender}/{variant} has no {claim.metric}; these do: {names}")
+        statements = [claim.statement for claim in self.claims]
+        if len(set(statements)) < len(statements):
+            raise ValueError("claims must have distinct statements")
+        primary = sum(claim.primary for claim in self.claims)
+        if primary > MOST_PRIMARY:
+            raise ValueError(
+                f"claims: {primary} are primary, at most {MOST_PRIMARY} can be: mark some `primary: false`"
+            )
+        return self
+
+    def _sides(self, metric: str) -> list[Arm]:
+        if metric == SWEPT:
+            return [(name, "sweep") for name in (self.sweep.contenders if self.sweep else ())]
+        if (metric in FUNCTION_METRICS) != (self.kind == "function"):
+            return []
+        return [(contender.name, variant) for contender in self.optimizers for variant in self.variants]
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Return the variants of its final runs, the more telling first."""
+        return (("tuned",) if self.tuning.trials else ()) + (("untuned",) if self.untuned else ())
 
     @property
     def kind(self) -> str:
@@ -380,7 +490,13 @@ class Study(Frozen):
         raise StudyError(f"{self.name}: contender: {name!r}: must be one of {names}")
 
     def spec(
-        self, contender: Contender, replicate: int, seed: int, hyperparameters: Mapping[str, float], weights: str = ""
+        self,
+        contender: Contender,
+        replicate: int,
+        seed: int,
+        hyperparameters: Mapping[str, float],
+        weights: str = "",
+        stacked: bool = False,
     ) -> RunSpec:
         """Return the training of `hyperparameters` in a replicate; `weights` is the digest of those it starts from."""
         row = self.row(contender)
@@ -400,6 +516,7 @@ class Study(Frozen):
             pretrained=None if fresh else {"source": str(self.model.pretrained), "digest": weights},
             split_seed=derive_seed(self.seed, replicate, "split"),
             seed=seed,
+            stacked=stacked,
         )
 
     def pretraining_spec(self) -> RunSpec:
@@ -422,6 +539,7 @@ class Study(Frozen):
             pretrained=None,
             split_seed=derive_seed(self.seed, "pretraining", "split"),
             seed=derive_seed(self.seed, "pretraining"),
+            stacked=False,
         )
 
 

@@ -12,13 +12,15 @@ import pytorch_lightning as pl
 
 from optstudy.datasets import load_arrays
 from optstudy.runs import RunSpec
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
+from optstudy.stack import Stack
+from optstudy.train import Fitting, build_trainer, members_of, quiet_lightning, seeded, set_up, stacks
 
 STEPS = 10  # timed; as many go before them, unmeasured: the first ones allocate and tune
+STACKED = 8  # members of the stack that is timed for a stacked spec
 
 
 class Stopwatch(pl.Callback):
-    """Notes, for each epoch, when it began and when each of its steps ended, in seconds."""
+    """Notes, for each epoch, when it began and when each turn of Lightning's loop ended, in seconds."""
 
     def __init__(self) -> None:
         self.epochs: list[list[float]] = []
@@ -29,7 +31,7 @@ class Stopwatch(pl.Callback):
         self.epochs.append([time.perf_counter()])
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """End a step: fetching its batch is part of it."""
+        """End a turn: fetching its batches is part of it."""
         self.epochs[-1].append(time.perf_counter())
 
     def on_train_end(self, *_: Any) -> None:
@@ -38,7 +40,7 @@ class Stopwatch(pl.Callback):
 
 
 def seconds_of(spec: RunSpec) -> float:
-    """Return about how long the training of `spec` takes, alone on the threads that torch may use.
+    """Return about how long the training of `spec` takes, alone on the threads that torch may use; stacked, its share.
 
     It is run with at most ten steps an epoch, and with just the epochs that ten steps after the first one need, but
     with its whole validation and final evaluation; steps are then stretched to an epoch, and epochs to the training.
@@ -47,16 +49,26 @@ def seconds_of(spec: RunSpec) -> float:
         load_arrays(spec.data)  # once a process, so no part of a training
     with seeded(spec.seed), quiet_lightning():
         clock = time.perf_counter()
-        fitting = set_up(spec, lambda _: None)
-        steps = 1 if fitting.data is None else len(fitting.data.train_dataloader())
-        watch, epochs = Stopwatch(), 1 + -(-STEPS // min(steps, STEPS))
-        trainer = build_trainer(
-            replace(spec, epochs=epochs), *fitting.callbacks, watch, limit_train_batches=min(steps, STEPS)
-        )
+        fitting, members = _fitting(spec)
+        timed = min(fitting.steps, STEPS)
+        turns = -(-timed // fitting.turn)
+        watch, epochs = Stopwatch(), 1 + -(-STEPS // timed)
+        trainer = build_trainer(replace(spec, epochs=epochs), *fitting.callbacks, watch, limit_train_batches=turns)
         trainer.fit(fitting.module, datamodule=fitting.data)
         fitting.outcome(trainer)
         total = time.perf_counter() - clock
     ends = [*(epoch[0] for epoch in watch.epochs[1:]), watch.ended]
     rest = median(end - epoch[-1] for epoch, end in zip(watch.epochs, ends, strict=True))
-    step = median(after - before for epoch in watch.epochs[1:] or watch.epochs for before, after in pairwise(epoch))
-    return total - (ends[-1] - watch.epochs[0][0]) + spec.epochs * (steps * step + rest)
+    turn = median(after - before for epoch in watch.epochs[1:] or watch.epochs for before, after in pairwise(epoch))
+    epoch = fitting.steps * turn * turns / timed + rest
+    return (total - (ends[-1] - watch.epochs[0][0]) + spec.epochs * epoch) / members
+
+
+def _fitting(spec: RunSpec) -> tuple[Fitting, int]:
+    """Return what is timed, and how many trainings it is."""
+    if not (spec.stacked and stacks(spec)):
+        return set_up(spec, lambda _: None, STEPS), 1
+    specs = [replace(spec, seed=seed) for seed in range(STACKED)]
+    members = members_of(specs, [lambda _: None] * STACKED)
+    stack = Stack(members, lambda _: None, STEPS)
+    return Fitting(stack, lambda _: [member.outcome() for member in members][-1], len(stack.batches), STEPS), STACKED

@@ -6,12 +6,17 @@ Every point keeps the journal's timestamp, so that logging it again changes noth
 from __future__ import annotations
 
 import datetime
+import json
 import logging
 import math
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from optstudy.journal import Entry
@@ -21,7 +26,8 @@ from optstudy.runs import EpochEnded, canonical, digest
 if TYPE_CHECKING:
     from optstudy.optimizers import Space
 
-LIVE_AFTER_MS = 10_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
+LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
+NOTE = "mlflow.note.content"  # what MLflow's UI shows as a description
 BATCH = 1000  # metrics in one log_batch call: MLflow's limit
 
 
@@ -45,7 +51,8 @@ class Tracker:
         from mlflow import MlflowClient
 
         self._tags = dict(tags)
-        self._client = MlflowClient(tracking_uri(root))
+        self._uri = tracking_uri(root)
+        self._client = MlflowClient(self._uri)
         found = self._client.get_experiment_by_name(study)
         if found is None:
             local = "MLFLOW_TRACKING_URI" not in os.environ
@@ -78,14 +85,18 @@ class Tracker:
                 return runs
 
     def keep_only(self, jobs: Iterable[Job]) -> int:
-        """Delete the runs of trainings that the study no longer consists of; return how many.
+        """Delete runs and models of trainings that the study no longer consists of; return how many runs.
 
         MLflow keeps deleted runs until `mlflow gc`.
         """
         wanted = {identity(job) for job in jobs}
-        stale = [name for name in self._runs if name.startswith("run ") and name not in wanted]
-        for name in stale:
-            self._client.delete_run(self._runs.pop(name))
+        names = [name for name in self._runs if name.startswith("run ") and name not in wanted]
+        stale = {self._runs.pop(name) for name in names}
+        for run in stale:
+            self._client.delete_run(run)
+        for model in self._client.search_logged_models([self._experiment]) if stale else ():
+            if model.source_run_id in stale:
+                self._client.delete_logged_model(model.model_id)
         return len(stale)
 
     def epochs(self, job: Job, events: Sequence[EpochEnded]) -> None:
@@ -149,8 +160,18 @@ class Tracker:
         self._log(run, [], [Param(name, str(value)) for name, value in settings.items()])
         return run
 
-    def summarise(self, rows: Sequence[Mapping[str, Any]], ended_ms: Mapping[str, int]) -> None:
-        """Write each contender's aggregates over replicates to its parent run: tuned plain, untuned with a prefix."""
+    def summarise(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Mapping[str, object]],
+        ended_ms: Mapping[str, int],
+    ) -> None:
+        """Write each contender's aggregates over replicates to its parent run: tuned plain, untuned with a prefix.
+
+        `settings` become the parent's parameters, so that the UI's Compare has something to colour by.
+        """
+        from mlflow.entities import Param
+
         for contender in {row["contender"] for row in rows}:
             own = [row for row in rows if row["contender"] == contender]
             values = {
@@ -161,20 +182,82 @@ class Tracker:
             }
             when = ended_ms[contender]
             run = self._parent(contender, when)
-            content = digest(canonical(values))
-            if self._client.get_run(run).data.tags.get("optstudy.aggregates") != content:
-                self._log(run, _points(values, when, 0), [])
-                self._client.set_tag(run, "optstudy.aggregates", content)
+            content = digest(canonical([values, settings[contender]]))
+            if self._client.get_run(run).data.tags.get("optstudy.aggregates") == content:
+                continue
+            parameters = {name: str(value) for name, value in settings[contender].items()}
+            if self._client.get_run(run).data.params not in ({}, parameters):
+                run = self._new_parent(contender, when)
+            self._log(run, _points(values, when, 0), [Param(*item) for item in parameters.items()])
+            self._client.set_tag(run, "optstudy.aggregates", content)
+            self._client.set_terminated(run, "FINISHED", end_time=when)
 
     def attach(self, folder: Path, content: str, ended_ms: int) -> None:
-        """Attach the tables in `folder` to the one `comparison` run, where `content` (their digest) is new."""
+        """Attach report, figures and tables in `folder` to the one `comparison` run, where their digest is new."""
         run = self._runs.get("comparison")
         if run is None:
             run = self._create("comparison", "comparison", "", ended_ms, {"optstudy.stage": "comparison"})
             self._finish("comparison", run, [], ended_ms)
         if self._client.get_run(run).data.tags.get("optstudy.tables") != content:
-            self._client.log_artifacts(run, str(folder), "tables")
+            self._client.log_artifacts(run, str(folder))
             self._client.set_tag(run, "optstudy.tables", content)
+
+    def describe(self, notes: Mapping[str, str]) -> None:
+        """Write each contender's Markdown note on its parent run, that of `` on the experiment and the comparison."""
+        for contender, note in notes.items():
+            run = self._runs["comparison"] if contender == "" else self._runs[f"parent {contender}"]
+            self._client.set_tag(run, NOTE, note)
+        self._client.set_experiment_tag(self._experiment, NOTE, notes[""])
+
+    def data(self, name: str, content: str, source: Mapping[str, Any]) -> None:
+        """Log the data set, with its digest `content`, as the input of the comparison and of every parent."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(name, content, "code", json.dumps(dict(source)))
+        given = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+        for identity_of_run, run in self._runs.items():
+            if identity_of_run == "comparison" or identity_of_run.startswith("parent "):
+                self._client.log_inputs(run, given)
+
+    def model(self, job: Job, weights: Path, facts: Mapping[str, Any], dtype: str) -> None:
+        """Log the model of a final run, unless it is there: `facts` say how its network is built from `weights`.
+
+        It is code and numbers: MLflow's usual flavours pickle the module.
+        """
+        run = self._runs[identity(job)]
+        if "optstudy.model" in self._client.get_run(run).data.tags:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow warns of classes of its own
+            import mlflow.pyfunc
+        import numpy as np
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types.schema import Schema, TensorSpec
+
+        given = os.environ.get("MLFLOW_TRACKING_URI")
+        mlflow.set_tracking_uri(self._uri)
+        if given is None:  # MLflow sets it, and the next study would take it for the user's
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        mlflow.set_experiment(experiment_id=self._experiment)
+        shape, classes = facts["shape"], facts["classes"]
+        logits = TensorSpec(np.dtype("float32"), (-1, classes), name=None)
+        signature = ModelSignature(Schema([TensorSpec(np.dtype(dtype), (-1, *shape))]), Schema([logits]))
+        # MLflow writes progress bars, and warns of missing type hints and examples: the signature is given.
+        with TemporaryDirectory() as folder, redirect_stderr(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            written = Path(folder) / "facts.json"
+            written.write_text(json.dumps(facts), encoding="utf-8")
+            logged = Model.log(
+                artifact_path=None,
+                name=job.contender,
+                flavor=mlflow.pyfunc,
+                run_id=run,
+                python_model=str(Path(__file__).with_name("served.py")),
+                artifacts={"weights": str(weights), "facts": str(written)},
+                signature=signature,
+                pip_requirements=["optstudy"],
+            )
+        self._client.set_tag(run, "optstudy.model", logged.model_uri)
 
     def _parent(self, contender: str, started_ms: int) -> str:
         name = f"parent {contender}"
@@ -182,6 +265,15 @@ class Tracker:
             run = self._create(name, contender, contender, started_ms, {"optstudy.stage": "contender"})
             self._finish(name, run, [], started_ms)
         return self._runs[name]
+
+    def _new_parent(self, contender: str, started_ms: int) -> str:
+        """Put another run in the place of a parent whose parameters have changed: MLflow lets none change."""
+        self._client.delete_run(self._runs.pop(f"parent {contender}"))
+        parent = self._parent(contender, started_ms)
+        for name, run in self._runs.items():
+            if name.startswith(f"run {contender} "):
+                self._client.set_tag(run, "mlflow.parentRunId", parent)
+        return parent
 
     def _create(self, name: str, shown: str, contender: str, started_ms: int, tags: Mapping[str, str]) -> str:
         own = {"optstudy.identity": name, "optstudy.contender": contender}
@@ -249,7 +341,8 @@ def identity(job: Job) -> str:
 
 def _aggregate(column: str, variant: str) -> str:
     for metric in ("test_accuracy", "val_accuracy", "val_loss"):
-        column = column.replace(metric, metric.replace("_", "/", 1))
+        if column.startswith(metric):
+            column = column.replace("_", "/", 1)
     return column if variant == "tuned" else f"{variant}/{column}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +15,21 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from optstudy.batches import ArrayData
+from optstudy.batches import TURN, ArrayData, channels_last, inputs_of
 from optstudy.classifier import Classifier, freeze
 from optstudy.descent import Descent
 from optstudy.networks import Inputs, build_network
-from optstudy.own import Watch, adopt, outcome
+from optstudy.own import Watch, adopt, own_outcome
 from optstudy.pretrained import load_pretrained
-from optstudy.runs import EpochEnded, Event, Outcome, RunResult, RunSpec, TrainingEnded
+from optstudy.runs import EpochEnded, Event, Outcome, RunResult, RunSpec, TrainingEnded, group_key
+from optstudy.stack import Stack
+from optstudy.stackable import why_solo
+
+LOG = logging.getLogger(__name__)
+MOST_STACKED = 32  # up to here the bits are tested not to depend on how many are stacked
+
+# Lightning sets it when imported; without a GPU, torch then looks for one in each step of Adam: 0.05 to 0.3 ms a time.
+os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
 def _ignore(event: Event) -> None:
@@ -32,68 +41,161 @@ def train(
 ) -> list[RunResult]:
     """Train each spec and return their results in order; epochs and ends are reported to `on_event` as they come.
 
-    A training that diverges is a result. One that raises is a result too, of status `failed` with the error as its
-    message: the others of its group go on. With `weights` the ends carry the final weights.
+    Stacked specs that share their `group_key` are trained together, the others one by one. A training that diverges is
+    a result. One that raises is a result too, of status `failed` with the error as its message: the others go on, but
+    for those that it was stacked with. With `weights` the ends carry the final weights.
     """
-    return [_train_one(index, spec, on_event, weights) for index, spec in enumerate(specs)]
+    results: dict[int, RunResult] = {}
+
+    def pass_on(event: Event) -> None:
+        if isinstance(event, TrainingEnded):
+            results[event.index] = event.result
+        on_event(event)
+
+    for group in _groups(specs):
+        if specs[group[0]].stacked and stacks(specs[group[0]]):
+            _train_stacked([_Run(index, specs[index], pass_on, weights, len(group)) for index in group])
+        else:
+            for index in group:
+                _train_alone(_Run(index, specs[index], pass_on, weights))
+    return [results[index] for index in range(len(specs))]
 
 
-def _train_one(index: int, spec: RunSpec, on_event: Callable[[Event], None], weights: bool) -> RunResult:
-    started, epoch_ms, curve = now_ms(), list[int](), list[dict[str, float]]()
+def _groups(specs: Sequence[RunSpec]) -> list[list[int]]:
+    """Return the indices of specs that are trained together, at most MOST_STACKED."""
+    groups: dict[str, list[int]] = {}
+    for index, spec in enumerate(specs):
+        groups.setdefault(group_key(spec) if spec.stacked else str(index), []).append(index)
+    return [group[at : at + MOST_STACKED] for group in groups.values() for at in range(0, len(group), MOST_STACKED)]
 
-    def on_epoch(metrics: dict[str, float]) -> None:
-        curve.append(metrics)
-        epoch_ms.append(now_ms())
-        on_event(EpochEnded(index, len(curve), metrics, epoch_ms[-1]))
 
-    clock = time.perf_counter()
-    kept: dict[str, Any] | None = None
-    try:
-        ended, module = _fit(spec, on_epoch)
-        seconds = time.perf_counter() - clock
-        result = RunResult(ended.status, ended.metrics, tuple(curve), seconds, answers=ended.answers)
-        if weights:
-            network = getattr(module, "network", module)
-            kept = {name: tensor.float().numpy() for name, tensor in network.state_dict().items()}
-    except Exception as error:  # whatever a user's model raises is that training's result, not the study's end
+class _Run:
+    """A training that has begun: passes on its epochs and its end.
+
+    Its seconds are the wall time until its end, divided by `sharing`: the number of those that began as one stack.
+    """
+
+    def __init__(
+        self, index: int, spec: RunSpec, on_event: Callable[[Event], None], weights: bool, sharing: int = 1
+    ) -> None:
+        self.index, self.spec, self.on_event, self.weights, self.sharing = index, spec, on_event, weights, sharing
+        self.started, self.clock = now_ms(), time.perf_counter()
+        self.curve, self.epoch_ms = list[dict[str, float]](), list[int]()
+        self.over = False
+
+    def on_epoch(self, metrics: dict[str, float]) -> None:
+        """Report an epoch."""
+        self.curve.append(metrics)
+        self.epoch_ms.append(now_ms())
+        self.on_event(EpochEnded(self.index, len(self.curve), metrics, self.epoch_ms[-1]))
+
+    def ended(self, ended: Outcome, network: nn.Module) -> None:
+        """Report the end, with the network's weights where they are asked for."""
+        result = RunResult(ended.status, ended.metrics, tuple(self.curve), self._seconds(), answers=ended.answers)
+        self._end(result, network if self.weights else None)
+
+    def failed(self, error: Exception) -> None:
+        """Report what was raised as the end."""
         message = f"{type(error).__name__}: {error}"
-        result = RunResult("failed", {}, tuple(curve), time.perf_counter() - clock, message)
-    on_event(TrainingEnded(index, result, started, tuple(epoch_ms), now_ms(), kept))
-    return result
+        self._end(RunResult("failed", {}, tuple(self.curve), self._seconds(), message), None)
+
+    def _seconds(self) -> float:
+        return (time.perf_counter() - self.clock) / self.sharing
+
+    def _end(self, result: RunResult, network: nn.Module | None) -> None:
+        self.over = True
+        state = {} if network is None else network.state_dict()
+        kept = {name: tensor.float().contiguous().numpy() for name, tensor in state.items()} or None
+        self.on_event(TrainingEnded(self.index, result, self.started, tuple(self.epoch_ms), now_ms(), kept))
 
 
-def _fit(spec: RunSpec, on_epoch: Callable[[dict[str, float]], None]) -> tuple[Outcome, pl.LightningModule]:
-    with seeded(spec.seed), quiet_lightning():
-        fitting = set_up(spec, on_epoch)
-        trainer = build_trainer(spec, *fitting.callbacks, gradient_clip_val=fitting.clip)
-        trainer.fit(fitting.module, datamodule=fitting.data)
-        return fitting.outcome(trainer), fitting.module
+def _train_alone(run: _Run) -> None:
+    try:
+        with seeded(run.spec.seed), quiet_lightning():
+            fitting = set_up(run.spec, run.on_epoch)
+            trainer = build_trainer(run.spec, *fitting.callbacks, gradient_clip_val=fitting.clip)
+            trainer.fit(fitting.module, datamodule=fitting.data)
+            outcome = fitting.outcome(trainer)
+    except Exception as error:  # whatever a user's model raises is that training's result, not the study's end
+        run.failed(error)
+    else:
+        run.ended(outcome, getattr(fitting.module, "network", fitting.module))
+
+
+def _train_stacked(runs: Sequence[_Run]) -> None:
+    """Train runs of one `group_key` as one; those that diverge end at that epoch, the others together."""
+
+    def end(member: int) -> None:
+        runs[member].ended(members[member].outcome(), members[member].network)
+
+    try:
+        members = members_of([run.spec for run in runs], [run.on_epoch for run in runs])
+        with quiet_lightning():
+            build_trainer(runs[0].spec).fit(Stack(members, end))
+        for member, run in enumerate(runs):
+            if not run.over:
+                end(member)
+    except Exception as error:  # as above; it cannot be told whose it is
+        for run in runs:
+            if not run.over:
+                run.failed(error)
+
+
+def stacks(spec: RunSpec) -> bool:
+    """Return whether a stacked spec can be trained so; where it cannot, the reason goes to the log."""
+    try:
+        with seeded(spec.seed), quiet_lightning():
+            inputs = inputs_of(spec.data)
+            reason = why_solo(spec, start_network(spec, inputs), inputs)
+    except Exception:  # alone it fails as well, and says so
+        return False
+    if reason:
+        LOG.info("%s is trained alone: %s", spec.model["network"], reason)
+    return not reason
+
+
+def members_of(specs: Sequence[RunSpec], on_epoch: Sequence[Callable[[dict[str, float]], None]]) -> list[Classifier]:
+    """Return the members of a stack; those of one split share its tensors."""
+    members: list[Classifier] = []
+    views: dict[int, ArrayData] = {}
+    for spec, report in zip(specs, on_epoch, strict=True):
+        with seeded(spec.seed):
+            data = ArrayData(spec, views.get(spec.split_seed))
+            views.setdefault(spec.split_seed, data)
+            members.append(Classifier(start_network(spec, data.inputs), data, spec, report))
+    return members
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a Trainer needs of one training, and how it is judged; `clip` is Lightning's part of the clipping."""
+    """What a Trainer needs of one training, and how it is judged.
+
+    `steps` are those of an epoch; `turn` of them, at most, are one batch to Lightning. `data` is what the Trainer is to
+    read, None where the module brings its own; `clip` is Lightning's part of the clipping.
+    """
 
     module: pl.LightningModule
-    data: ArrayData | None
     outcome: Callable[[pl.Trainer], Outcome]
+    steps: int
+    turn: int = 1
+    data: pl.LightningDataModule | None = None
     callbacks: tuple[pl.Callback, ...] = ()
     clip: float | None = None
 
 
-def set_up(spec: RunSpec, on_epoch: Callable[[dict[str, float]], None]) -> Fitting:
+def set_up(spec: RunSpec, on_epoch: Callable[[dict[str, float]], None], turn: int = TURN) -> Fitting:
     """Return what trains as `spec` says and hands the metrics of each epoch to `on_epoch`."""
     if spec.data["kind"] == "function":
         descent = Descent(spec, on_epoch)
-        return Fitting(descent, None, lambda _: descent.outcome())
+        return Fitting(descent, lambda _: descent.outcome(), 1)
     data = ArrayData(spec)
-    network = start_network(spec, data.inputs)
+    network, steps = start_network(spec, data.inputs), len(data.train_dataloader())
     if isinstance(network, pl.LightningModule):
-        module = adopt(network, spec, len(data.train_dataloader()))
+        module = adopt(network, spec, steps)
         watch = Watch(on_epoch)
-        return Fitting(module, data, lambda trainer: outcome(module, trainer, data), (watch,), spec.clip)
-    classifier = Classifier(network, data, spec, on_epoch)
-    return Fitting(classifier, data, lambda _: classifier.outcome())
+        return Fitting(module, lambda trainer: own_outcome(module, trainer, data), steps, 1, data, (watch,), spec.clip)
+    classifier = Classifier(network, data, spec, on_epoch, turn)
+    return Fitting(classifier, lambda _: classifier.outcome(), steps, turn)
 
 
 def start_network(spec: RunSpec, inputs: Inputs) -> nn.Module:
@@ -105,8 +207,7 @@ def start_network(spec: RunSpec, inputs: Inputs) -> nn.Module:
     if spec.pretrained is not None:
         load_pretrained(network, spec.pretrained, spec.model["arguments"].get("architecture", ""))
     freeze(network, spec.freeze)
-    bf16 = spec.precision == "bf16-mixed" and spec.data["kind"] == "image"
-    return network.to(memory_format=torch.channels_last) if bf16 else network
+    return network.to(memory_format=torch.channels_last) if channels_last(spec) else network
 
 
 def build_trainer(spec: RunSpec, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:

@@ -1,0 +1,156 @@
+"""The two things that optstudy is compared with: the shortest raw PyTorch loop, and the usual glue of the libraries.
+
+Both train what optstudy's RunSpecs say: the same network, split and batch size, cosine once an epoch, evaluated alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from optstudy.batches import ArrayData, channels_last
+from optstudy.networks import build_network
+from optstudy.optimizers import build_optimizer
+from optstudy.runs import RunSpec
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds in training steps, of which there were `steps`, and in everything; the test accuracy reached."""
+
+    steps: int
+    in_steps: float
+    total: float
+    accuracy: float
+
+
+def limit(spec: RunSpec) -> Timed:
+    """Train by the shortest loop: slices of tensors, one optimizer, no metrics in the loop."""
+    clock = time.perf_counter()
+    torch.manual_seed(spec.seed)
+    data = ArrayData(spec)
+    network = build_network(spec.model, data.inputs)
+    half = spec.precision == "bf16-mixed"
+    if channels_last(spec):
+        network = network.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(spec.optimizer, spec.hyperparameters, [{"params": list(network.parameters())}])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.epochs)
+    steps, in_steps = 0, 0.0
+    for _ in range(spec.epochs):
+        began = time.perf_counter()
+        for x, y in data.train_dataloader():
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                loss = functional.cross_entropy(network(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps += 1
+        in_steps += time.perf_counter() - began
+        schedule.step()
+        _right(network, data, "val", half)
+    accuracy = _right(network, data, "test", half)
+    return Timed(steps, in_steps, time.perf_counter() - clock, accuracy)
+
+
+@torch.no_grad()
+def _right(network: nn.Module, data: ArrayData, part: Any, half: bool) -> float:
+    right, count = 0, 0
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        for x, y in data.evaluation(part):
+            right += int((network(x).argmax(1) == y).sum())
+            count += len(y)
+    return right / max(count, 1)
+
+
+class Usual(pl.LightningModule):
+    """A LightningModule as the documentation writes it: `self.log` in each step."""
+
+    def __init__(self, network: nn.Module, spec: RunSpec) -> None:
+        super().__init__()
+        self.network, self.spec = network, spec
+
+    def training_step(self, batch: Any, _: int) -> Any:
+        """Return the loss, logged with the accuracy."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        """Log loss and accuracy."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: Any, batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
+        """Log loss and accuracy."""
+        self._step(batch, "test")
+
+    def _step(self, batch: Any, part: str) -> Any:
+        x, y = batch
+        logits = self.network(x)
+        loss = functional.cross_entropy(logits, y)
+        self.log(f"{part}/loss", loss)
+        self.log(f"{part}/accuracy", (logits.argmax(1) == y).float().mean())
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer and cosine annealing once an epoch."""
+        optimizer = build_optimizer(self.spec.optimizer, self.spec.hyperparameters, [{"params": self.parameters()}])
+        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.spec.epochs)]
+
+
+class Clock(pl.Callback):
+    """Seconds between the first and the last batch of each epoch."""
+
+    def __init__(self) -> None:
+        self.steps, self.seconds, self.began = 0, 0.0, 0.0
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Start the epoch."""
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """End a step."""
+        now = time.perf_counter()
+        self.seconds, self.began, self.steps = self.seconds + now - self.began, now, self.steps + 1
+
+
+def glue(spec: RunSpec, uri: str) -> Timed:
+    """Train as a user would write it: DataLoader, `self.log`, MLFlowLogger on SQLite."""
+    from pytorch_lightning.loggers import MLFlowLogger
+
+    clock = time.perf_counter()
+    for name in ("pytorch_lightning", "lightning_fabric", "alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    torch.manual_seed(spec.seed)
+    data = ArrayData(spec)
+    loaders = {
+        part: DataLoader(TensorDataset(*data.parts[part]), batch_size=spec.batch_size, shuffle=part == "train")
+        for part in data.present()
+    }
+    module, watch = Usual(build_network(spec.model, data.inputs), spec), Clock()
+    trainer = pl.Trainer(
+        max_epochs=spec.epochs,
+        accelerator="cpu",
+        precision=spec.precision,  # type: ignore[arg-type]
+        logger=MLFlowLogger(experiment_name="glue", tracking_uri=uri),
+        callbacks=[watch],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(module, loaders["train"], loaders.get("val"))
+    found = trainer.test(module, loaders["test"], verbose=False)
+    return Timed(watch.steps, watch.seconds, time.perf_counter() - clock, float(found[0]["test/accuracy"]))
+
+
+def store(folder: Path) -> str:
+    """Return an MLflow store in `folder`."""
+    return f"sqlite:///{folder / 'mlflow.db'}"

@@ -1,0 +1,105 @@
+"""A whole study: configs/digits.yaml by optstudy, by the glue and by the limit looped over the same trainings.
+
+The glue is one process (threads for all cores), as `optuna.study.optimize` is; the limit has one process on each core.
+Both are timed on a share of the trainings, evenly drawn, and scaled up: the glue would take most of an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from loops import glue, limit, store
+from measure import figure, report
+
+from optstudy import journal
+from optstudy.runs import RunSpec
+from optstudy.stages import Place, content_of, named_jobs
+from optstudy.study import load_study
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(folder: Path, file: Path, workers: int) -> float:
+    """Return the seconds of `optstudy run`, the start of its process included."""
+    command = [sys.executable, "-m", "optstudy.cli", "run", str(file), "--workers", str(workers)]
+    clock = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - clock
+
+
+def specs_of(folder: Path, file: Path) -> tuple[list[RunSpec], float]:
+    """Return the trainings of a finished study, and the seconds of processor time that they took."""
+    place = Place(load_study(file), folder / "results", folder / "mlruns")
+    done = journal.read_journal(place.journal)
+    jobs = named_jobs(place, place.contenders, content_of(place.study, place.mlruns), done)
+    return [job.spec for job in jobs], sum(done[job.key].result.seconds for job in jobs)
+
+
+def one_thread() -> None:
+    """Prepare a process of the limit."""
+    torch.set_num_threads(1)
+
+
+def looped(specs: list[RunSpec], processes: int) -> float:
+    """Return the seconds of the limit over `specs`, with the start of its processes."""
+    clock = time.perf_counter()
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+        list(pool.map(limit, specs))
+    return time.perf_counter() - clock
+
+
+def searched(specs: list[RunSpec], folder: Path) -> float:
+    """Return the seconds of the glue over `specs`, each a trial of one Optuna study."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    left = iter(specs)
+    clock = time.perf_counter()
+    study = optuna.create_study(storage=f"sqlite:///{folder / 'optuna.db'}", direction="maximize")
+    study.optimize(lambda _: glue(next(left), store(folder)).accuracy, n_trials=len(specs))
+    return time.perf_counter() - clock
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--study", type=Path, default=ROOT / "configs" / "digits.yaml")
+    parser.add_argument(
+        "--share", type=int, default=8, help="time the limit on every 8th training, the glue on half of these"
+    )
+    options = parser.parse_args()
+    cores = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours = run(folder, options.study, cores)
+        again = run(folder, options.study, cores)
+        specs, trained = specs_of(folder, options.study)
+        sample = specs[:: options.share]
+        limits = looped(sample, cores) * len(specs) / len(sample)
+        few = sample[::2]
+        glues = searched(few, folder) * len(specs) / len(few)
+    title = f"{options.study.stem}, {len(specs)} trainings, {cores} cores"
+    report(
+        [
+            figure(f"{title}: optstudy run", [ours], "s"),
+            figure(f"{title}: the same command again", [again], "s"),
+            figure(f"{title}: outside of trainings", [ours - trained / cores], "s"),
+            figure(f"{title}: the limit, scaled from {len(sample)} trainings", [limits], "s"),
+            figure(f"{title}: the glue, scaled from {len(few)} trainings", [glues], "s"),
+            figure(f"{title}: over the limit", [ours / limits], "ratio"),
+            figure(f"{title}: over the glue", [ours / glues], "ratio"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Claims -> verdicts: contrasts of contenders over paired replicates, judged as rule 10 of the protocol says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from optstudy import metrics
+from optstudy.statistics import (
+    LEVEL,
+    ROUNDING,
+    Estimate,
+    Probability,
+    holm,
+    probability_positive,
+    replicates_needed,
+    sign_flip_p,
+    t_interval,
+    two_way_bootstrap,
+)
+
+Verdict = Literal["equivalent", "supported", "contradicted", "inconclusive", "exploratory"]
+Arm = tuple[str, str]  # contender and variant (tuned, untuned)
+
+MOST_PRIMARY = 12  # primary claims of a study; the protocol's rule 10
+
+# What a study file's claims name as their `topic`: the rows of the protocol's claim table.
+TOPICS: Mapping[str, str] = {
+    "sgd-slow": "SGD converges more slowly than momentum and Adam",
+    "sgd-sensitive": "SGD is more sensitive to the learning rate than Adam",
+    "momentum-accelerates": "Momentum accelerates consistent directions and damps oscillation",
+    "rmsprop-recurrent": "RMSProp suits recurrent networks",
+    "adam-robust": "Adam is the robust default: untuned, it loses less than the others do",
+    "adam-fast": "Adam converges fast",
+    "momentum-generalises": "SGD with momentum generalises better than Adam on images",
+    "adamw-better": "AdamW is better than Adam with L2",
+    "adamw-finetuning": "AdamW is the optimizer for fine-tuning",
+    "cosine": "Cosine annealing improves on a constant rate",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What was claimed: `metric` and `margin` in the metric's own unit, `contrast` in words; `topic` may be ""."""
+
+    id: str
+    topic: str
+    statement: str
+    contrast: str
+    metric: str
+    margin: float
+    primary: bool = True
+    post_hoc: bool = False
+    qualifier: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A claim with its paired differences, one per replicate, positive as claimed.
+
+    `examples` (replicates, test examples) are the same differences by test example, where answers are there.
+    """
+
+    claim: Claim
+    differences: tuple[float, ...]
+    examples: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its evidence and verdict; `row` gives the object of claims.json.
+
+    `p_corrected` is None for an exploratory claim, `replicates_needed` for any but an inconclusive one.
+    """
+
+    claim: Claim
+    differences: tuple[float, ...]
+    estimate: Estimate
+    p: float
+    p_corrected: float | None
+    positive: Probability
+    two_way: tuple[float, float] | None
+    verdict: Verdict
+    replicates_needed: int | None
+
+    def row(self) -> dict[str, Any]:
+        """Return the claim's fields and the evidence's, side by side, as JSON takes them."""
+        return {
+            **asdict(self.claim),
+            **dict(zip(("n", "effect", "sd", "ci_low", "ci_high"), astuple(self.estimate), strict=True)),
+            "p": self.p,
+            "p_corrected": self.p_corrected,
+            **dict(zip(("probability", "probability_low", "probability_high"), astuple(self.positive), strict=True)),
+            **dict(zip(("two_way_low", "two_way_high"), self.two_way or (None, None), strict=True)),
+            "verdict": self.verdict,
+            "replicates_needed": self.replicates_needed,
+            "differences": list(self.differences),
+        }
+
+
+def direction(name: str) -> Literal[1, -1]:
+    """Return what to multiply a contrast of the metric by, so that positive is better."""
+    return 1 if metrics.metric(name).higher else -1
+
+
+def contrast(values: Mapping[Arm, ArrayLike], weights: Mapping[Arm, float]) -> NDArray[np.float64]:
+    """Return the weighted sum of the arms' values, replicate by replicate.
+
+    An arm's values have the shape (replicates,), or (replicates, test examples) of right and wrong answers. The weights
+    sum to zero. What rounding leaves of a zero is made zero: a tie is a tie.
+    """
+    assert abs(sum(weights.values())) < 1e-9, "the weights of a contrast sum to zero"
+    parts = [weight * np.asarray(values[arm], dtype=float) for arm, weight in weights.items()]
+    assert len({part.shape for part in parts}) == 1, "arms are paired by replicate"
+    total = np.sum(parts, axis=0)
+    return np.where(np.abs(total) <= ROUNDING * np.sum(np.abs(parts), axis=0), 0.0, total)
+
+
+def readable(weights: Mapping[Arm, float]) -> str:
+    """Return a contrast in words, as in `adam - 1/2 sgd - 1/2 momentum/untuned`; an empty variant goes unsaid."""
+    words = ""
+    for (contender, variant), weight in weights.items():
+        share = Fraction(abs(weight)).limit_denominator(100)
+        name = f"{contender}/{variant}" if variant else contender
+        sign = " - " if weight < 0 else " + "
+        words += sign + (name if share == 1 else f"{share} {name}")
+    return words[3:] if words.startswith(" + ") else words.strip()
+
+
+def verdict(estimate: Estimate, p_corrected: float, margin: float) -> Verdict:
+    """Return the verdict on a primary claim whose differences are positive as claimed; the first that holds.
+
+    An interval that touches ± margin or zero is neither within nor beyond.
+    """
+    if -margin < estimate.low and estimate.high < margin:
+        return "equivalent"
+    if p_corrected < LEVEL and estimate.low > 0:
+        return "supported"
+    if p_corrected < LEVEL and estimate.high < 0:
+        return "contradicted"
+    return "inconclusive"
+
+
+def judge(measured: Sequence[Measured]) -> list[Judged]:
+    """Return every claim of one study with its evidence and verdict, in the order given.
+
+    p values are corrected over the primary claims; an exploratory one gets its p, and no verdict.
+    """
+    ps = [sign_flip_p(one.differences) for one in measured]
+    family = [p for one, p in zip(measured, ps, strict=True) if one.claim.primary]
+    assert len(family) <= MOST_PRIMARY, "study.py allows no more primary claims"
+    corrected = iter(holm(family))
+    return [
+        _judged(one, p, next(corrected) if one.claim.primary else None, len(family))
+        for one, p in zip(measured, ps, strict=True)
+    ]
+
+
+def _judged(measured: Measured, p: float, p_corrected: float | None, tests: int) -> Judged:
+    claim, estimate = measured.claim, t_interval(measured.differences)
+    found = "exploratory" if p_corrected is None else verdict(estimate, p_corrected, claim.margin)
+    undecided = found == "inconclusive"
+    return Judged(
+        claim=claim,
+        differences=measured.differences,
+        estimate=estimate,
+        p=p,
+        p_corrected=p_corrected,
+        positive=probability_positive(measured.differences),
+        two_way=None if measured.examples is None else two_way_bootstrap(measured.examples),
+        verdict=found,
+        replicates_needed=replicates_needed(estimate.sd, 2 * claim.margin, tests) if undecided else None,
+    )

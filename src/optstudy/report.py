@@ -1,0 +1,150 @@
+"""Tables and figures to pages: one self-contained page for each study, and an index of verdicts over several.
+
+Pages are made of tables alone. Whatever comes from a study file or data is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from optstudy import reading
+from optstudy.claims import TOPICS
+from optstudy.evidence import Evidence, read_evidence
+from optstudy.figures import INK, PAPER, PLOTS, draw_all
+from optstudy.metrics import difference, metric, probability, span
+from optstudy.results import write_text
+
+
+def write_report(folder: Path) -> Evidence:
+    """Write figures/ and report.html of the study whose tables lie in `folder`; return what they were made of."""
+    evidence = read_evidence(folder)
+    figures = draw_all(evidence, folder / "figures")
+    write_text(folder / "report.html", _page("report.html", **_parts(evidence, figures)))
+    return evidence
+
+
+def write_index(results: Path, studies: Sequence[str]) -> None:
+    """Write results/index.html: the protocol's claims, with the verdicts of each of `studies` in its column.
+
+    index.md has the same as a Markdown table, a line for each claim of a study.
+    """
+    read = [read_evidence(results / name) for name in studies]
+    rows = [(words, [_about(topic, evidence) for evidence in read]) for topic, words in TOPICS.items()]
+    further = [(evidence.name, _about("", evidence)) for evidence in read]
+    answers = [(evidence.name, evidence.study["question"], reading.answer(evidence)) for evidence in read]
+    page = _page("index.html", title="optstudy", rows=rows, studies=studies, further=further, answers=answers)
+    write_text(results / "index.html", page)
+    lines = [
+        _line(words, evidence.name, claim["contrast"], claim["verdict"], f"{claim['label']}: {claim['effect']}")
+        for words, cells in rows
+        for evidence, claims in zip(read, cells, strict=True)
+        for claim in claims
+    ]
+    head = [_line("claim", "study", "contrast", "verdict", "effect, positive as claimed"), _line(*["---"] * 5)]
+    write_text(results / "index.md", "\n".join([*head, *lines]) + "\n")
+
+
+def _line(*cells: str) -> str:
+    """Return a row of a Markdown table; what a study file says cannot break it."""
+    return f"| {' | '.join(cell.replace('|', '&#124;').replace('<', '&lt;') for cell in cells)} |"
+
+
+def _about(topic: str, evidence: Evidence) -> list[dict[str, Any]]:
+    return [_claim(claim) for claim in evidence.claims if claim["topic"] == topic]
+
+
+def _page(template: str, **parts: Any) -> str:
+    loader = PackageLoader("optstudy")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(template).render(**parts) + "\n"
+
+
+def _parts(evidence: Evidence, figures: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the template of a study's page shows."""
+    captions = [(plot.name, plot.caption) for plot in PLOTS if plot.name in figures]
+    return {
+        "title": evidence.study["question"] or evidence.name,
+        "study": evidence.study,
+        "answer": reading.answer(evidence),
+        "claims": [_claim(claim) for claim in evidence.claims],
+        "metrics": [metric(name).label for name in evidence.metrics],
+        "variants": [(variant, _rows(evidence, variant)) for variant in dict.fromkeys(evidence.comparison["variant"])],
+        "figures": [(name, caption, inline(figures[name])) for name, caption in captions],
+        "choices": reading.choices(evidence),
+        "diagnoses": reading.diagnoses(evidence),
+        "findings": evidence.findings,
+        "provenance": evidence.provenance,
+        "target": _target(evidence),
+    }
+
+
+def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a claim with its figures written for people."""
+    name = claim["metric"]
+    two_way = claim["two_way_low"] is not None
+    return {
+        **claim,
+        "label": metric(name).label,
+        "effect": difference(name, claim["effect"], claim["ci_low"], claim["ci_high"]),
+        "margin": f"{metric(name).scale * claim['margin']:g} {metric(name).difference_unit}".strip(),
+        "p": probability(claim["p"]),
+        "p_corrected": probability(claim["p_corrected"]),
+        "two_way": difference(name, claim["effect"], claim["two_way_low"], claim["two_way_high"]) if two_way else "",
+        "wins": span(claim["probability"], claim["probability_low"], claim["probability_high"]),
+    }
+
+
+def _rows(evidence: Evidence, variant: str) -> list[dict[str, Any]]:
+    """Return a row for each contender: its metrics, its hyperparameters, how many of its runs diverged."""
+    return [
+        {
+            "contender": row["contender"],
+            "cells": [_cell(row, name) for name in evidence.metrics],
+            "hyperparameters": _hyperparameters(evidence, row["contender"], variant),
+            "diverged": int(row["diverged"]),
+            "n": int(row["n"]),
+        }
+        for row in evidence.rows(variant).to_dict("records")
+    ]
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> str:
+    mean, low, high = (row[f"{name}_{which}"] for which in ("mean", "ci_low", "ci_high"))
+    return "–" if pd.isna(mean) else span(mean, low, high)
+
+
+def _hyperparameters(evidence: Evidence, contender: str, variant: str) -> str:
+    """Return the defaults, or the range of what the replicates selected."""
+    facts = evidence.study["contenders"][contender]
+    if variant == "untuned":
+        return ", ".join(f"{_words(name)} {value:.2g}" for name, value in facts["defaults"].items())
+    own = evidence.selected[evidence.selected["contender"] == contender]
+    return ", ".join(f"{_words(name)} {own[name].min():.2g} to {own[name].max():.2g}" for name in facts["search"])
+
+
+def _target(evidence: Evidence) -> str:
+    target = evidence.comparison.get("target_val_accuracy")
+    return "" if target is None else f"{target.iloc[0]:.4f}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def inline(svg: str) -> Markup:
+    """Return a figure as part of a page: it follows the page's colours and width, and repeats no id of another."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r' id="(figure|axes|patch|text|line2d|xtick|ytick|matplotlib\.axis|legend)[^"]*"', "", body)
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    return Markup(body.replace(INK, "currentColor").replace(PAPER, "var(--paper)"))

@@ -1,0 +1,82 @@
+"""Which trainings can be stacked, and for which that is quicker: fixed rules on the spec and its network."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from optstudy.networks import Inputs
+from optstudy.runs import RunSpec
+from optstudy.stack import Networks, cross_entropies
+from optstudy.updates import RULES
+
+# Multiplications and additions of one training step of one network; see `worth_stacking`.
+MOST_WORK = 50e6
+
+
+def why_solo(spec: RunSpec, network: nn.Module, inputs: Inputs) -> str:
+    """Return why the training of `network` as `spec` says cannot be stacked: one sentence; empty where it can."""
+    return _by_spec(spec) or _by_layers(network) or _by_trial(spec, network, inputs)
+
+
+def worth_stacking(spec: RunSpec, network: nn.Module, inputs: Inputs) -> bool:
+    """Return whether a stack of eight takes clearly less time for each training than one alone.
+
+    It does where the work of a step is small beside what calling its operations costs. Time of a step in a stack of
+    eight as a share of one alone (benchmarks/stack_scaling.py: Adam, one thread of a Xeon with AMX whose cores other
+    processes shared, medians of 3 to 9): digits, batches of 64: linear (0.2 million operations) 0.22, mlp (9) 0.35, cnn
+    (31) 0.37; images of 28x28, batches of 128: linear (4) 0.49, mlp (65) 0.85, cnn (763) 0.95, 2c2d (10,502) 1.37.
+    """
+    return not why_solo(spec, network, inputs) and work(network, inputs, spec.batch_size) <= MOST_WORK
+
+
+def work(network: nn.Module, inputs: Inputs, batch_size: int) -> float:
+    """Return the multiplications and additions of a training step in convolutions and matrix products."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    x = torch.zeros(2, *inputs.shape)
+    with FlopCounterMode(display=False) as counter:
+        loss = network(x).sum()
+        torch.autograd.grad(loss, [parameter for parameter in network.parameters() if parameter.requires_grad])
+    return float(counter.get_total_flops() / len(x) * batch_size)
+
+
+def _by_spec(spec: RunSpec) -> str:
+    if spec.data["kind"] in {"function", "text"}:
+        reasons = {"function": "a function is not trained in batches", "text": "each batch of text has its own length"}
+        return reasons[spec.data["kind"]]
+    if spec.precision != "32-true":
+        return f"precision {spec.precision} pays for large networks, and stacking for small ones"
+    if spec.optimizer not in RULES:
+        return f"{spec.optimizer} has no stacked form; these have: {', '.join(RULES)}"
+    unknown = sorted(set(spec.hyperparameters) - set(RULES[spec.optimizer].defaults))
+    return f"the stacked form of {spec.optimizer} takes no {', '.join(unknown)}" if unknown else ""
+
+
+def _by_layers(network: nn.Module) -> str:
+    if isinstance(network, pl.LightningModule):
+        return "a LightningModule of the user's own trains as it says"
+    for name, module in network.named_modules():
+        if isinstance(module, _NormBase) and module.track_running_stats:
+            return f"{name} ({type(module).__name__}) keeps running statistics"
+        if isinstance(module, _DropoutNd) and module.p > 0:
+            return f"{name} ({type(module).__name__}) draws random numbers"
+    return ""
+
+
+def _by_trial(spec: RunSpec, network: nn.Module, inputs: Inputs) -> str:
+    """Run two copies once: vmap knows best what it cannot do, and warns where it would do it slowly."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            networks = Networks([network, network], spec.decay_all)
+            logits = networks(torch.zeros(2, 2, *inputs.shape))
+            networks.gradients_of(cross_entropies(logits, torch.zeros(2, 2, dtype=torch.int64)))
+    except Exception as error:  # whatever a user's network raises under vmap, it may well train alone
+        return f"vmap cannot run the network ({str(error).partition('. ')[0].splitlines()[0]})"
+    return ""

@@ -1,0 +1,49 @@
+"""Values as people read them: digits by the width of the interval, differences in the metric's unit."""
+
+from __future__ import annotations
+
+import pytest
+
+from optstudy.metrics import METRICS, difference, level, metric, number, present, probability, span
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text"),
+    [(0.97345, 0.0113, "0.973"), (0.97345, 0.00113, "0.9735"), (-3.14159, 0.5, "−3.14"), (123.4, 12.0, "123")],
+)
+def test_a_value_has_the_digits_that_its_interval_gives(value: float, half: float, text: str) -> None:
+    assert number(value, half) == text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_says_so(value: float) -> None:
+    assert number(value, 0.1) == "not finite"
+
+
+def test_means_and_intervals() -> None:
+    assert level(0.9731, 0.9623, 0.9839) == "0.973 ± 0.011"
+    assert span(0.9731, 0.9623, 0.9839) == "0.973 (0.962 to 0.984)"
+
+
+def test_differences_of_shares_are_in_percentage_points() -> None:
+    assert difference("test_accuracy", 0.0184, 0.0051, 0.0317) == "+1.8 pp (0.5 to 3.2)"
+    assert difference("epochs_to_target", -2.04, -3.3, -0.78) == "−2.0 epochs (−3.3 to −0.8)"
+
+
+@pytest.mark.parametrize(("p", "text"), [(None, "–"), (0.0004, "< 0.001"), (0.0469, "0.047"), (0.62, "0.62")])
+def test_p_values(p: float | None, text: str) -> None:
+    assert probability(p) == text
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_less_is_better_of_losses_gaps_and_counts_alone(name: str) -> None:
+    assert metric(name).higher == name.endswith(("accuracy", "learning_rate_tolerance"))
+
+
+def test_a_metric_of_a_users_own_model_is_called_as_its_column() -> None:
+    assert (metric("test_f1").label, metric("test_f1").higher, metric("my_loss").higher) == ("test f1", True, False)
+
+
+def test_the_most_telling_metric_comes_first() -> None:
+    columns = ["contender", "test_f1_mean", "epochs_to_target_mean", "test_accuracy_mean", "test_accuracy_sd"]
+    assert present(columns) == ["test_accuracy", "epochs_to_target", "test_f1"]

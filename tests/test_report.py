@@ -1,0 +1,159 @@
+"""A study's page and the index: whole, self-contained, escaped, the same from the same tables; in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from conftest import SCREENSHOTS, browse, needs_browser, tiny
+from optstudy.claims import TOPICS
+from optstudy.report import write_index, write_report
+from optstudy.stages import Place
+from optstudy.study import Study
+from synthetic import answer_study
+
+EVIL = "<script>alert('x')</script> & $\\frac{1}{0}$ <b>"
+NARROW = {"name": "narrow", "like": "adam", "search": {"learning_rate": {"low": 1e-3, "high": 1e-2}}}
+SIX = ["sgd", "momentum", "rmsprop", "adam", "adamw", NARROW]
+
+
+def study() -> Study:
+    return tiny(
+        question=EVIL,
+        optimizers=SIX,
+        replicates=8,
+        epochs=4,
+        tuning={"trials": 3},
+        sweep={"contenders": ["sgd", "adam"], "points": 4},
+        claims=[
+            {"statement": f"first {EVIL}", "better": "adam", "than": "sgd", "topic": "adam-fast"},
+            {"statement": "second", "better": "adam", "than": ["sgd", "momentum"], "metric": "epochs_to_target"},
+            {"statement": "third", "better": "adam", "than": "sgd", "metric": "learning_rate_tolerance"},
+            {"statement": "fourth", "better": "adamw", "than": "adam", "primary": False},
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    place = Place(study(), root / "results", root / "mlruns")
+    answer_study(place)
+    return place.tables
+
+
+class Page(HTMLParser):
+    """A page's tags, the addresses that it names, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_self_contained_and_shows_every_claim_finding_and_figure(tables: Path) -> None:
+    page = Page((tables / "report.html").read_text())
+    assert [address for address in page.addresses if not address.startswith(("#", "data:"))] == []
+    for claim in json.loads((tables / "claims.json").read_text()):
+        assert f"claim-{claim['id']}" in page.ids
+        assert claim["statement"] in page.text
+    findings = json.loads((tables / "findings.json").read_text())
+    assert findings
+    assert all(finding["finding"] in page.text for finding in findings)
+    drawn = {path.stem for path in (tables / "figures").glob("*.svg")}
+    assert {f"figure-{name}" for name in drawn} == {name for name in page.ids if name.startswith("figure-")}
+    assert {path.stem for path in (tables / "figures").glob("*.png")} == drawn
+    shown = ("headline", "differences", "curves", "sensitivity", "maps", "budget", "gap", "epochs", "tolerance")
+    assert drawn == set(shown)
+
+
+def test_text_from_the_study_file_is_escaped(tables: Path) -> None:
+    page = Page((tables / "report.html").read_text())
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert f"first {EVIL}" in page.text
+
+
+def test_the_same_tables_give_the_same_page_and_figures(tables: Path, tmp_path: Path) -> None:
+    copy = tmp_path / tables.name
+    shutil.copytree(tables, copy)
+    shutil.rmtree(copy / "figures")
+    (copy / "report.html").unlink()
+    write_report(copy)
+    for path in [tables / "report.html", *(tables / "figures").iterdir()]:
+        assert (copy / path.relative_to(tables)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_claim_absent_at_the_first_training_is_post_hoc_in_every_output(tmp_path: Path) -> None:
+    place = Place(study(), tmp_path / "results", tmp_path / "mlruns")
+    answer_study(place, claimed=False)
+    claims = json.loads((place.tables / "claims.json").read_text())
+    assert all(claim["post_hoc"] for claim in claims)
+    assert Page((place.tables / "report.html").read_text()).text.count("post hoc") == len(claims)
+
+
+def test_no_claim_is_post_hoc_that_stood_there_from_the_start(tables: Path) -> None:
+    assert not any(claim["post_hoc"] for claim in json.loads((tables / "claims.json").read_text()))
+    assert "post hoc" not in (tables / "report.html").read_text()
+
+
+def test_the_index_has_a_row_for_each_claim_of_the_protocol_and_a_column_for_each_study(tables: Path) -> None:
+    write_index(tables.parent, [tables.name])
+    page = Page((tables.parent / "index.html").read_text())
+    assert all(words in page.text for words in TOPICS.values())
+    assert f"{tables.name}/report.html" in page.addresses
+    claims = json.loads((tables / "claims.json").read_text())
+    source = (tables.parent / "index.html").read_text()
+    for verdict in ("supported", "contradicted", "equivalent", "inconclusive", "exploratory"):
+        count = sum(claim["verdict"] == verdict for claim in claims)
+        assert source.count(f'class="verdict {verdict}"') == count, verdict
+    table = [line.split(" | ") for line in (tables.parent / "index.md").read_text().splitlines()]
+    assert {len(line) for line in table} == {5}
+    assert [line[3] for line in table[2:]] == [claim["verdict"] for claim in claims if claim["topic"]]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["report.html", "index.html"])
+def test_a_browser_opens_it_from_disk_without_an_error_or_horizontal_scroll(
+    tables: Path, tmp_path: Path, width: int, name: str
+) -> None:
+    """The page is framed at the width, since headless Chromium's windows are at least 500 px wide."""
+    write_index(tables.parent, [tables.name])
+    path = tables / name if name == "report.html" else tables.parent / name
+    frame = tmp_path / "frame.html"
+    measure = (
+        "const d=document.getElementById('f').contentDocument;"
+        "document.title=[d.documentElement.scrollWidth,d.documentElement.clientWidth,"
+        "d.querySelectorAll('figure svg').length,"
+        "[...d.querySelectorAll('figure svg')].filter(s=>s.getBoundingClientRect().height>50).length].join(' ')"
+    )
+    style = f"border:0;width:{width}px;height:900px"
+    frame.write_text(f'<iframe id="f" src="{path.as_uri()}" style="{style}" onload="{measure}"></iframe>')
+    dom = browse(frame.as_uri(), tmp_path, "--virtual-time-budget=5000", "--allow-file-access-from-files", "--dump-dom")
+    found = re.search(r"<title>([\d ]+)</title>", dom.stdout)
+    assert found, dom.stdout[:500] + dom.stderr
+    scrolled, visible, figures, drawn = map(int, found[1].split())
+    assert scrolled == visible <= width
+    assert figures == drawn == (len(list((tables / "figures").glob("*.svg"))) if name == "report.html" else 0)
+    assert "CONSOLE" not in dom.stderr
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    shot = SCREENSHOTS / f"{path.stem}-{width}.png"
+    browse(frame.as_uri(), tmp_path, f"--window-size={width},900", f"--screenshot={shot}")
+    assert shot.stat().st_size > 10_000

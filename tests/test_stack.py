@@ -1,0 +1,355 @@
+"""Laws of stacking: each training is what it is alone, whatever it is stacked with."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import tiny
+from optstudy.batches import ArrayData, inputs_of
+from optstudy.datasets import Arrays, digits
+from optstudy.layers import chain
+from optstudy.models import MODELS
+from optstudy.networks import Inputs
+from optstudy.optimizers import OPTIMIZERS, build_optimizer, import_class
+from optstudy.runs import EpochEnded, RunResult, RunSpec, TrainingEnded, group_key
+from optstudy.stack import Stack, StackedSlices
+from optstudy.stackable import why_solo, work, worth_stacking
+from optstudy.timing import seconds_of
+from optstudy.train import build_trainer, members_of, quiet_lightning, set_up, start_network, train
+from optstudy.updates import RULES, Optimizer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CONSTANT = {"name": "constant", "interval": "epoch", "warmup": 0.0}
+WARMED = {"name": "cosine", "interval": "step", "warmup": 0.2}
+
+
+class Own(nn.Module):
+    """A network of layers that only vmap knows how to stack."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.norm = nn.Conv2d(1, 4, 3), nn.LayerNorm(4 * 36)
+        self.head, self.scale = nn.Linear(4 * 36, 10, bias=False), nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.body(x))
+        return self.head(self.norm(x.view(len(x), -1))) * self.scale
+
+
+class Large(Own):
+    """It raises where a batch is larger than that of the trial."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 2:
+            raise RuntimeError("too many")
+        return super().forward(x)
+
+
+def chained() -> nn.Module:
+    relu = nn.ReLU()
+    dense = (nn.Flatten(), nn.Linear(27, 12), relu, nn.Linear(12, 10, bias=False))
+    return nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.MaxPool2d(2), relu, *dense)
+
+
+def by_rows() -> nn.Module:
+    """A linear layer over each row of an image, without a bias: K and n must not be confused."""
+    return nn.Sequential(nn.Linear(8, 4, bias=False), nn.Flatten(), nn.Linear(32, 10))
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 10))
+
+
+def dropping() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 10))
+
+
+def unused() -> nn.Module:
+    network = chained()
+    network.register_parameter("unused", nn.Parameter(torch.ones(3)))
+    return network
+
+
+def digits64() -> Arrays:
+    whole = digits(list(range(10)))
+    return replace(whole, x=whole.x.astype(np.float64), test_x=whole.test_x.astype(np.float64))
+
+
+def spec_of(name: str = "adam", network: str = "cnn", **changes: Any) -> RunSpec:
+    """Return a stacked training of 128 digits, four steps an epoch, of a model of the table or a network above."""
+    model = network if network in MODELS else "mlp"
+    study = tiny(optimizers=[name], model={"name": model, "arguments": {"width": 4} if model == "cnn" else {}})
+    contender = study.optimizers[0]
+    spec = study.spec(contender, 0, 5, contender.row().defaults, stacked=True)
+    data = {**spec.data, "train_size": 160}
+    resolved = spec.model if network in MODELS else {"name": None, "network": f"test_stack.{network}", "arguments": {}}
+    return replace(
+        spec, **{"data": data, "model": resolved, "epochs": 5, "batch_size": 32, "schedule": WARMED, **changes}
+    )
+
+
+def variants(spec: RunSpec, count: int) -> list[RunSpec]:
+    """Return `count` trainings that differ in all that may differ: the rate from a third to three times the default."""
+    h = spec.hyperparameters
+    return [
+        replace(
+            spec,
+            seed=seed,
+            split_seed=seed // 2,
+            hyperparameters={
+                **h,
+                "learning_rate": h["learning_rate"] * 3 ** (1 - seed % 3),
+                "weight_decay": 0.02 * seed,
+            },
+        )
+        for seed in range(count)
+    ]
+
+
+def in_double(spec: RunSpec) -> RunSpec:
+    return replace(spec, data={**spec.data, "load": "test_stack.digits64", "arguments": {}})
+
+
+def trained(specs: list[RunSpec]) -> list[dict[str, Tensor]]:
+    """Return the final weights of a stack."""
+    members = members_of(specs, [lambda _: None] * len(specs))
+    with quiet_lightning():
+        build_trainer(specs[0]).fit(Stack(members, lambda _: None))
+    return [dict(member.network.named_parameters()) for member in members]
+
+
+def trained_alone(spec: RunSpec) -> dict[str, Tensor]:
+    with quiet_lightning(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        module = set_up(spec, lambda _: None).module
+        build_trainer(spec).fit(module)
+    return dict(module.network.named_parameters())  # type: ignore[operator]
+
+
+def outcome(result: RunResult) -> RunResult:
+    return replace(result, seconds=0.0)
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_updates_follow_torch_row_by_row(name: str) -> None:
+    row, generator = OPTIMIZERS[name], torch.Generator().manual_seed(0)
+    start = torch.randn(3, 128, generator=generator, dtype=torch.float64)
+    hyperparameters = [{**row.fixed, "learning_rate": 0.01 * k, "weight_decay": 0.1 * k} for k in (1, 2, 3)]
+    together, ours = start.clone(), Optimizer(RULES[row.optimizer], list(hyperparameters), 64)
+    parameters = [[nn.Parameter(part.clone()) for part in one.split(64)] for one in start]
+    theirs = [
+        build_optimizer(row.optimizer, h, [{"params": decayed}, {"params": plain, "weight_decay": 0.0}])
+        for h, (decayed, plain) in zip(hyperparameters, parameters, strict=True)
+    ]
+    for _ in range(20):
+        gradients = torch.randn(3, 128, generator=generator, dtype=torch.float64)
+        for optimizer, one, gradient in zip(theirs, parameters, gradients, strict=True):
+            for parameter, part in zip(one, gradient.split(64), strict=True):
+                parameter.grad = part.clone()
+            optimizer.step()
+        ours.step(together, gradients.clone(), 1.0)
+    expected = torch.stack([torch.cat(one) for one in parameters]).detach()
+    torch.testing.assert_close(together, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", RULES)
+def test_defaults_of_the_updates_are_those_of_torch(path: str) -> None:
+    given = {name: p.default for name, p in inspect.signature(import_class(path)).parameters.items()}
+    given["learning_rate"] = given["lr"]
+    if "betas" in given:
+        given["beta1"], given["beta2"] = given["betas"]
+    assert all(given[name] == value for name, value in RULES[path].defaults.items())
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize(
+    "changes", [{"clip": 0.05}, {"schedule": CONSTANT, "decay_all": True}], ids=["clip", "constant"]
+)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_after_twenty_steps_each_member_is_what_it_is_alone(name: str, changes: dict[str, Any]) -> None:
+    assert_as_alone(variants(in_double(spec_of(name, **changes)), 3))
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("network", ["Own", "chained"])
+def test_so_is_a_network_of_the_users(network: str) -> None:
+    assert_as_alone(variants(in_double(spec_of(network=network)), 3))
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("changes", [{"freeze": ("body",)}, {"schedule": {**WARMED, "interval": "epoch"}}])
+def test_so_are_frozen_ones_and_those_with_a_schedule_by_epoch(changes: dict[str, Any]) -> None:
+    assert_as_alone(variants(in_double(spec_of(**changes)), 3))
+
+
+def assert_as_alone(specs: list[RunSpec]) -> None:
+    start = dict(start_network(specs[0], inputs_of(specs[0].data)).named_parameters())
+    for spec, together in zip(specs, trained(specs), strict=True):
+        expected = trained_alone(spec)
+        moved = 0.0
+        for name, parameter in together.items():
+            torch.testing.assert_close(parameter, expected[name], rtol=0, atol=1e-9)
+            moved += float((parameter - start[name]).detach().abs().sum())
+        assert moved > 1e-3
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
+def test_the_bits_depend_neither_on_the_number_stacked_nor_on_the_place(model: str, name: str) -> None:
+    assert_independent(variants(spec_of(name, model, epochs=2, clip=1.0), 32))
+
+
+@pytest.mark.parametrize("network", ["Own", "chained"])
+def test_nor_do_those_of_a_users_network(network: str) -> None:
+    assert_independent(variants(spec_of(network=network, epochs=2), 9))
+
+
+def assert_independent(specs: list[RunSpec]) -> None:
+    whole = trained(specs)
+    for chosen in ([3], [5, 3], [0, 3, 5], [7, 6, 5, 4, 3]):
+        for member, weights in zip(chosen, trained([specs[member] for member in chosen]), strict=True):
+            assert all(torch.equal(tensor, whole[member][name]) for name, tensor in weights.items())
+
+
+def test_a_diverged_member_leaves_and_its_neighbours_do_not_notice() -> None:
+    specs = variants(spec_of("sgd", schedule=CONSTANT), 4)
+    alone = [outcome(result) for result in train([specs[1]]) + train([specs[3]])]
+    wild = [replace(spec, hyperparameters={**spec.hyperparameters, "learning_rate": 1e30}) for spec in specs]
+    events: list[Any] = []
+    results = train([wild[0], specs[1], wild[2], specs[3]], events.append)
+    assert [outcome(results[1]), outcome(results[3])] == alone
+    for result in (results[0], results[2]):
+        assert (result.status, result.curve, result.metrics["test/loss"]) == ("diverged", (), math.log(10))
+        assert outcome(result) == outcome(train([replace(wild[0], stacked=False)])[0])
+    ends = [event.index for event in events if isinstance(event, TrainingEnded)]
+    assert ends == [0, 2, 1, 3]
+    assert [outcome(result) for result in train([wild[0], specs[1]])] == [outcome(results[0]), alone[0]]
+    assert [result.status for result in train([wild[0], wild[2]])] == ["diverged", "diverged"]
+
+
+def test_batches_and_augmentation_are_those_of_each_training_alone() -> None:
+    spec = spec_of()
+    spec = replace(spec, data={**spec.data, "augment": ("crop", "flip"), "scaling": "standardised"})
+    specs = [replace(spec, seed=seed, split_seed=seed // 2) for seed in range(3)]
+    together = StackedSlices([ArrayData(one) for one in specs], images=True)
+    together.rows = [2, 0, 1, 2]
+    alone = [ArrayData(one).train_dataloader() for one in specs]
+    for _ in range(2):
+        epochs = [list(batches) for batches in alone]
+        for step, (x, y) in enumerate(together):
+            for row, member in enumerate(together.rows):
+                assert torch.equal(x[row], epochs[member][step][0])
+                assert torch.equal(y[row], epochs[member][step][1])
+        assert step == len(together) - 1 == 3
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_in_single_precision_the_accuracy_is_that_of_training_alone(name: str) -> None:
+    rate = OPTIMIZERS[name].search["learning_rate"].at(0.6)
+    hyperparameters = {**OPTIMIZERS[name].fixed, "learning_rate": rate, "weight_decay": 1e-4}
+    spec = spec_of(name, "mlp", hyperparameters=hyperparameters, epochs=10)
+    specs = [replace(spec, seed=seed) for seed in range(4)]
+    for together, alone in zip(train(specs), train([replace(one, stacked=False) for one in specs]), strict=True):
+        assert alone.metrics["test/accuracy"] > 0.3  # three times chance
+        assert together.metrics["test/accuracy"] == pytest.approx(alone.metrics["test/accuracy"], abs=0.02)
+
+
+def test_events_and_weights_come_for_each_member() -> None:
+    events: list[Any] = []
+    specs = variants(spec_of(epochs=2), 2)
+    results = train([specs[0], replace(specs[1], stacked=False), specs[1]], events.append, weights=True)
+    assert [event.index for event in events if isinstance(event, EpochEnded)] == [0, 2, 0, 2, 1, 1]
+    ends = {event.index: event for event in events if isinstance(event, TrainingEnded)}
+    assert {index: end.result for index, end in ends.items()} == dict(enumerate(results))
+    assert set(ends[0].weights) == set(ends[1].weights) == {"body.0.weight", "body.0.bias"} | set(ends[2].weights)
+    assert not np.array_equal(ends[0].weights["head.weight"], ends[2].weights["head.weight"])
+    np.testing.assert_allclose(ends[1].weights["head.weight"], ends[2].weights["head.weight"], atol=1e-4)
+    assert results[0].seconds == pytest.approx(results[2].seconds, rel=0.2)
+
+
+def test_what_raises_in_a_stack_fails_all_its_members() -> None:
+    specs = variants(spec_of(network="Large"), 2)
+    assert [result.status for result in train(specs)] == ["failed", "failed"]
+    assert all("too many" in result.message for result in train(specs))
+
+
+REASONS: dict[str, tuple[dict[str, Any], str]] = {
+    "an optimizer of the user's": ({"optimizer": "torch.optim.NAdam"}, "torch.optim.NAdam has no stacked form"),
+    "an option": ({"hyperparameters": {"amsgrad": True}}, "the stacked form of torch.optim.Adam takes no amsgrad"),
+    "bf16": ({"precision": "bf16-mixed"}, "bf16-mixed"),
+    "text": ({"data": {**spec_of().data, "kind": "text"}}, "each batch of text has its own length"),
+    "batch norm": ({"network": "normed"}, "1 (BatchNorm2d) keeps running statistics"),
+    "dropout": ({"network": "dropping"}, "1 (Dropout) draws random numbers"),
+    "lstm": ({"network": "lstm"}, "aten::lstm"),
+    "a linear layer over rows": ({"network": "by_rows"}, "must be a 3D tensor"),
+    "a parameter without a gradient": ({"network": "unused"}, "not have been used"),
+}
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_what_cannot_be_stacked_is_trained_alone_and_the_reason_is_logged(
+    case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes, reason = REASONS[case]
+    spec = spec_of(**changes)
+    inputs = inputs_of(spec.data)
+    network = start_network(spec, inputs)
+    assert reason in why_solo(spec, network, inputs)
+    assert not worth_stacking(spec, network, inputs)
+    if case in {"batch norm", "an optimizer of the user's"}:
+        spec = replace(spec, epochs=1, hyperparameters={"learning_rate": 1e-3})
+        with caplog.at_level(logging.INFO, "optstudy"):
+            stacked = train([spec, spec])
+        assert [outcome(result) for result in stacked] == [outcome(train([replace(spec, stacked=False)])[0])] * 2
+        assert reason in caplog.text
+
+
+def test_the_small_models_are_worth_stacking_and_the_large_ones_are_not() -> None:
+    for model, worth in (("linear", True), ("mlp", True), ("cnn", True), ("2c2d", False)):
+        spec = spec_of(network=model, batch_size=64)
+        inputs = Inputs((1, 28, 28) if model == "2c2d" else (1, 8, 8), 10)
+        network = start_network(spec, inputs)
+        assert chain(network) is not None
+        assert worth_stacking(spec, network, inputs) is worth
+
+
+def test_the_work_of_a_step_is_counted_as_by_hand() -> None:
+    # Forward and by the weights: 2 * 64 * 10 each for an example; the gradient by the inputs is not asked for.
+    spec = spec_of(network="linear")
+    assert work(start_network(spec, Inputs((1, 8, 8), 10)), Inputs((1, 8, 8), 10), 32) == 2 * 2 * 64 * 10 * 32
+
+
+def test_a_stacked_training_is_timed_by_its_share() -> None:
+    spec = spec_of(network="linear", epochs=200)
+    assert 0 < seconds_of(spec) < seconds_of(replace(spec, stacked=False))
+
+
+def test_a_group_shares_all_but_seeds_and_numbers() -> None:
+    spec = spec_of()
+    assert len({group_key(one) for one in variants(spec, 4)}) == 1
+    others = [
+        replace(spec, epochs=9),
+        replace(spec, clip=1.0),
+        replace(spec, freeze=("body",)),
+        replace(spec, hyperparameters={}),
+        replace(spec, stacked=False),
+    ]
+    assert len({group_key(one) for one in [spec, *others]}) == 6
