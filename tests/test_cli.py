@@ -74,3 +74,26 @@ def test_a_training_that_fails_exits_1_names_itself_and_is_tried_again(tmp_path:
         assert "Traceback" not in ended.stderr
     journal = tmp_path / "mlruns" / "journal" / "failing.jsonl"
     assert journal.read_bytes().count(b"\n") == 4  # SGD's two trials and two final runs: done, and kept
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_the_command_also_where_a_finalizer_swallows_its_exception(
+    name: str, code: int, tmp_path: Path
+) -> None:
+    script = (
+        "import os, signal, time\n"
+        "from optstudy.cli import exits\n"
+        "class Finalized:\n"
+        "    def __del__(self):\n"
+        f"        os.kill(os.getpid(), signal.{name})\n"
+        "        time.sleep(0.1)\n"
+        "def command():\n"
+        "    Finalized()\n"
+        "    print('went on', flush=True)\n"
+        "    time.sleep(60)\n"
+        "exits(command)"
+    )
+    ended = python(script, tmp_path)
+    assert "went on" in ended.stdout  # the first exception was lost
+    assert ended.returncode == code
+    assert f"ended by {name}; the same command takes it up again" in ended.stderr

@@ -128,12 +128,15 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> 
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
 
 
-class _Terminated(BaseException):
-    """SIGTERM came: wind down as after Ctrl-C."""
+class _Signalled(BaseException):
+    """Ctrl-C or SIGTERM came; the argument is the signal."""
 
 
-def _terminate(_signum: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _wind_down(number: int, _frame: FrameType | None) -> None:
+    """Raise now, and again each second: an exception that meets a finalizer of some library's is lost there."""
+    signal.signal(signal.SIGALRM, lambda _alarm, frame: _wind_down(number, frame))
+    signal.alarm(1)
+    raise _Signalled(number)
 
 
 def main() -> None:
@@ -143,15 +146,16 @@ def main() -> None:
 
 def exits(command: Callable[..., object], *arguments: str) -> None:
     """Call `command` and end the process with the exit code that its end has in the contract."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _wind_down)
     sys.path.insert(0, os.getcwd())  # where a study's own classes lie; a console script leaves it out
     code: object = 0
     try:
         code = command(*arguments)  # click returns the code of typer.Exit where it is not standalone
-    except (KeyboardInterrupt, typer.Abort):
-        code = _say("interrupted; the same command takes it up again", 130)
-    except _Terminated:
-        code = _say("terminated; the same command takes it up again", 143)
+    except _Signalled as error:
+        signal.alarm(0)
+        number = signal.Signals(error.args[0])
+        code = _say(f"ended by {number.name}; the same command takes it up again", 128 + number)
     except Stopped as error:
         code = _say(str(error), error.code)
     except Exception as error:
