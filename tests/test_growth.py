@@ -26,7 +26,7 @@ from test_resume import (
 def test_a_second_run_says_who_holds_the_study_and_exits_75(number: int, code: int, tmp_path: Path) -> None:
     folder = study_in(tmp_path / "held", text=STUDY.replace("epochs: 3", "epochs: 3000"))
     first = start(folder)
-    while journal_lines(folder) < 1:
+    while not (folder / "results" / "killed" / "resolved" / "sgd.json").exists():  # written once it holds the study
         assert first.poll() is None
         time.sleep(0.01)
     output = finish(folder, code=75)
