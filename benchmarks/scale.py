@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from measure import OUT, figure, report
@@ -28,14 +27,10 @@ LIBRARY = {"Optuna": "Optuna's add_trials on SQLite", "MLflow": "MLflow's log_ba
 class Synthetic:
     """In the place of workers: a training ends when it is asked for."""
 
-    def __init__(self, _: int) -> None:
+    count = 1
+
+    def __init__(self) -> None:
         self.groups: list[list[Any]] = []
-
-    def __enter__(self) -> Synthetic:
-        return self
-
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        pass
 
     @property
     def free(self) -> int:
@@ -46,7 +41,7 @@ class Synthetic:
         """Take a group of jobs."""
         self.groups.append(group)
 
-    def events(self) -> Iterator[tuple[object, Any]]:
+    def events(self, timeout: float | None = None) -> Iterator[tuple[object, Any]]:  # noqa: ARG002
         """End the trainings of the group."""
         from optstudy.runs import TrainingEnded
         from synthetic import synthetic
@@ -78,7 +73,6 @@ def measure(trainings: int) -> dict[str, float]:
             "claims": claims,
         }
     )
-    stages.Workers = Synthetic  # type: ignore[assignment,misc]
     found: dict[str, float] = {}
 
     def timed(part: str, action: Callable[[], Any]) -> Any:
@@ -94,7 +88,7 @@ def measure(trainings: int) -> dict[str, float]:
         todo = stages.units(study, place.contenders)
         timed(
             "coordinator and journal",
-            lambda: stages.complete(place, todo, content, 1, None, True, lambda _: None),
+            lambda: stages.complete(place, todo, content, Synthetic(), None, True, lambda _: None),  # type: ignore[arg-type]
         )
         done = timed("reading the journal", lambda: journal.read_journal(place.journal))
         timed("tables", lambda: stages.write_tables(place, content, done))

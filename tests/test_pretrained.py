@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from conftest import tiny
-from optstudy.classifier import freeze
 from optstudy.errors import DataError
 from optstudy.networks import Inputs, build_network
-from optstudy.pretrained import load_pretrained, read_weights, save_weights, transformer_folder, weights_file
+from optstudy.pretrained import freeze, load_pretrained, read_weights, save_weights, transformer_folder, weights_file
 from optstudy.runs import RunSpec
 from optstudy.study import Study, StudyError
 from optstudy.train import start_network, train

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from conftest import tiny
-from optstudy.batches import ArrayData, inputs_of
+from optstudy.batches import ArrayData
 from optstudy.datasets import Arrays, digits
 from optstudy.layers import chain
 from optstudy.models import MODELS
-from optstudy.networks import Inputs
+from optstudy.networks import Inputs, inputs_of
 from optstudy.optimizers import OPTIMIZERS, build_optimizer, import_class
 from optstudy.runs import EpochEnded, RunResult, RunSpec, TrainingEnded, group_key
 from optstudy.stack import Stack, StackedSlices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards
     [run] = store.search_runs([experiment], "attributes.status = 'RUNNING'")
     assert [m.step for m in store.get_metric_history(run.info.run_id, "val/accuracy")] == [1, 2]
     live.ended(job, done)
+    assert live.behind
+    live.catch_up()
+    assert not live.behind
     history = store.get_metric_history(run.info.run_id, "val/accuracy")
     assert [(m.step, m.value, m.timestamp) for m in history] == [
         (1, 0.4, done.epoch_ms[0]),
@@ -65,6 +68,8 @@ def test_a_short_training_opens_no_store(tmp_path: Path) -> None:
     live.epoch(job, EpochEnded(0, 1, EPOCH, 1_000_000))
     live.epoch(job, EpochEnded(0, 2, EPOCH, 1_000_000 + LIVE_AFTER_MS - 1))
     live.failed(job)
+    live.ended(job, replace(entry(job), ended_ms=1_000_000 + LIVE_AFTER_MS - 1))
+    assert not live.behind
 
 
 def test_a_training_that_raised_is_shown_as_failed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ given: either costs more than a step of a small model. Hence slices, and `Turns`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from optstudy.augment import AUGMENTATIONS
 from optstudy.datasets import Arrays, load_arrays, split
-from optstudy.networks import Inputs
+from optstudy.networks import inputs_of
 from optstudy.runs import PARTS, Part, RunSpec, derive_seed
 
 EVALUATION_BATCH = 512
@@ -120,12 +120,6 @@ class ArrayData(pl.LightningDataModule):
         """Return the accuracy of always answering the largest class of `part`."""
         right = self.of_largest_class(part)
         return sum(right) / len(right)
-
-
-def inputs_of(data: Mapping[str, Any]) -> Inputs:
-    """Return what a network for `RunSpec.data` is made for."""
-    arrays = load_arrays(data)
-    return Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
 
 
 def _parts(arrays: Arrays, spec: RunSpec) -> Parts:

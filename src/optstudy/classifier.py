@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optstudy.batches import SAMPLE, TURN, ArrayData, Turns
-from optstudy.errors import DataError
 from optstudy.optimizers import build_optimizer, build_schedule, decay_groups
-from optstudy.pretrained import plain_name
 from optstudy.runs import Outcome, RunSpec, pack
 
 Batch = tuple[Tensor, Tensor]
@@ -163,20 +161,6 @@ def chance(data: ArrayData, names: Iterable[str]) -> dict[str, float]:
         elif metric == "loss":
             found[name] = math.log(data.inputs.classes)
     return found
-
-
-def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
-    """Stop training the parameters whose names start with one of `prefixes`, a wrapper's own prefix apart.
-
-    Raises DataError where a prefix matches none.
-    """
-    names = {name: plain_name(name) for name, _ in network.named_parameters()}
-    for prefix in prefixes:
-        if not any(plain.startswith(prefix) for plain in names.values()):
-            starts = sorted({".".join(plain.split(".")[:2]) for plain in names.values()})
-            raise DataError(f"freeze: {prefix!r} matches no parameter; they start with {', '.join(starts)}")
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not names[name].startswith(tuple(prefixes)) if prefixes else True)
 
 
 def all_finite(metrics: Mapping[str, float]) -> bool:

@@ -27,10 +27,10 @@ class _Worker:
 
 
 class Workers:
-    """`count` processes that are started at the first `submit` and reused, each with a pipe of its own."""
+    """`count` processes that are started when `submit` first needs them and reused, each with a pipe of its own."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
@@ -48,14 +48,13 @@ class Workers:
     @property
     def free(self) -> int:
         """Return how many more groups can be submitted now."""
-        return self._count - sum(bool(worker.trainings) for worker in self._workers)
+        return self.count - sum(bool(worker.trainings) for worker in self._workers)
 
     def submit(self, ticket: object, specs: list[RunSpec], weights: bool = False) -> None:
         """Train `specs` as one group on a free worker; its events come with `ticket`, ends with `weights` if asked."""
         self._workers = [worker for worker in self._workers if worker.trainings or worker.process.is_alive()]
         worker = next((worker for worker in self._workers if not worker.trainings), None)
         if worker is None:
-            assert len(self._workers) < self._count, "no worker is free"
             worker = self._start()
         worker.ticket, worker.trainings = ticket, set(range(len(specs)))
         worker.pipe.send((specs, weights))
@@ -77,6 +76,7 @@ class Workers:
                 yield worker.ticket, event
 
     def _start(self) -> _Worker:
+        assert len(self._workers) < self.count, "no worker is free"
         ours, theirs = SPAWN.Pipe()
         process = SPAWN.Process(target=_work, args=(theirs,), daemon=True)
         process.start()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from optstudy.datasets import load_arrays
 from optstudy.optimizers import import_class
 
 SMALL_SIDE = 64  # below it, torchvision's first layers would leave next to nothing of an image
@@ -26,6 +27,12 @@ class Inputs:
     shape: tuple[int, ...]
     classes: int
     tokens: int = 0
+
+
+def inputs_of(data: Mapping[str, Any]) -> Inputs:
+    """Return what a network for `RunSpec.data` is made for."""
+    arrays = load_arrays(data)
+    return Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
 
 
 class Body(nn.Module):

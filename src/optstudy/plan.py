@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from optstudy.tune import drawn_points, select, tpe_point, validation
 
 Selections = Mapping[int, Mapping[str, float]]
 GROUP = 16  # trainings handed to a worker as one stack: with more, a kill costs more, and a CPU gains no more
+FEW = 4  # no fewer, where there are as many: they would take nearly as long
 
 
 @dataclass(frozen=True)
@@ -166,31 +168,33 @@ def unit_jobs(
 
 
 class Ready:
-    """The jobs that can be trained now, in the order of their first, by what is trained together."""
+    """The jobs that can be trained now: those that stack with each other together, the others one by one."""
 
     def __init__(self) -> None:
-        self._alike: dict[tuple[str, str], list[Job]] = {}
+        self._stacks: dict[tuple[str, str], deque[Job]] = {}
+        self._alone = deque[Job]()
 
     def add(self, job: Job) -> None:
-        """Add a job."""
-        alike = group_key(job.spec) if job.spec.stacked else job.key
-        self._alike.setdefault((job.contender, alike), []).append(job)
+        """Add a job. Trials that stack are put first: what they select is then trained along with what is left."""
+        if not job.spec.stacked:
+            self._alone.append(job)
+            return
+        queue = self._stacks.setdefault((job.contender, group_key(job.spec)), deque())
+        if job.stage == "tuning":
+            queue.appendleft(job)
+        else:
+            queue.append(job)
 
     def take(self, workers: int) -> list[Job]:
-        """Take the next group, empty where none is ready: jobs that stack, shared out to `workers`; others alone.
+        """Take the next group, empty where none is ready: of the jobs that stack, shared out to `workers`, or one.
 
+        The longest queue comes first: a short one may grow yet, and a stack of few takes nearly as long as one of many.
         How jobs are grouped changes no result.
         """
-        if not self._alike:
-            return []
-        first, jobs = next(iter(self._alike.items()))
-        size = min(GROUP, -(-len(jobs) // workers))
-        group, rest = jobs[:size], jobs[size:]
-        if rest:
-            self._alike[first] = rest
-        else:
-            del self._alike[first]
-        return group
+        queue = max(self._stacks.values(), key=len, default=self._alone) or self._alone
+        share = -(-sum(map(len, self._stacks.values())) // workers)
+        most = 1 if queue is self._alone else min(GROUP, max(FEW, share))
+        return [queue.popleft() for _ in range(min(most, len(queue)))]
 
 
 def pretraining_job(study: Study, data_digest: str) -> Job:

@@ -1,11 +1,11 @@
-"""Pretrained weights: where they lie, what tells them apart, and how they get into a network; no free unpickling."""
+"""What fine-tuning starts from: weights (where they lie, what tells them apart; no free unpickling), what is frozen."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,20 @@ HEAD = ("head.", "fc.", "classifier.", "heads.")  # the last layer's names, ours
 def plain_name(name: str) -> str:
     """Return a parameter's name without the prefix of the module that wraps a network of another library."""
     return name.removeprefix("1.").removeprefix("network.").removeprefix("encoder.")
+
+
+def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
+    """Stop training the parameters whose names start with one of `prefixes`, a wrapper's own prefix apart.
+
+    Raises DataError where a prefix matches none.
+    """
+    names = {name: plain_name(name) for name, _ in network.named_parameters()}
+    for prefix in prefixes:
+        if not any(plain.startswith(prefix) for plain in names.values()):
+            starts = sorted({".".join(plain.split(".")[:2]) for plain in names.values()})
+            raise DataError(f"freeze: {prefix!r} matches no parameter; they start with {', '.join(starts)}")
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not names[name].startswith(tuple(prefixes)) if prefixes else True)
 
 
 def weights_file(key: str) -> Path:

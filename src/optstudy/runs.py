@@ -185,6 +185,7 @@ def own_digest(path: str) -> str:
     return digest(normalized_source(Path(found.origin).read_text(encoding="utf-8")))
 
 
+@cache
 def torch_version() -> str:
     """Return torch's version without importing it; the build (`+cpu`, `+cu130`) is part of it."""
     return importlib.metadata.version("torch")

@@ -1,110 +1,21 @@
-"""K networks of one architecture trained as one, and the LightningModule that does it for K classifications.
+"""The LightningModule that trains K classifications as one.
 
 A small network's step is mostly the cost of calling its operations, which a stack pays once for all.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.nn import functional
+from torch import Tensor
 
 from optstudy.batches import TURN, ArrayData, Turns, channels_last
 from optstudy.classifier import Batch, Classifier, Sums
-from optstudy.layers import chain, convolves
-from optstudy.optimizers import decay_groups, schedule_factor
+from optstudy.layers import Networks, clip_rows, convolves, cross_entropies
+from optstudy.optimizers import schedule_factor
 from optstudy.updates import RULES, Optimizer
-
-# Each parameter of each row begins at a multiple of 64 numbers. No kernel's remainder loop and no alignment then
-# depends on K or on the row, which could show in the last bit.
-ALIGNED = 64
-
-
-class Networks:
-    """K networks as one: `values` (K, P) holds their trained parameters, a network a row, those under decay first.
-
-    Parameters that are frozen, and buffers, are stacked in `rest`.
-    """
-
-    def __init__(self, networks: Sequence[nn.Module], decay_all: bool) -> None:
-        first = networks[0]
-        groups = decay_groups(first, decay_all)
-        trained = [parameter for group in groups for parameter in group["params"]]
-        decayed = [parameter for group in groups if "weight_decay" not in group for parameter in group["params"]]
-        name_of = {id(parameter): name for name, parameter in first.named_parameters()}
-        self.names = [name_of[id(parameter)] for parameter in trained]
-        self.shapes = [parameter.shape for parameter in trained]
-        self.starts = [0, *accumulate(-(-shape.numel() // ALIGNED) * ALIGNED for shape in self.shapes)]
-        self.decayed = self.starts[len(decayed)]
-        states = [_tensors(network) for network in networks]
-        stacked = {name: torch.stack([state[name].detach() for state in states]) for name in states[0]}
-        self._hold(trained[0].new_zeros(len(networks), self.starts[-1]))
-        torch._foreach_copy_(self._views(self.values), [stacked.pop(name) for name in self.names])
-        self.rest = stacked
-        template = copy.deepcopy(first)
-        self._chain = chain(first)
-        self._call = vmap(lambda x, *tensors: functional_call(template, tensors, (x,)))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return logits (K, n, classes) of inputs (K, n, ...)."""
-        logits: Tensor
-        if self._chain is None:
-            logits = self._call(x, self._leaves_by_name(), self.rest)
-        else:
-            logits = self._chain(x, self._leaves_by_name() | self.rest)
-        return logits
-
-    def gradients_of(self, losses: Tensor) -> Tensor:
-        """Return the gradients (K, P) of losses (K,), each by the parameters of its own network."""
-        torch._foreach_copy_(self._slots, torch.autograd.grad(losses.sum(), self.leaves))
-        return self.gradients
-
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep the networks of these rows, in this order."""
-        self._hold(self.values[rows])
-        self.rest = {name: tensor[rows] for name, tensor in self.rest.items()}
-
-    def write(self, row: int, network: nn.Module) -> None:
-        """Copy a row into a network of its own."""
-        own, stacked = _tensors(network), self._leaves_by_name() | self.rest
-        with torch.no_grad():
-            torch._foreach_copy_(list(own.values()), [stacked[name][row] for name in own])
-
-    def _hold(self, values: Tensor) -> None:
-        """Take `values` as the parameters: `leaves` (K, *shape) and what receives their gradients are views."""
-        self.values, self.gradients = values, torch.zeros_like(values)
-        self.leaves = [view.detach().requires_grad_() for view in self._views(self.values)]
-        self._slots = self._views(self.gradients)
-
-    def _views(self, matrix: Tensor) -> list[Tensor]:
-        return [
-            matrix[:, start : start + shape.numel()].view(-1, *shape)
-            for start, shape in zip(self.starts[:-1], self.shapes, strict=True)
-        ]
-
-    def _leaves_by_name(self) -> dict[str, Tensor]:
-        return dict(zip(self.names, self.leaves, strict=True))
-
-
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
-
-
-def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the mean loss of each network (K,), of logits (K, n, classes) and labels (K, n)."""
-    return functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
-
-
-def clip_rows(gradients: Tensor, most: float) -> None:
-    """Scale each row of gradients (K, P) in place to a norm of at most `most`, as `clip_grad_norm_` does for one."""
-    norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-    gradients.mul_((most / (norms + 1e-6)).clamp(max=1.0))
 
 
 class StackedSlices:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import warnings
 
-import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from optstudy.layers import Networks, cross_entropies
 from optstudy.networks import Inputs
 from optstudy.runs import RunSpec
-from optstudy.stack import Networks, cross_entropies
 from optstudy.updates import RULES
 
 # Multiplications and additions of one training step of one network; see `worth_stacking`.
@@ -21,7 +20,7 @@ MOST_WORK = 50e6
 
 def why_solo(spec: RunSpec, network: nn.Module, inputs: Inputs) -> str:
     """Return why the training of `network` as `spec` says cannot be stacked: one sentence; empty where it can."""
-    return _by_spec(spec) or _by_layers(network) or _by_trial(spec, network, inputs)
+    return _by_spec(spec) or _by_layers(spec, network) or _by_trial(spec, network, inputs)
 
 
 def worth_stacking(spec: RunSpec, network: nn.Module, inputs: Inputs) -> bool:
@@ -58,9 +57,12 @@ def _by_spec(spec: RunSpec) -> str:
     return f"the stacked form of {spec.optimizer} takes no {', '.join(unknown)}" if unknown else ""
 
 
-def _by_layers(network: nn.Module) -> str:
-    if isinstance(network, pl.LightningModule):
-        return "a LightningModule of the user's own trains as it says"
+def _by_layers(spec: RunSpec, network: nn.Module) -> str:
+    if spec.model["name"] is None:  # else Lightning need not be imported, which takes seconds
+        from pytorch_lightning import LightningModule
+
+        if isinstance(network, LightningModule):
+            return "a LightningModule of the user's own trains as it says"
     for name, module in network.named_modules():
         if isinstance(module, _NormBase) and module.track_running_stats:
             return f"{name} ({type(module).__name__}) keeps running statistics"

@@ -38,9 +38,8 @@ def _decided(mode: str, spec: RunSpec) -> str:
         return "the study says so"
     if spec.data["kind"] == "function":
         return "a function is not trained in batches"
-    from optstudy.batches import inputs_of
-    from optstudy.classifier import freeze
-    from optstudy.networks import build_network
+    from optstudy.networks import build_network, inputs_of
+    from optstudy.pretrained import freeze
     from optstudy.stackable import why_solo, worth_stacking
 
     inputs = inputs_of(spec.data)

@@ -56,6 +56,7 @@ from optstudy.tracking import Live, Tracker, project_optuna
 
 MLRUNS = Path("mlruns")
 PROJECTION, PROJECTION_EACH = 5.0, 0.03  # seconds to open MLflow and Optuna, and to write one training into them
+PAUSE = 0.01  # seconds without an event after which all workers are taken to be training
 Say = Callable[[str], None]
 
 
@@ -167,10 +168,10 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
     """
     content = content_of(place.study, place.mlruns)
     check_start(place.study, content)
-    with journal.hold(place.journal):
+    with journal.hold(place.journal), Workers(workers) as pool:
         _write_resolved(place, content, say)
         _pretrain(place, content, say)
-        complete(place, units(place.study, place.contenders), content, workers, None, True, progress)
+        complete(place, units(place.study, place.contenders), content, pool, None, True, progress)
         write_tables(place, content, journal.read_journal(place.journal))
         return compare(place, content)
 
@@ -183,18 +184,18 @@ def pretrain(place: Place, say: Say) -> None:
 
 def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's searches and write tuning/ and selected/."""
-    with journal.hold(place.journal):
+    with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
-        complete(place, units(place.study, [contender]), content, workers, None, False, progress)
+        complete(place, units(place.study, [contender]), content, pool, None, False, progress)
         write_tuning(place, contender, content, journal.read_journal(place.journal))
 
 
 def train(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's final runs with the hyperparameters in selected/; write runs/ and curves/."""
-    with journal.hold(place.journal):
+    with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
         selections = read_selections(place, contender)
-        complete(place, units(place.study, [contender]), content, workers, selections, True, progress)
+        complete(place, units(place.study, [contender]), content, pool, selections, True, progress)
         write_runs(place, contender, content, journal.read_journal(place.journal))
 
 
@@ -202,7 +203,7 @@ def complete(
     place: Place,
     todo: Sequence[Unit],
     content: Content,
-    workers: int,
+    pool: Workers,
     selections: Selections | None,
     finals: bool,
     progress: OnProgress,
@@ -232,31 +233,33 @@ def complete(
         counts[unit.contender] += name_jobs(unit)
     for contender in dict.fromkeys(unit.contender for unit in todo):
         tell(contender, 0.0)
-    with Workers(workers) as pool:
-        while True:
-            while pool.free and (group := ready.take(workers)):
-                running += len(group)
-                pool.submit(group, [job.spec for job in group], any(is_shown(place.study, job) for job in group))
-            if not running:
-                break
-            for group_of_event, event in pool.events():
-                job = cast(list[Job], group_of_event)[event.index]
-                if not isinstance(event, TrainingEnded):
-                    live.epoch(job, event)
-                    continue
-                running -= 1
-                failure = _failure(job, event.result, place.study.objective)
-                if failure:
-                    live.failed(job)
-                    failures.append(failure)
-                    continue
-                done[job.key] = _record(place, job, event, claims)
-                live.ended(job, done[job.key])
-                for unit in units_of[job.key]:
-                    counts[unit.contender] += 1
-                    if job.stage == "tuning":  # the end of a trial alone makes further jobs known
-                        name_jobs(unit)
-                    tell(unit.contender, event.result.seconds)
+    while True:
+        while pool.free and (group := ready.take(pool.count)):
+            running += len(group)
+            pool.submit(group, [job.spec for job in group], any(is_shown(place.study, job) for job in group))
+        if not running:
+            break
+        events = list(pool.events(timeout=PAUSE if live.behind else None))
+        if not events:
+            live.catch_up()
+        for group_of_event, event in events:
+            job = cast(list[Job], group_of_event)[event.index]
+            if not isinstance(event, TrainingEnded):
+                live.epoch(job, event)
+                continue
+            running -= 1
+            failure = _failure(job, event.result, place.study.objective)
+            if failure:
+                live.failed(job)
+                failures.append(failure)
+                continue
+            done[job.key] = _record(place, job, event, claims)
+            live.ended(job, done[job.key])
+            for unit in units_of[job.key]:
+                counts[unit.contender] += 1
+                if job.stage == "tuning":  # the end of a trial alone makes further jobs known
+                    name_jobs(unit)
+                tell(unit.contender, event.result.seconds)
     if failures:
         raise TrainingFailed("\n".join(failures))
 

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import warnings
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
@@ -295,14 +295,27 @@ class Live:
     """What people see in MLflow while a study runs.
 
     Its tracker is opened (which takes seconds) once trainings have run for `LIVE_AFTER_MS`; until then, and for
-    shorter trainings, nothing is written before they end.
+    shorter trainings, nothing is written before they end. A finished one is written when there is time: `catch_up`.
     """
 
     def __init__(self, open_tracker: Callable[[], Tracker]) -> None:
         self._open_tracker = open_tracker
         self._tracker: Tracker | None = None
         self._epochs: dict[str, list[EpochEnded]] = {}
-        self._began_ms: int | None = None
+        self._ended = deque[tuple[Job, Entry]]()
+        self._first_ms: int | None = None
+
+    @property
+    def behind(self) -> bool:
+        """Return whether finished trainings wait to be written, and a tracker is open or it is time for one."""
+        if not self._ended or self._first_ms is None:
+            return False
+        return self._tracker is not None or self._ended[-1][1].ended_ms - self._first_ms >= LIVE_AFTER_MS
+
+    def catch_up(self) -> None:
+        """Write the training that has waited longest."""
+        self._tracker = self._tracker or self._open_tracker()
+        self._tracker.add(*self._ended.popleft())
 
     def epoch(self, job: Job, event: EpochEnded) -> None:
         """Take an epoch of a training that still runs."""
@@ -315,11 +328,8 @@ class Live:
     def ended(self, job: Job, entry: Entry) -> None:
         """Take a finished training."""
         self._epochs.pop(identity(job), None)
-        self._began_ms = self._began_ms or entry.started_ms
-        if entry.ended_ms - self._began_ms >= LIVE_AFTER_MS:
-            self._tracker = self._tracker or self._open_tracker()
-        if self._tracker is not None:
-            self._tracker.add(job, entry)
+        self._first_ms = self._first_ms or entry.started_ms
+        self._ended.append((job, entry))
 
     def failed(self, job: Job) -> None:
         """Take a training that raised."""
