@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -62,11 +61,10 @@ def test_a_worker_is_free_when_its_trainings_have_ended() -> None:
 
 
 def kill_worker() -> None:
-    child = next(c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline()))
-    child.send_signal(signal.SIGKILL)
-    # Reaping it is the coordinator's, which can once the last thread is gone.
-    while child.status() != psutil.STATUS_ZOMBIE or len(list(Path(f"/proc/{child.pid}/task").iterdir())) > 1:
-        time.sleep(0.01)
+    server = next(c for c in psutil.Process().children() if "forkserver" in " ".join(c.cmdline()))
+    [child] = server.children()
+    child.kill()
+    child.wait(timeout=60)
 
 
 def test_a_killed_worker_fails_its_training_and_is_replaced() -> None:

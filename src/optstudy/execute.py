@@ -9,13 +9,16 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 
 from optstudy.runs import Event, RunResult, RunSpec, TrainingEnded
 
-# A forked worker would keep the coordinator's file lock, and its threads' locks in whatever state they were.
-SPAWN = multiprocessing.get_context("spawn")
+# Workers are forked off a process that has imported what they need, once for all, while the coordinator imports its
+# own. A fork of the coordinator would keep its file lock, and its threads' locks in whatever state they were.
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["optstudy.train"])
 
 
 @dataclass
@@ -27,10 +30,14 @@ class _Worker:
 
 
 class Workers:
-    """`count` processes that are started when `submit` first needs them and reused, each with a pipe of its own."""
+    """`count` processes that are started when `submit` first needs them and reused, each with a pipe of its own.
+
+    The imports, which take seconds, begin at once and beside the caller's work.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
+        ensure_running()
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
@@ -52,12 +59,14 @@ class Workers:
 
     def submit(self, ticket: object, specs: list[RunSpec], weights: bool = False) -> None:
         """Train `specs` as one group on a free worker; its events come with `ticket`, ends with `weights` if asked."""
-        self._workers = [worker for worker in self._workers if worker.trainings or worker.process.is_alive()]
-        worker = next((worker for worker in self._workers if not worker.trainings), None)
-        if worker is None:
-            worker = self._start()
+        worker = next((worker for worker in self._workers if not worker.trainings), None) or self._start()
+        try:
+            worker.pipe.send((specs, weights))
+        except (BrokenPipeError, ConnectionResetError):  # it died while it idled
+            self._discard(worker)
+            self.submit(ticket, specs, weights)
+            return
         worker.ticket, worker.trainings = ticket, set(range(len(specs)))
-        worker.pipe.send((specs, weights))
 
     def events(self, timeout: float | None = None) -> Iterator[tuple[object, Event]]:
         """Wait for at least one event, `timeout` seconds at most, and yield all that have come.
@@ -77,18 +86,21 @@ class Workers:
 
     def _start(self) -> _Worker:
         assert len(self._workers) < self.count, "no worker is free"
-        ours, theirs = SPAWN.Pipe()
-        process = SPAWN.Process(target=_work, args=(theirs,), daemon=True)
+        ours, theirs = FORKSERVER.Pipe()
+        process = FORKSERVER.Process(target=_work, args=(theirs,), daemon=True)
         process.start()
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
         return worker
 
-    def _lost(self, worker: _Worker) -> list[TrainingEnded]:
+    def _discard(self, worker: _Worker) -> None:
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
+
+    def _lost(self, worker: _Worker) -> list[TrainingEnded]:
+        self._discard(worker)
         message = f"the worker process ended with exit code {worker.process.exitcode} (negative: by that signal)"
         result = RunResult("failed", {}, (), 0.0, message)
         return [TrainingEnded(index, result, 0, (), 0) for index in sorted(worker.trainings)]

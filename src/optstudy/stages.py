@@ -166,14 +166,15 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
 
     Raises StudyHeld where another process runs the study, TrainingFailed where a training raised.
     """
-    content = content_of(place.study, place.mlruns)
-    check_start(place.study, content)
-    with journal.hold(place.journal), Workers(workers) as pool:
-        _write_resolved(place, content, say)
-        _pretrain(place, content, say)
-        complete(place, units(place.study, place.contenders), content, pool, None, True, progress)
-        write_tables(place, content, journal.read_journal(place.journal))
-        return compare(place, content)
+    with Workers(workers) as pool:
+        content = content_of(place.study, place.mlruns)
+        check_start(place.study, content)
+        with journal.hold(place.journal):
+            _write_resolved(place, content, say)
+            _pretrain(place, content, say)
+            complete(place, units(place.study, place.contenders), content, pool, None, True, progress)
+            write_tables(place, content, journal.read_journal(place.journal))
+            return compare(place, content)
 
 
 def pretrain(place: Place, say: Say) -> None:

@@ -101,10 +101,12 @@ class Tracker:
 
     def epochs(self, job: Job, events: Sequence[EpochEnded]) -> None:
         """Write what is new among the epochs of a training that still runs; its run stays RUNNING."""
-        if identity(job) not in self._live:
-            self._live[identity(job)] = self._start(job, events[0].time_ms)
+        parameters = [] if identity(job) in self._live else _parameters(job)
+        if parameters:
+            self._live[identity(job)] = self._start(job, events[0].time_ms, {})
         new = [event for event in events if event.epoch > self._written.get(identity(job), 0)]
-        self._log(self._live[identity(job)], [m for e in new for m in _points(e.metrics, e.time_ms, e.epoch)], [])
+        metrics = [m for e in new for m in _points(e.metrics, e.time_ms, e.epoch)]
+        self._log(self._live[identity(job)], metrics, parameters)
         self._written[identity(job)] = events[-1].epoch
 
     def fail(self, job: Job) -> None:
@@ -119,18 +121,22 @@ class Tracker:
         """
         if identity(job) in self._runs:
             return
-        run = self._live.pop(identity(job), None) or self._start(job, entry.started_ms)
+        run, parameters = self._live.pop(identity(job), None), list[Any]()
+        if run is None:  # a transaction each for its tags, all numbers, its end: each transaction costs milliseconds
+            run = self._start(job, entry.started_ms, {"optstudy.status": entry.result.status})
+            parameters = _parameters(job)
+        else:
+            self._client.set_tag(run, "optstudy.status", entry.result.status)
         epochs = list(enumerate(zip(entry.epoch_ms, entry.result.curve, strict=True), start=1))
         written = self._written.pop(identity(job), 0)
         metrics = [m for step, (when, values) in epochs if step > written for m in _points(values, when, step)]
         final = {**entry.result.metrics, "seconds": entry.result.seconds}
         metrics += _points(final, entry.ended_ms, len(epochs) + 1)
-        self._client.set_tag(run, "optstudy.status", entry.result.status)
-        self._finish(identity(job), run, metrics, entry.ended_ms)
+        self._log(run, metrics, parameters)
+        self._finish(identity(job), run, entry.ended_ms)
 
-    def _start(self, job: Job, started_ms: int) -> str:
-        from mlflow.entities import Param
-
+    def _start(self, job: Job, started_ms: int, more: Mapping[str, str]) -> str:
+        """Create the run of a training, `more` among its tags; return its id."""
         place = f"trial {job.trial}" if job.stage == "tuning" else job.variant
         parent = {} if job.stage == "pretraining" else {"mlflow.parentRunId": self._parent(job.contender, started_ms)}
         tags = {
@@ -140,25 +146,10 @@ class Tracker:
             "optstudy.replicate": str(job.replicate),
             "optstudy.trial": str(job.trial),
             "optstudy.key": job.key,
+            **more,
         }
         shown = f"{job.contender} r{job.replicate} {place}"
-        run = self._create(identity(job), shown, job.contender, started_ms, tags)
-        spec = job.spec
-        settings = {
-            **spec.hyperparameters,
-            "optimizer": spec.optimizer,
-            "model": spec.model["name"] or spec.model["network"],
-            "data": spec.data["name"] or spec.data["load"],
-            "epochs": spec.epochs,
-            "batch_size": spec.batch_size,
-            "schedule": spec.schedule["name"],
-            "precision": spec.precision,
-            "starts_from": spec.pretrained["source"] if spec.pretrained else "fresh weights",
-            "seed": spec.seed,
-            "split_seed": spec.split_seed,
-        }
-        self._log(run, [], [Param(name, str(value)) for name, value in settings.items()])
-        return run
+        return self._create(identity(job), shown, job.contender, started_ms, tags)
 
     def summarise(
         self,
@@ -197,7 +188,7 @@ class Tracker:
         run = self._runs.get("comparison")
         if run is None:
             run = self._create("comparison", "comparison", "", ended_ms, {"optstudy.stage": "comparison"})
-            self._finish("comparison", run, [], ended_ms)
+            self._finish("comparison", run, ended_ms)
         if self._client.get_run(run).data.tags.get("optstudy.tables") != content:
             self._client.log_artifacts(run, str(folder))
             self._client.set_tag(run, "optstudy.tables", content)
@@ -263,7 +254,7 @@ class Tracker:
         name = f"parent {contender}"
         if name not in self._runs:
             run = self._create(name, contender, contender, started_ms, {"optstudy.stage": "contender"})
-            self._finish(name, run, [], started_ms)
+            self._finish(name, run, started_ms)
         return self._runs[name]
 
     def _new_parent(self, contender: str, started_ms: int) -> str:
@@ -281,8 +272,7 @@ class Tracker:
         run = self._client.create_run(self._experiment, start_time=started_ms, tags=all_tags, run_name=shown)
         return str(run.info.run_id)
 
-    def _finish(self, name: str, run: str, metrics: Sequence[Any], ended_ms: int) -> None:
-        self._log(run, metrics, [])
+    def _finish(self, name: str, run: str, ended_ms: int) -> None:
         self._client.set_terminated(run, "FINISHED", end_time=ended_ms)
         self._runs[name] = run
 
@@ -336,6 +326,27 @@ class Live:
         self._epochs.pop(identity(job), None)
         if self._tracker is not None:
             self._tracker.fail(job)
+
+
+def _parameters(job: Job) -> list[Any]:
+    """Return what MLflow shows as a training's parameters."""
+    from mlflow.entities import Param
+
+    spec = job.spec
+    settings = {
+        **spec.hyperparameters,
+        "optimizer": spec.optimizer,
+        "model": spec.model["name"] or spec.model["network"],
+        "data": spec.data["name"] or spec.data["load"],
+        "epochs": spec.epochs,
+        "batch_size": spec.batch_size,
+        "schedule": spec.schedule["name"],
+        "precision": spec.precision,
+        "starts_from": spec.pretrained["source"] if spec.pretrained else "fresh weights",
+        "seed": spec.seed,
+        "split_seed": spec.split_seed,
+    }
+    return [Param(name, str(value)) for name, value in settings.items()]
 
 
 def _points(metrics: Mapping[str, float], when_ms: int, step: int) -> list[Any]:
