@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from optstudy.optimizers import OPTIMIZERS, Space, build_optimizer, build_schedule, decay_groups, schedule_factor
+from optstudy.optimizers import (
+    OPTIMIZERS,
+    Space,
+    build_optimizer,
+    build_schedule,
+    decay_groups,
+    import_class,
+    schedule_factor,
+)
 
 CURVATURE = torch.tensor([1.0, 10.0], dtype=torch.float64)
 START = (1.0, -2.0)
@@ -166,3 +175,19 @@ def test_biases_and_norms_are_not_decayed_unless_asked() -> None:
     assert spared["weight_decay"] == 0.0
     assert len(spared["params"]) == 3
     assert len(decay_groups(network, decay_all=True)[0]["params"]) == 4
+
+
+@pytest.mark.parametrize("path", ["", "X", "..X", ".a.X", "a..X", "a.b-c", "a.X()", "a.\0"])
+def test_what_is_no_path_of_a_class_is_told_so(path: str) -> None:
+    with pytest.raises(ValueError, match="is not a path like"):
+        import_class(path)
+
+
+@pytest.mark.parametrize("source", ["x = (", "raise RuntimeError('no')", "raise SystemExit(3)", "1 / 0"])
+def test_a_module_that_cannot_be_imported_is_told_whatever_it_raises(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_module.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"module 'broken_module' cannot be imported \("):
+        import_class("broken_module.X")

@@ -105,14 +105,15 @@ def import_class(path: str) -> Any:
     Raises ValueError with a sentence for users where there is none.
     """
     module, _, name = path.rpartition(".")
-    if not module:
+    if not module or not all(part.isidentifier() for part in path.split(".")):
         raise ValueError(f"{path!r} is not a path like package.module.Name")
     try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ValueError(f"module {module!r} cannot be imported ({error})") from error
-    except AttributeError as error:
-        raise ValueError(f"module {module!r} has no {name!r}") from error
+        found = importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # a user's own module may raise anything where it is imported
+        raise ValueError(f"module {module!r} cannot be imported ({type(error).__name__}: {error})") from error
+    if not hasattr(found, name):
+        raise ValueError(f"module {module!r} has no {name!r}")
+    return getattr(found, name)
 
 
 def torch_arguments(hyperparameters: Mapping[str, float | bool]) -> dict[str, Any]:
