@@ -23,6 +23,7 @@ ui: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/stack_scaling.py
+	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python benchmarks/study.py
 
 bench-scale: $(VENV)/ready

@@ -22,6 +22,7 @@ from optstudy.batches import ArrayData, channels_last
 from optstudy.networks import build_network
 from optstudy.optimizers import build_optimizer
 from optstudy.runs import RunSpec
+from optstudy.timing import now
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def limit(spec: RunSpec) -> Timed:
     clock = time.perf_counter()
     torch.manual_seed(spec.seed)
     data = ArrayData(spec)
-    network = build_network(spec.model, data.inputs)
+    network = build_network(spec.model, data.inputs).to(data.device)
     half = spec.precision == "bf16-mixed"
     if channels_last(spec):
         network = network.to(memory_format=torch.channels_last)
@@ -47,15 +48,15 @@ def limit(spec: RunSpec) -> Timed:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.epochs)
     steps, in_steps = 0, 0.0
     for _ in range(spec.epochs):
-        began = time.perf_counter()
+        began = now()
         for x, y in data.train_dataloader():
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            with torch.autocast(data.device.type, torch.bfloat16, enabled=half):
                 loss = functional.cross_entropy(network(x), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             steps += 1
-        in_steps += time.perf_counter() - began
+        in_steps += now() - began
         schedule.step()
         _right(network, data, "val", half)
     accuracy = _right(network, data, "test", half)
@@ -65,7 +66,7 @@ def limit(spec: RunSpec) -> Timed:
 @torch.no_grad()
 def _right(network: nn.Module, data: ArrayData, part: Any, half: bool) -> float:
     right, count = 0, 0
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with torch.autocast(data.device.type, torch.bfloat16, enabled=half):
         for x, y in data.evaluation(part):
             right += int((network(x).argmax(1) == y).sum())
             count += len(y)
@@ -113,7 +114,7 @@ class Clock(pl.Callback):
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Start the epoch."""
-        self.began = time.perf_counter()
+        self.began = now()
 
     def on_train_batch_end(self, *_: Any) -> None:
         """End a step."""

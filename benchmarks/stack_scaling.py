@@ -10,7 +10,6 @@ CUDA, which optstudy's Trainer does not use yet, stacks are stepped without one,
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
@@ -26,7 +25,7 @@ from optstudy.runs import RunSpec
 from optstudy.stack import Stack
 from optstudy.stackable import work
 from optstudy.study import Study
-from optstudy.timing import Stopwatch
+from optstudy.timing import Stopwatch, now
 from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_up, start_network
 
 EPOCHS = 3  # the first one of each repeat is not counted
@@ -61,22 +60,22 @@ def spec_of(task: str, optimizer: str) -> RunSpec:
     return replace(spec, data={**spec.data, **own})
 
 
-def raw(spec: RunSpec, device: str) -> float:
+def raw(spec: RunSpec) -> float:
     """Return seconds per step of the shortest loop, as one would write it without optstudy."""
     data = ArrayData(spec)
-    network = start_network(spec, data.inputs).to(device, memory_format=torch.contiguous_format)
+    network = start_network(spec, data.inputs).to(data.device, memory_format=torch.contiguous_format)
     groups = decay_groups(network, spec.decay_all)
     optimizer = import_class(spec.optimizer)(groups, **torch_arguments(spec.hyperparameters))
-    x, y = (tensor.to(device) for tensor in data.parts["train"])
+    x, y = data.parts["train"]
 
     def epoch() -> None:
-        for chosen in torch.randperm(len(y), device=device).split(spec.batch_size):
+        for chosen in torch.randperm(len(y), device=data.device).split(spec.batch_size):
             loss = functional.cross_entropy(network(x[chosen]), y[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
-    return _timed(epoch, device) / -(-len(y) // spec.batch_size)
+    return _timed(epoch) / -(-len(y) // spec.batch_size)
 
 
 def alone(spec: RunSpec) -> float:
@@ -85,34 +84,21 @@ def alone(spec: RunSpec) -> float:
     return _fitted(fitting.module, spec) / fitting.steps
 
 
-def stacked(spec: RunSpec, size: int, device: str) -> float:
+def stacked(spec: RunSpec, size: int) -> float:
     """Return seconds per step and network of a stack of `size`."""
     specs = [replace(spec, seed=seed) for seed in range(size)]
     members = members_of(specs, [lambda _: None] * size)
-    for member in members:
-        member.network.to(device)
-        member.data.parts["train"] = tuple(tensor.to(device) for tensor in member.data.parts["train"])
     stack = Stack(members, lambda _: None)
-    whole = (
-        _fitted(stack, spec) if device == "cpu" else _timed(lambda: stack.training_step(iter(stack.batches), 0), device)
-    )
-    return whole / len(stack.batches) / size
+    return _fitted(stack, spec) / len(stack.batches) / size
 
 
-def _timed(epoch: Callable[[], None], device: str) -> float:
+def _timed(epoch: Callable[[], None]) -> float:
     """Return the seconds of an epoch."""
     epoch()
-    _wait(device)
-    start = time.perf_counter()
+    start = now()
     for _ in range(EPOCHS - 1):
         epoch()
-    _wait(device)
-    return (time.perf_counter() - start) / (EPOCHS - 1)
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+    return (now() - start) / (EPOCHS - 1)
 
 
 def _fitted(module: object, spec: RunSpec) -> float:
@@ -133,18 +119,16 @@ def main() -> None:
     parser.add_argument("--optimizer", default="adam")
     parser.add_argument("--sizes", nargs="+", type=int, default=[2, 4, 8, 16])
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("| task | MFLOP/step | raw loop | alone |", *(f"K={size} |" for size in options.sizes))
     print("| --- " * (4 + len(options.sizes)) + "|")
     for task in options.tasks:
         spec = spec_of(task, options.optimizer)
-        columns: dict[str, Callable[[], float]] = {"raw": lambda spec=spec: raw(spec, options.device)}
-        if options.device == "cpu":
-            columns["alone"] = lambda spec=spec: alone(spec)
-        columns |= {
-            str(size): lambda spec=spec, size=size: stacked(spec, size, options.device) for size in options.sizes
+        columns: dict[str, Callable[[], float]] = {
+            "raw": lambda spec=spec: raw(spec),
+            "alone": lambda spec=spec: alone(spec),
+            **{str(size): lambda spec=spec, size=size: stacked(spec, size) for size in options.sizes},
         }
         found: dict[str, list[float]] = {name: [] for name in columns}
         for _ in range(options.repeats):
@@ -153,7 +137,7 @@ def main() -> None:
                     found[name].append(measure())
         data = ArrayData(spec)
         flop = work(start_network(spec, data.inputs), data.inputs, spec.batch_size) / 1e6
-        cells = [cell(found[name]) if name in found else "" for name in ("raw", "alone", *map(str, options.sizes))]
+        cells = [cell(seconds) for seconds in found.values()]
         print(f"| {task} | {flop:,.1f} |", *(f"{text} |" for text in cells), flush=True)
 
 

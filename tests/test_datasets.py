@@ -168,6 +168,25 @@ def test_a_subset_is_stratified_and_split_within() -> None:
     assert (len(whole), len(none)) == (len(y), 0)
 
 
+@pytest.mark.parametrize(
+    ("size", "share", "words"),
+    [
+        (101, 0.2, "data.train_size: 101: must be at most 100"),
+        (4, 0.2, "data.train_size: 4, validation_share: 0.2: .* 5 classes .* 100 examples, of the smallest class 20"),
+        (98, 0.2, "data.train_size: 98, validation_share: 0.2: .* what train_size leaves out"),
+        (None, 0.01, "data.train_size: 100, validation_share: 0.01"),
+    ],
+)
+def test_a_split_that_would_leave_classes_out_is_refused(size: int | None, share: float, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        split(np.arange(100) % 5, 0, share, size)
+
+
+def test_a_class_of_one_example_cannot_be_split() -> None:
+    with pytest.raises(DataError, match="of the smallest class 1"):
+        split(np.array([0] * 9 + [1]), 0, 0.2)
+
+
 def test_scaling_knows_the_training_part_alone() -> None:
     study = tiny(data={"name": "digits", "scaling": "standardised"})
     data = ArrayData(study.spec(study.optimizers[0], 0, 5, {}))
@@ -186,6 +205,12 @@ def test_a_data_set_that_changes_has_another_digest() -> None:
 def test_text_batches_are_cut_to_their_longest_sentence() -> None:
     import torch
 
-    from optstudy.batches import _trimmed
+    from optstudy.batches import Slices, _lengths
 
-    assert _trimmed(torch.tensor([[3, 4, 0, 0], [5, 0, 0, 0]])).tolist() == [[3, 4], [5, 0]]
+    tokens = torch.tensor([[3, 4, 0, 0], [5, 0, 0, 0], [0, 0, 0, 0], [6, 7, 8, 9], [1, 0, 0, 0]])
+    in_order = Slices(tokens, torch.arange(5), 2, lengths=_lengths(tokens))
+    assert [x.tolist() for x, _ in in_order] == [[[3, 4], [5, 0]], [[0, 0, 0, 0], [6, 7, 8, 9]], [[1]]]
+    shuffled = Slices(tokens, torch.arange(5), 2, torch.Generator().manual_seed(0), lengths=_lengths(tokens))
+    for x, y in shuffled:
+        assert x.shape[1] == max(1, *(int((tokens[i] != 0).sum()) for i in y))
+        assert torch.equal(x, tokens[y][:, : x.shape[1]])

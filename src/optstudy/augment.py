@@ -1,4 +1,7 @@
-"""Random crops and flips, computed on a batch: each image has an offset and a side of its own, seeded by the run."""
+"""Random crops and flips, computed on a batch: each image has an offset and a side of its own, seeded by the run.
+
+The generator is of the images' device.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,19 @@ PADDING = 4  # pixels, as in He et al. 2016 for CIFAR
 def crop(x: Tensor, generator: torch.Generator, padding: int = PADDING) -> Tensor:
     """Return images (n, c, h, w), each shifted by an offset of its own of up to `padding` pixels, zeros beyond."""
     n, channels, height, width = x.shape
-    offsets = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator)
-    rows = offsets[0] + torch.arange(height)
-    columns = offsets[1] + torch.arange(width)
+    place = x.device
+    offsets = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator, device=place)
+    rows = offsets[0] + torch.arange(height, device=place)
+    columns = offsets[1] + torch.arange(width, device=place)
     padded = functional.pad(x, (padding, padding, padding, padding))
-    image, channel = torch.arange(n)[:, None, None, None], torch.arange(channels)[None, :, None, None]
+    image = torch.arange(n, device=place)[:, None, None, None]
+    channel = torch.arange(channels, device=place)[None, :, None, None]
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
 def flip(x: Tensor, generator: torch.Generator) -> Tensor:
     """Return images (n, c, h, w), each mirrored left to right with probability one half."""
-    mirrored = torch.rand(len(x), generator=generator) < 0.5
+    mirrored = torch.rand(len(x), generator=generator, device=x.device) < 0.5
     return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
 
 

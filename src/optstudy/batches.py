@@ -28,10 +28,16 @@ TURN = 32  # batches that Lightning's loop is given as one
 Parts = dict[Part, tuple[Tensor, Tensor]]
 
 
+def compute_device() -> torch.device:
+    """Return where trainings compute: on the first GPU that CUDA shows, else on the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Slices:
     """Batches of (x, y); each iteration takes the next permutation from `generator`, or the given order without one.
 
-    `change` is applied to each batch's x.
+    `change` is applied to each batch's x. With `lengths` (n,) of sentences, a batch is cut to its longest: the rest is
+    padding. Order and lengths are the CPU's, whatever the device of x and y: no step waits for a GPU.
     """
 
     def __init__(
@@ -40,22 +46,33 @@ class Slices:
         y: Tensor,
         batch_size: int,
         generator: torch.Generator | None = None,
-        change: Callable[[Tensor], Tensor] | None = None,
+        change: Callable[[Tensor], Tensor] = lambda batch: batch,
+        lengths: Tensor | None = None,
     ) -> None:
         self.x, self.y, self.batch_size, self.generator = x, y, batch_size, generator
-        self.change = change or (lambda batch: batch)
+        self.change, self.lengths = change, lengths
 
     def __len__(self) -> int:
         """Return the number of batches; the last one may be smaller."""
         return -(-len(self.y) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.generator is None:
-            for x, y in zip(torch.split(self.x, self.batch_size), torch.split(self.y, self.batch_size), strict=True):
-                yield self.change(x), y
-            return
-        for index in torch.split(torch.randperm(len(self.y), generator=self.generator), self.batch_size):
-            yield self.change(self.x[index]), self.y[index]
+        order = None if self.generator is None else torch.randperm(len(self.y), generator=self.generator)
+        for (x, y), longest in zip(self._batches(order), self._longest(order), strict=True):
+            yield self.change(x if longest is None else x[:, :longest]), y
+
+    def _batches(self, order: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        if order is None:
+            return zip(torch.split(self.x, self.batch_size), torch.split(self.y, self.batch_size), strict=True)
+        chosen = torch.split(order.to(self.x.device, non_blocking=True), self.batch_size)
+        return ((self.x[index], self.y[index]) for index in chosen)
+
+    def _longest(self, order: Tensor | None) -> list[int] | list[None]:
+        """Return the length of each batch's longest sentence, None for what is no text."""
+        if self.lengths is None:
+            return [None] * len(self)
+        lengths = self.lengths if order is None else self.lengths[order]
+        return [max(1, int(part.max())) for part in torch.split(lengths, self.batch_size)]
 
 
 class Turns:
@@ -79,24 +96,34 @@ class Turns:
 class ArrayData(pl.LightningDataModule):
     """A replicate's view of a data set: its training and validation part, and the test part that all share.
 
-    `like` is another run's view of the same split, whose tensors this one shares.
+    `like` is another run's view of the same split, whose tensors this one shares. They lie on `device`, where
+    augmentation is drawn too.
     """
 
-    def __init__(self, spec: RunSpec, like: ArrayData | None = None) -> None:
+    def __init__(self, spec: RunSpec, like: ArrayData | None = None, device: torch.device | None = None) -> None:
         super().__init__()
+        self.device = device or compute_device()
         arrays, data = load_arrays(spec.data), spec.data
         self.inputs = inputs_of(data)
-        self.parts: Parts = _parts(arrays, spec) if like is None else like.parts
+        if like is None:
+            parts = _parts(arrays, spec)
+            self.lengths = {part: _lengths(x) if data["kind"] == "text" else None for part, (x, _) in parts.items()}
+            self.parts: Parts = {part: (x.to(self.device), y.to(self.device)) for part, (x, y) in parts.items()}
+        else:
+            self.lengths, self.parts = like.lengths, like.parts
         self.batch_size = spec.batch_size
         self.order = torch.Generator().manual_seed(spec.seed)
-        self.shape_batch = _shaping(spec)
+        self.lay_out = _laid_out if channels_last(spec) else _same
         self.augments = bool(data["augment"])
-        self.augment = _augmentation(data["augment"], derive_seed(spec.seed, "augment"))
+        self.augment = _augmentation(data["augment"], derive_seed(spec.seed, "augment"), self.device)
 
     def train_dataloader(self) -> Slices:
         """Return shuffled batches of the training part."""
         x, y = self.parts["train"]
-        return Slices(x, y, self.batch_size, self.order, lambda batch: self.shape_batch(self.augment(batch)))
+        return Slices(x, y, self.batch_size, self.order, self._change, self.lengths["train"])
+
+    def _change(self, x: Tensor) -> Tensor:
+        return self.lay_out(self.augment(x))
 
     def val_dataloader(self) -> Any:
         """Return the validation part in order; an empty list where there is none."""
@@ -104,8 +131,10 @@ class ArrayData(pl.LightningDataModule):
 
     def evaluation(self, part: Part, most: int | None = None) -> Slices:
         """Return `part`, or its first `most` examples, in order, in batches as large as is quick."""
-        x, y = self.parts[part]
-        return Slices(x[:most], y[:most], EVALUATION_BATCH, None, self.shape_batch)
+        (x, y), lengths = self.parts[part], self.lengths[part]
+        return Slices(
+            x[:most], y[:most], EVALUATION_BATCH, None, self.lay_out, None if lengths is None else lengths[:most]
+        )
 
     def present(self) -> list[Part]:
         """Return the parts that have examples; a study may do without a validation part."""
@@ -113,7 +142,7 @@ class ArrayData(pl.LightningDataModule):
 
     def of_largest_class(self, part: Part) -> list[bool]:
         """Return which examples of `part` are of its largest class: what always answering it gets right."""
-        labels = self.parts[part][1].numpy()
+        labels = self.parts[part][1].cpu().numpy()
         return list((labels == np.bincount(labels).argmax()).tolist())
 
     def chance(self, part: Part) -> float:
@@ -132,7 +161,7 @@ def _parts(arrays: Arrays, spec: RunSpec) -> Parts:
     }
 
 
-def _same(x: NDArray[Any]) -> NDArray[Any]:
+def _same(x: Any) -> Any:
     return x
 
 
@@ -144,10 +173,9 @@ def _scaling(train: NDArray[np.float32]) -> Callable[[NDArray[Any]], NDArray[Any
     return lambda x: ((x - mean) / sd).astype(np.float32)
 
 
-def _trimmed(tokens: Tensor) -> Tensor:
-    """Cut a batch of token ids (n, length) to its longest sentence: the rest is padding."""
-    longest = int((tokens != 0).sum(1).max())
-    return tokens[:, : max(1, longest)]
+def _lengths(tokens: Tensor) -> Tensor:
+    """Return the lengths (n,) of sentences (n, length) that are padded with 0."""
+    return (tokens != 0).sum(1)
 
 
 def channels_last(spec: RunSpec) -> bool:
@@ -158,18 +186,14 @@ def channels_last(spec: RunSpec) -> bool:
     return spec.data["kind"] == "image" and spec.model["name"] is not None
 
 
-def _shaping(spec: RunSpec) -> Callable[[Tensor], Tensor]:
-    if spec.data["kind"] == "text":
-        return _trimmed
-    return _laid_out if channels_last(spec) else lambda x: x
-
-
 def _laid_out(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def _augmentation(names: tuple[str, ...], seed: int) -> Callable[[Tensor], Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+def _augmentation(names: tuple[str, ...], seed: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+    if not names:
+        return _same
+    generator = torch.Generator(device).manual_seed(seed)
 
     def augment(x: Tensor) -> Tensor:
         for name in names:

@@ -32,7 +32,8 @@ class Sums:
         """Add batches: logits (..., n, classes), labels (..., n), mean loss (...); all at once, for few kernels."""
         logits, y, losses = zip(*batches, strict=True)
         sizes = [labels.shape[-1] for labels in y]
-        self.loss = self.loss + (torch.stack(losses, -1) * losses[0].new_tensor(sizes)).sum(-1)
+        weights = torch.tensor(sizes, dtype=losses[0].dtype).to(losses[0].device, non_blocking=True)
+        self.loss = self.loss + (torch.stack(losses, -1) * weights).sum(-1)
         self.right = self.right + (torch.cat(logits, -2).argmax(-1) == torch.cat(y, -1)).sum(-1)
         self.count += sum(sizes)
 
@@ -60,7 +61,13 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.data, self.spec, self.on_epoch, self.turn = network, data, spec, on_epoch, turn
+        self.network, self.data, self.spec, self.on_epoch, self.turn = (
+            network.to(data.device),
+            data,
+            spec,
+            on_epoch,
+            turn,
+        )
         self.sums = Sums()
         self.start = evaluate(self, data.evaluation("train", SAMPLE), "train")[0]["train/loss"]
 
@@ -131,6 +138,7 @@ class Classifier(pl.LightningModule):
         """
         metrics: dict[str, float] = {}
         right: list[bool] = []
+        self.network.to(self.data.device)  # Lightning takes it off a GPU when a training ends
         for part in self.data.present():  # the test part comes last
             found, right = evaluate(self, self.data.evaluation(part), part)
             metrics |= found
@@ -179,7 +187,7 @@ def evaluate(module: Classifier, batches: Any, part: str) -> tuple[dict[str, flo
     module.network.eval()
     losses, right = list[Tensor](), list[Tensor]()
     for x, y in batches:
-        with torch.autocast("cpu", torch.bfloat16, enabled=module.spec.precision == "bf16-mixed"):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=module.spec.precision == "bf16-mixed"):
             logits = module.network(x)
             losses.append(functional.cross_entropy(logits, y, reduction="sum"))
         right.append(logits.argmax(1) == y)

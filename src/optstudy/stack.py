@@ -42,8 +42,9 @@ class StackedSlices:
             member: torch.randperm(self.size, generator=self.data[member].order) + self.starts[member]
             for member in dict.fromkeys(self.rows)
         }
-        for chosen in torch.split(torch.stack([orders[member] for member in self.rows]), self.batch_size, 1):
-            flat = chosen.flatten().to(self.x.device)
+        order = torch.stack([orders[member] for member in self.rows]).to(self.x.device, non_blocking=True)
+        for chosen in torch.split(order, self.batch_size, 1):
+            flat = chosen.flatten()
             x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
             yield self._changed(x.view(*chosen.shape, *x.shape[1:])), y.view(chosen.shape)
 

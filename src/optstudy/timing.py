@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from optstudy.datasets import load_arrays
 from optstudy.runs import RunSpec
@@ -28,15 +29,22 @@ class Stopwatch(pl.Callback):
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """Begin an epoch."""
-        self.epochs.append([time.perf_counter()])
+        self.epochs.append([now()])
 
     def on_train_batch_end(self, *_: Any) -> None:
         """End a turn: fetching its batches is part of it."""
-        self.epochs[-1].append(time.perf_counter())
+        self.epochs[-1].append(now())
 
     def on_train_end(self, *_: Any) -> None:
         """End the last epoch."""
-        self.ended = time.perf_counter()
+        self.ended = now()
+
+
+def now() -> float:
+    """Return the time in seconds, once a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def seconds_of(spec: RunSpec) -> float:

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from optstudy.batches import TURN, ArrayData, channels_last
+from optstudy.batches import TURN, ArrayData, channels_last, compute_device
 from optstudy.classifier import Classifier
 from optstudy.descent import Descent
 from optstudy.networks import Inputs, build_network, inputs_of
@@ -54,6 +54,7 @@ def train(
 
     # RMSProp's mean of squares sinks below 1e-38 where gradients vanish; numbers that small slow a CPU to a third.
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.deterministic = True  # the same spec gives the same bits, also on a GPU
     for group in _groups(specs):
         if specs[group[0]].stacked and stacks(specs[group[0]]):
             _train_stacked([_Run(index, specs[index], pass_on, weights, len(group)) for index in group])
@@ -107,7 +108,7 @@ class _Run:
     def _end(self, result: RunResult, network: nn.Module | None) -> None:
         self.over = True
         state = {} if network is None else network.state_dict()
-        kept = {name: tensor.float().contiguous().numpy() for name, tensor in state.items()} or None
+        kept = {name: tensor.float().contiguous().cpu().numpy() for name, tensor in state.items()} or None
         self.on_event(TrainingEnded(self.index, result, self.started, tuple(self.epoch_ms), now_ms(), kept))
 
 
@@ -218,7 +219,8 @@ def build_trainer(spec: RunSpec, *callbacks: pl.Callback, **options: Any) -> pl.
         max_epochs=spec.epochs,
         callbacks=list(callbacks),
         precision=spec.precision,  # type: ignore[arg-type]  # the study file allows two of Lightning's literals
-        accelerator="cpu",
+        accelerator="cpu" if spec.data["kind"] == "function" else compute_device().type,
+        devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

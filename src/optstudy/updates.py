@@ -134,4 +134,5 @@ class Optimizer:
         for h, rate in zip(self.hyperparameters, self.rates(factor), strict=True):
             decay = 1 - rate * h["weight_decay"] if self.rule.decoupled else h["weight_decay"]
             table.append((decay, *self.rule.scalars(h, rate, self.steps)))
-        return torch.tensor(table, dtype=like.dtype, device=like.device).T.unsqueeze(2).unbind()
+        scalars = torch.tensor(table, dtype=like.dtype).to(like.device, non_blocking=True)  # a GPU is not waited for
+        return scalars.T.unsqueeze(2).unbind()

@@ -1,0 +1,84 @@
+"""On a GPU: images/s against the limit, and in stacks of 1 to 256 trainings; without a GPU it says so and ends.
+
+It also runs an epoch of each with torch's check for synchronisation switched on: one in a step would raise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from loops import limit
+from measure import Figure, figure, ratios, report
+from stack_scaling import spec_of, stacked
+from training import ours
+
+from optstudy.runs import RunSpec
+from optstudy.stack import Stack
+from optstudy.train import members_of, quiet_lightning, seeded
+
+SIZES = tuple(2**power for power in range(9))
+TASKS = {"digits CNN": "digits-cnn", "2c2d": "fashion-2c2d"}
+
+
+def check_no_synchronisation(spec: RunSpec) -> None:
+    """Take the steps of an epoch in a stack of two; raises where one waits for the GPU."""
+    stack = Stack(members_of([replace(spec, seed=seed) for seed in (1, 2)], [lambda _: None] * 2), lambda _: None)
+    for checked in (False, True):  # what is allocated or tuned once comes first
+        turn = next(iter(stack.train_dataloader()))
+        torch.cuda.set_sync_debug_mode("error" if checked else "default")
+        try:
+            stack.training_step(turn, 0)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def against_limit(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
+    """Return images/s of one training, and their ratio to the limit's."""
+    limit(spec), ours(spec)  # both warm
+    pairs = [(ours(spec), limit(spec)) for _ in range(repeats)]
+    rates = [[one.steps * spec.batch_size / one.in_steps for one in side] for side in zip(*pairs, strict=True)]
+    return [
+        figure(f"{name}: one training", rates[0], "images/s"),
+        figure(f"{name}: the limit", rates[1], "images/s"),
+        ratios(f"{name}: one training over the limit", *rates),
+    ]
+
+
+def stacks(name: str, spec: RunSpec, sizes: Sequence[int], repeats: int) -> list[Figure]:
+    """Return images/s of all trainings of a stack together, by its size."""
+    found = []
+    for size in sizes:
+        try:
+            seconds = [stacked(spec, size) for _ in range(repeats)]
+        except torch.cuda.OutOfMemoryError:
+            print(f"{name}: a stack of {size} does not fit the GPU's memory")
+            break
+        found.append(figure(f"{name}: stack of {size}", [spec.batch_size / one for one in seconds], "images/s"))
+    return found
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no GPU that CUDA can use is at hand: nothing is measured")
+        return
+    found = list[Figure]()
+    for name, task in TASKS.items():
+        spec = spec_of(task, "adam")
+        title = f"{name}, {torch.cuda.get_device_name()}"
+        with seeded(0), quiet_lightning():
+            check_no_synchronisation(spec)
+            found += against_limit(title, spec, options.repeats)
+            found += stacks(title, spec, options.sizes, options.repeats)
+    report(found)
+
+
+if __name__ == "__main__":
+    main()

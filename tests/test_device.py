@@ -1,0 +1,86 @@
+"""What a GPU needs of a training step, tested without one: on the `meta` device, nothing has a value.
+
+Whatever would wait for a GPU (reading a number, copying to the CPU, a decision on a tensor) raises there, and so does
+an operation on tensors of two devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from conftest import tiny
+from optstudy import classifier, optimizers
+from optstudy.batches import ArrayData
+from optstudy.classifier import Classifier, Sums
+from optstudy.optimizers import OPTIMIZERS
+from optstudy.stack import Stack
+from optstudy.train import start_network
+
+META = torch.device("meta")
+
+
+def member(optimizer: str, seed: int, monkeypatch: pytest.MonkeyPatch, **study: object) -> Classifier:
+    """Return a training whose data and network lie on the meta device."""
+    monkeypatch.setattr(classifier, "evaluate", lambda *_: ({"train/loss": 1.0}, []))  # reads its result: once an epoch
+    found = tiny(optimizers=[optimizer], **study)
+    monkeypatch.setattr(optimizers, "FUSED", frozenset())  # torch's fused steps know GPUs, but no meta device
+    spec = found.spec(found.optimizers[0], 0, seed, found.row(found.optimizers[0]).defaults)
+    data = ArrayData(spec, device=META)
+    return Classifier(start_network(spec, data.inputs), data, spec, lambda _: None)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_no_step_of_a_training_alone_waits_for_its_device(
+    optimizer: str, clip: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = member(optimizer, 1, monkeypatch, clip=clip, model="cnn")
+    chosen = alone.configure_optimizers()["optimizer"]
+    monkeypatch.setattr(alone, "_optimizer", lambda: chosen)
+    steps = count(chosen.step, monkeypatch, chosen)
+    alone.sums = Sums()
+    for turn in alone.train_dataloader():
+        alone.training_step(turn, 0)
+    assert len(steps) == len(alone.data.train_dataloader())
+    assert {parameter.device for parameter in alone.network.parameters()} == {alone.sums.loss.device} == {META}
+
+
+def count(step: Callable[[], object], monkeypatch: pytest.MonkeyPatch, owner: object) -> list[None]:
+    """Let each call of `step` leave an entry in the list that is returned."""
+    calls: list[None] = []
+    monkeypatch.setattr(owner, "step", lambda: calls.append(step() and None))
+    return calls
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_no_step_of_a_stack_waits_for_its_device(
+    optimizer: str, clip: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [member(optimizer, seed, monkeypatch, clip=clip, model="cnn") for seed in (1, 2)]
+    stack = Stack(members, lambda _: None)
+    stack.sums = Sums()
+    for turn in stack.train_dataloader():
+        stack.training_step(turn, 0)
+    assert stack.optimizer.steps == len(stack.batches)
+    assert stack.sums.loss.device == stack.networks.values.device == META
+
+
+def test_batches_of_text_are_cut_without_waiting_for_their_device() -> None:
+    from optstudy.batches import Slices, _lengths
+
+    tokens = torch.tensor([[3, 4, 0], [5, 0, 0], [6, 0, 0]])
+    order = torch.Generator().manual_seed(0)
+    batches = Slices(tokens.to(META), torch.arange(3).to(META), 2, order, lengths=_lengths(tokens))
+    assert sorted(x.shape[1] for x, _ in batches) in ([1, 1], [1, 2])
+    assert {x.device for x, _ in batches} == {META}
+
+
+def test_a_value_that_is_read_in_a_step_raises_on_the_meta_device() -> None:
+    with pytest.raises(RuntimeError, match=r"meta tensors"):
+        bool(torch.zeros((), device=META) > 0)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        torch.zeros(2, device=META).cpu()
