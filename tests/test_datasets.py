@@ -172,7 +172,7 @@ def test_a_subset_is_stratified_and_split_within() -> None:
     ("size", "share", "words"),
     [
         (101, 0.2, "data.train_size: 101: must be at most 100"),
-        (4, 0.2, "data.train_size: 4, validation_share: 0.2: .* 5 classes .* 100 examples, of the smallest class 20"),
+        (4, 0.2, "data.train_size: 4, validation_share: 0.2: .* 5 classes, .* 100 examples, of the smallest class 20"),
         (98, 0.2, "data.train_size: 98, validation_share: 0.2: .* what train_size leaves out"),
         (None, 0.01, "data.train_size: 100, validation_share: 0.01"),
     ],

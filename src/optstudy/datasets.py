@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optstudy.errors import DataError
 from optstudy.optimizers import import_class
 
 TEST_SHARE = 0.25
@@ -113,28 +114,31 @@ def digits(classes: list[int]) -> Arrays:
 def load_arrays(data: Mapping[str, Any]) -> Arrays:
     """Return the arrays of {"load", "arguments", ...} (see `RunSpec.data`), loaded once a process.
 
-    Raises DataError where files are missing or broken.
+    Raises DataError where files are missing or broken, or a user's own class fails or makes something else.
     """
-    return _loaded(data["load"], json.dumps(data["arguments"], sort_keys=True))
+    own = data["kind"] if data.get("name", "") is None else ""
+    return _loaded(data["load"], json.dumps(data["arguments"], sort_keys=True), own)
 
 
 @lru_cache(maxsize=2)  # a study's data, and that of its pretraining
-def _loaded(path: str, arguments: str) -> Arrays:
-    loaded = import_class(path)(**json.loads(arguments))
-    if isinstance(loaded, Arrays):
-        return loaded
-    from optstudy.own_data import arrays_of
+def _loaded(path: str, arguments: str, own: str) -> Arrays:
+    """Return the arrays that `path` makes; `own` is the kind that a user's own is said to be, empty for the table's."""
+    if not own:
+        arrays: Arrays = import_class(path)(**json.loads(arguments))
+        return arrays
+    from optstudy.own_data import own_arrays
 
-    return arrays_of(loaded)
+    return own_arrays(path, json.loads(arguments), own)
 
 
 def data_digest(data: Mapping[str, Any]) -> str:
-    """Return a hash of every value of a data set; a function has none, and its name says all."""
+    """Return a hash of a data set's values and shapes; a function has none, and its name says all."""
     if data["kind"] == "function":
         return "function"
     arrays = load_arrays(data)
     content = hashlib.sha256()
     for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y):
+        content.update(f"{part.dtype} {part.shape}".encode())
         content.update(np.ascontiguousarray(part).data)
     return content.hexdigest()[:16]
 
@@ -144,14 +148,25 @@ def split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return indices of a training and a validation part, both stratified.
 
-    Of `y`, `size` examples are drawn first (all without it); `share` of those goes to validation.
+    Of `y`, `size` examples are drawn first (all without it); `share` of those goes to validation. Raises DataError
+    where the classes do not all fit into each part.
     """
     from sklearn.model_selection import train_test_split
 
+    if size is not None and size > len(y):
+        raise DataError(f"data.train_size: {size}: must be at most {len(y)}, the examples of the training part")
     pool = np.arange(len(y))
-    if size is not None and size < len(y):
-        pool, _ = train_test_split(pool, train_size=size, stratify=y, random_state=split_seed)
-    if share == 0:
-        return np.sort(pool), np.empty(0, dtype=np.int64)
-    train, val = train_test_split(pool, test_size=share, stratify=y[pool], random_state=split_seed)
+    try:
+        if size is not None and size < len(y):
+            pool, _ = train_test_split(pool, train_size=size, stratify=y, random_state=split_seed)
+        if share == 0:
+            return np.sort(pool), np.empty(0, dtype=np.int64)
+        train, val = train_test_split(pool, test_size=share, stratify=y[pool], random_state=split_seed)
+    except ValueError as error:  # scikit-learn's words name its own arguments
+        counts = np.bincount(y)
+        raise DataError(
+            f"data.train_size: {size or len(y)}, validation_share: {share:g}: each part, and what train_size leaves "
+            f"out, must hold each of {np.count_nonzero(counts)} classes, and each class two examples; the training "
+            f"part has {len(y)} examples, of the smallest class {counts[counts > 0].min()}"
+        ) from error
     return np.sort(train), np.sort(val)
