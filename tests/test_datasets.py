@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import pickle
+import struct
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -109,15 +115,130 @@ def test_a_broken_fashion_mnist_is_refused(harm: str, tmp_path: Path) -> None:
         vision.fashion_mnist()
 
 
-def test_a_failed_download_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def kmnist(folder: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+    """Write KMNIST's files with 20 training and 10 test images, packed or not, and let torchvision know their sums."""
     from torchvision.datasets import KMNIST
+
+    headers = {
+        "train-images-idx3-ubyte": (2051, 20, 28, 28),
+        "train-labels-idx1-ubyte": (2049, 20),
+        "t10k-images-idx3-ubyte": (2051, 10, 28, 28),
+        "t10k-labels-idx1-ubyte": (2049, 10),
+    }
+    monkeypatch.setattr(vision, "IDX_HEADERS", headers)
+    folder.mkdir(parents=True)
+    resources = []
+    for name, header in headers.items():
+        values = np.arange(np.prod(header[1:])) % (256 if "images" in name else 10)
+        content = struct.pack(f">{len(header)}I", *header) + values.astype(np.uint8).tobytes()
+        zipped = gzip.compress(content)
+        resources.append((f"{name}.gz", hashlib.md5(zipped).hexdigest()))
+        (folder / f"{name}{'.gz' if packed else ''}").write_bytes(zipped if packed else content)
+    monkeypatch.setattr(KMNIST, "resources", resources)
+
+
+def harm(path: Path, at: int, value: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] = value
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "at", "words"),
+    [
+        ("train-images-idx3-ubyte", 3, r"expected the header \(2051, 20, 28, 28\), found \(2049, 20, 28, 28\)"),
+        ("t10k-labels-idx1-ubyte", -1, "expected as many of each label from 0 to 9"),
+        ("train-labels-idx1-ubyte", 8, "expected as many of each label from 0 to 9"),
+    ],
+)
+def test_unpacked_files_without_a_known_sum_are_tested_for_form_and_balance(
+    file: str, at: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data" / "KMNIST" / "raw"
+    kmnist(folder, monkeypatch, packed=False)
+    arrays = vision.kmnist()
+    assert (arrays.x.shape, arrays.y.tolist()) == ((20, 1, 28, 28), [*range(10), *range(10)])
+    assert np.array_equal(np.round(arrays.test_x.ravel() * 255), np.arange(7840) % 256)
+    harm(folder / file, at, 1 if at == 3 else 99)
+    with pytest.raises(DataError, match=f"{file}: {words}"):
+        vision.kmnist()
+
+
+@pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"])
+def test_packed_files_beside_vouch_for_the_unpacked(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data" / "KMNIST" / "raw"
+    kmnist(folder, monkeypatch, packed=True)
+    for path in list(folder.iterdir()):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+    assert len(vision.kmnist().y) == 20
+    harm(folder / file, -9, 77)
+    with pytest.raises(DataError, match=f"{file}: expected the MD5 sum"):
+        vision.kmnist()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """Serve the folder `mirror` and return its address."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "mirror"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_a_download_finds_its_place_where_the_folder_is_already_there(
+    served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import KMNIST
+
+    kmnist(tmp_path / "mirror", monkeypatch, packed=True)
+    monkeypatch.setattr(KMNIST, "mirrors", [served])
+    note = tmp_path / "data" / "KMNIST" / "raw" / "note.txt"
+    note.parent.mkdir(parents=True)
+    note.write_text("mine")
+    assert len(vision.kmnist().y) == 20
+    assert note.read_text() == "mine"
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["KMNIST"]
+
+
+@pytest.mark.parametrize(("name", "folder"), [("kmnist", "KMNIST/raw"), ("cifar10", "cifar-10-batches-py")])
+def test_a_failed_download_names_the_folder_in_one_line_and_leaves_nothing_behind(
+    name: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import CIFAR10, KMNIST
 
     nowhere = "http://127.0.0.1:9/"  # the port of `discard`: refused
     monkeypatch.setattr(KMNIST, "mirrors", [nowhere])
+    monkeypatch.setattr(CIFAR10, "url", nowhere)
     with pytest.raises(DataError, match="the download failed") as error:
-        vision.kmnist()
+        getattr(vision, name)()
+    assert str(error.value).startswith(f"{tmp_path / 'data' / folder}: not there")
     assert "OPTSTUDY_DATA" in str(error.value)
+    assert "\n" not in str(error.value)
     assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_root_that_cannot_hold_a_download_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(DataError, match="KMNIST/raw: not there"):
+        vision.kmnist()
+
+
+def test_class_folders_are_read_and_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for index, label in enumerate(("cat", "dog")):
+            (tmp_path / "data" / part / label).mkdir(parents=True)
+            Image.new("L", (6, 9), 255 * index).save(tmp_path / "data" / part / label / "one.png")
+    arrays = vision.image_folder("train", "test", 4)
+    assert arrays.x.shape == (2, 3, 4, 4)
+    assert (arrays.x[:, 0, 0, 0].tolist(), arrays.test_y.tolist()) == ([0.0, 1.0], [0, 1])
+    (tmp_path / "data" / "test" / "dog" / "one.png").write_bytes(b"nothing of the kind")
+    with pytest.raises(DataError, match=r"dog/one\.png: not a readable image"):
+        vision.image_folder("train", "test", 4)
+    with pytest.raises(DataError, match="data/nowhere: expected a folder with one folder of images per class"):
+        vision.image_folder("nowhere", "test", 4)
 
 
 def test_sentences_are_read_numbered_and_padded(tmp_path: Path) -> None:

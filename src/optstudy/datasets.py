@@ -124,7 +124,10 @@ def load_arrays(data: Mapping[str, Any]) -> Arrays:
 def _loaded(path: str, arguments: str, own: str) -> Arrays:
     """Return the arrays that `path` makes; `own` is the kind that a user's own is said to be, empty for the table's."""
     if not own:
-        arrays: Arrays = import_class(path)(**json.loads(arguments))
+        try:
+            arrays: Arrays = import_class(path)(**json.loads(arguments))
+        except OSError as error:  # its text names the file
+            raise DataError(f"data: cannot be read: {error}") from error
         return arrays
     from optstudy.own_data import own_arrays
 
