@@ -243,13 +243,13 @@ def test_class_folders_are_read_and_a_file_that_is_no_image_is_named(tmp_path: P
 
 def test_sentences_are_read_numbered_and_padded(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "train.tsv").write_text("good good film\tpos\nbad\tneg\n")
+    (tmp_path / "data" / "train.tsv").write_text("good good film\tpos\nbad\tneg\n" * 2)
     (tmp_path / "data" / "test.tsv").write_text("a good one indeed\tneg\n")
     for _ in range(2):  # tokenised, then from the cache
         arrays = separated("train.tsv", "test.tsv", "words", length=3)
-        assert arrays.x.tolist() == [[2, 2, 4], [3, 0, 0]]  # good; bad, film in alphabetical order; 0 pads
+        assert arrays.x.tolist() == [[2, 2, 4], [3, 0, 0]] * 2  # good; bad, film in alphabetical order; 0 pads
         assert arrays.test_x.tolist() == [[1, 2, 1]]  # 1 is any word that the training part lacks
-        assert (arrays.y.tolist(), arrays.test_y.tolist(), arrays.classes, arrays.tokens) == ([1, 0], [0], 2, 5)
+        assert (arrays.y.tolist(), arrays.test_y.tolist(), arrays.classes, arrays.tokens) == ([1, 0, 1, 0], [0], 2, 5)
     assert len(list((tmp_path / "cache" / "optstudy").iterdir())) == 1
 
 
@@ -259,7 +259,7 @@ def test_sentences_are_read_numbered_and_padded(tmp_path: Path) -> None:
 )
 def test_broken_sentences_are_refused(content: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "train.tsv").write_text("fine\t1\npoor\t0\n")
+    (tmp_path / "data" / "train.tsv").write_text("fine\t1\npoor\t0\n" * 2)
     (tmp_path / "data" / "test.tsv").write_text(content)
     with pytest.raises(DataError, match=words):
         separated("train.tsv", "test.tsv", "words", 8)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
-import tempfile
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +21,20 @@ from optstudy.datasets import Arrays, below_root, data_root
 from optstudy.errors import DataError
 from optstudy.pretrained import transformer_folder
 
+LOG = logging.getLogger(__name__)
+
 PAD, UNKNOWN = 0, 1
 MOST_WORDS = 20_000
-Sentences = tuple[list[str], list[str]]  # texts, labels
+CACHED = ("train", "test", "tokens")  # what a file of the cache holds
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Texts with their labels, and the file that they come from."""
+
+    source: str
+    texts: list[str]
+    labels: list[str]
 
 
 def separated(train: str, test: str, tokenizer: str, length: int) -> Arrays:
@@ -45,34 +61,38 @@ def hub(dataset: str, text: str, label: str, train: str, test: str, tokenizer: s
     for column in (text, label):
         if column not in parts[0].column_names:
             raise DataError(f"{dataset}: has no column {column!r}; it has {', '.join(parts[0].column_names)}")
-    first, second = (([str(t) for t in part[text]], [str(c) for c in part[label]]) for part in parts)
+    first, second = (
+        Sentences(f"{dataset}: {name}", [str(one) for one in part[text]], [str(one) for one in part[label]])
+        for name, part in zip((train, test), parts, strict=True)
+    )
     return _arrays(first, second, tokenizer, length)
 
 
 def _read_separated(path: Path) -> Sentences:
     texts, labels = [], []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in _lines(path):
         text, tab, label = line.rpartition("\t")
         if not tab or not text.strip() or not label.strip():
             raise DataError(f"{path}: line {number}: expected text, a tab and a label, found {line[:60]!r}")
         texts.append(text)
         labels.append(label.strip())
-    return texts, labels
+    return Sentences(str(path), texts, labels)
 
 
 def _read_trec(path: Path) -> Sentences:
     texts, labels = [], []
-    for number, line in enumerate(_lines(path, "latin-1"), start=1):  # as it is published
+    for number, line in _lines(path, "latin-1"):  # as it is published
         label, space, text = line.partition(" ")
         coarse, colon, _ = label.partition(":")
         if not space or not colon:
             raise DataError(f"{path}: line {number}: expected COARSE:fine and a question, found {line[:60]!r}")
         texts.append(text)
         labels.append(coarse)
-    return texts, labels
+    return Sentences(str(path), texts, labels)
 
 
-def _lines(path: Path, encoding: str = "utf-8") -> list[str]:
+def _lines(path: Path, encoding: str = "utf-8-sig") -> list[tuple[int, str]]:
+    """Return the lines that are not blank, each with its number in the file."""
     try:
         content = path.read_text(encoding=encoding)
     except OSError as error:
@@ -81,39 +101,73 @@ def _lines(path: Path, encoding: str = "utf-8") -> list[str]:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8 text ({error}); convert the file") from error
-    lines = [line for line in content.split("\n") if line.strip()]
+    lines = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
     if not lines:
         raise DataError(f"{path}: expected one example a line, found none")
     return lines
 
 
 def _arrays(train: Sentences, test: Sentences, tokenizer: str, length: int) -> Arrays:
-    names = sorted(set(train[1]))
-    unknown = sorted(set(test[1]) - set(names))
+    counts = Counter(train.labels)
+    alone = sorted(label for label, count in counts.items() if count == 1)
+    if alone:
+        raise DataError(
+            f"{train.source}: label {alone[0]!r}: expected at least two examples of each, found one; is it a header?"
+        )
+    unknown = sorted(set(test.labels) - set(counts))
     if unknown:
-        raise DataError(f"the test part has labels that the training part lacks: {', '.join(unknown)}")
-    x, test_x, tokens = _cached(train[0], test[0], tokenizer, length)
-    number = {name: index for index, name in enumerate(names)}
-    y, test_y = (np.array([number[label] for label in part], dtype=np.int64) for part in (train[1], test[1]))
-    return Arrays(x, y, test_x, test_y, len(names), tokens)
+        raise DataError(f"{test.source}: label {unknown[0]!r}: expected the labels of {train.source}; is it a header?")
+    x, test_x, tokens = _cached(train.texts, test.texts, tokenizer, length)
+    number = {name: index for index, name in enumerate(sorted(counts))}
+    y, test_y = (np.array([number[label] for label in part.labels], dtype=np.int64) for part in (train, test))
+    return Arrays(x, y, test_x, test_y, len(number), tokens)
 
 
-def _cached(
-    train: list[str], test: list[str], tokenizer: str, length: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Return token ids of both parts and the vocabulary's size, from the cache where they were made before."""
-    content = hashlib.sha256("\0".join([tokenizer, str(length), *train, "\1", *test]).encode()).hexdigest()[:16]
-    path = cache_folder() / f"tokens-{content}.npz"
-    if path.exists():
-        with np.load(path) as kept:
-            return kept["train"], kept["test"], int(kept["tokens"])
-    encode, tokens = _words(train, length) if tokenizer == "words" else _transformer(tokenizer, length)
-    parts = {"train": encode(train), "test": encode(test)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as draft:
-        np.savez(draft, tokens=np.int64(tokens), **parts)  # type: ignore[arg-type]  # numpy's stub knows no keywords
-    os.replace(draft.name, path)
-    return parts["train"], parts["test"], tokens
+Tokens = tuple[NDArray[np.int64], NDArray[np.int64], int]  # of both parts, and the vocabulary's size
+
+
+def _cached(train: list[str], test: list[str], tokenizer: str, length: int) -> Tokens:
+    """Return token ids, from the cache where they were made before; without one they are made anew."""
+    parts = [tokenizer, _tokenizer_digest(tokenizer), str(length), *train, "\1", *test]
+    path = cache_folder() / f"tokens-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.npz"
+    found = _read_cache(path)
+    if found is None:
+        encode, tokens = _words(train, length) if tokenizer == "words" else _transformer(tokenizer, length)
+        found = encode(train), encode(test), tokens
+        _write_cache(path, found)
+    return found
+
+
+def _tokenizer_digest(tokenizer: str) -> str:
+    """Return a hash of the files of a pretrained model's tokenizer where they lie here; else its name must do."""
+    folder = None if tokenizer == "words" else Path(transformer_folder(tokenizer))
+    if folder is None or not folder.is_dir():
+        return ""
+    content = hashlib.sha256()
+    for path in sorted(file for file in folder.iterdir() if "token" in file.name or file.stem in {"vocab", "merges"}):
+        content.update(path.name.encode() + path.read_bytes())
+    return content.hexdigest()
+
+
+def _read_cache(path: Path) -> Tokens | None:
+    try:
+        with path.open("rb") as file, np.load(file) as kept:
+            train, test, tokens = (kept[name] for name in CACHED)
+        return train, test, int(tokens)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # none, or no whole one: it is made anew
+        return None
+
+
+def _write_cache(path: Path, found: Tokens) -> None:
+    draft = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(draft, **dict(zip(CACHED, found, strict=True)))  # type: ignore[arg-type]  # numpy's stub errs
+        draft.replace(path)
+    except OSError:  # no room, or no right to write: the next time takes as long as this one
+        LOG.info("%s cannot be written: texts are tokenised anew each time", path)
+        with suppress(OSError):
+            draft.unlink()
 
 
 def cache_folder() -> Path:
@@ -148,11 +202,23 @@ def _transformer(name: str, length: int) -> tuple[Encode, int]:
         raise DataError(f"tokenizer {name!r}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
     if tokenizer.pad_token_id != PAD:
         raise DataError(f"tokenizer {name!r}: its padding token is {tokenizer.pad_token_id}, not 0")
+    least, most = tokenizer.num_special_tokens_to_add() + 1, min(tokenizer.model_max_length, _positions(name))
+    if not least <= length <= most:
+        raise DataError(
+            f"data.arguments.length: {length}: must be {least} to {most}: tokenizer {name!r} and its encoder"
+        )
 
     def encode(texts: Sequence[str]) -> NDArray[np.int64]:
         return _padded(tokenizer(list(texts), truncation=True, max_length=length)["input_ids"])
 
     return encode, len(tokenizer)
+
+
+def _positions(name: str) -> int:
+    """Return how many tokens a pretrained model's encoder reads, as far as its configuration lies here and says so."""
+    path = Path(transformer_folder(name)) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return int(config.get("max_position_embeddings", sys.maxsize))
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> NDArray[np.int64]:
