@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from conftest import tiny
+from optstudy.networks import Inputs
 from optstudy.plan import GROUP, Content, Ready, unit_jobs, units
 from optstudy.runs import group_key
+from optstudy.stackable import why_solo
 from optstudy.stacking import Decision, decisions, read_stored
 from optstudy.stages import Place, content_of, prepare
+from optstudy.train import train
 
 NADAM = {
     "name": "nadam",
@@ -35,6 +42,47 @@ def test_a_contender_stacks_or_says_why_not(study: object, contender: str, reaso
     found = decisions(study, "digest", "", {})[contender].solo  # type: ignore[arg-type]
     assert (found == "") == (reason == "")
     assert reason in found
+
+
+class Centred(nn.Module):
+    """A user's own: it takes a running mean, which it keeps itself, off its inputs."""
+
+    def __init__(self, buffer: bool) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+        self.mean = nn.Buffer(torch.zeros(64)) if buffer else torch.zeros(64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+        logits: Tensor = self.head(x - self.mean)
+        return logits
+
+
+@pytest.mark.parametrize("buffer", [True, False])
+def test_what_a_network_keeps_of_its_inputs_is_not_lost_in_a_stack(buffer: bool) -> None:
+    study = tiny(model={"class": "test_stacking.Centred", "arguments": {"buffer": buffer}})
+    spec = replace(study.spec(study.optimizers[1], 0, 5, {"learning_rate": 0.01}), stacked=True)
+    reason = why_solo(spec, Centred(buffer), Inputs((1, 8, 8), 10))
+    assert reason == "the network (Centred) keeps running statistics in `mean`"
+    kept: list[Any] = []
+    train([spec, replace(spec, stacked=False)], kept.append, weights=True)
+    together, alone = (event.weights for event in kept if hasattr(event, "weights"))
+    assert all((together[name] == alone[name]).all() for name in alone)
+    assert not buffer or alone["mean"].any()
+
+
+def test_a_network_is_asked_without_being_changed_or_drawing_random_numbers() -> None:
+    study = tiny()
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.manual_seed(3)
+    why_solo(study.spec(study.optimizers[1], 0, 5, {"learning_rate": 0.01}), network, Inputs((1, 8, 8), 10))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    asked = torch.rand(1)
+    torch.manual_seed(3)
+    assert torch.equal(asked, torch.rand(1))
 
 
 def test_auto_leaves_large_networks_alone() -> None:

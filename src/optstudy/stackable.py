@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from optstudy.layers import Networks, cross_entropies
@@ -64,21 +64,50 @@ def _by_layers(spec: RunSpec, network: nn.Module) -> str:
         if isinstance(network, LightningModule):
             return "a LightningModule of the user's own trains as it says"
     for name, module in network.named_modules():
-        if isinstance(module, _NormBase) and module.track_running_stats:
-            return f"{name} ({type(module).__name__}) keeps running statistics"
         if isinstance(module, _DropoutNd) and module.p > 0:
             return f"{name} ({type(module).__name__}) draws random numbers"
     return ""
 
 
 def _by_trial(spec: RunSpec, network: nn.Module, inputs: Inputs) -> str:
-    """Run two copies once: vmap knows best what it cannot do, and warns where it would do it slowly."""
+    """Run copies once: vmap knows best what it cannot do, and warns where it would do it slowly.
+
+    It would drop what a network writes into tensors of its own, so a plain copy shows first whether it does.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            written = _written(network, inputs)
+            if written:
+                return written
             networks = Networks([network, network], spec.decay_all)
             logits = networks(torch.zeros(2, 2, *inputs.shape))
             networks.gradients_of(cross_entropies(logits, torch.zeros(2, 2, dtype=torch.int64)))
     except Exception as error:  # whatever a user's network raises under vmap, it may well train alone
         return f"vmap cannot run the network ({str(error).partition('. ')[0].splitlines()[0]})"
     return ""
+
+
+def _written(network: nn.Module, inputs: Inputs) -> str:
+    """Return which buffer, or other tensor that it keeps, a training step's forward pass changes, as a reason."""
+    copied = copy.deepcopy(network).train()
+    before = {place: tensor.clone() for place, tensor in _kept(copied).items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        copied(torch.rand(2, *inputs.shape))  # not zeros, of which a running mean stays zero
+    for place, tensor in _kept(copied).items():
+        if place not in before or not torch.equal(tensor, before[place]):
+            owner, name = place
+            kind = type(copied.get_submodule(owner)).__name__
+            return f"{owner or 'the network'} ({kind}) keeps running statistics in `{name}`"
+    return ""
+
+
+def _kept(network: nn.Module) -> dict[tuple[str, str], Tensor]:
+    """Return the buffers and the plain tensor attributes of all modules, by the module's name and their own."""
+    return {
+        (owner, name): value
+        for owner, module in network.named_modules()
+        for name, value in {**vars(module), **dict(module.named_buffers(recurse=False))}.items()
+        if isinstance(value, Tensor)
+    }
