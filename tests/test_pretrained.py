@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from conftest import tiny
 from optstudy.errors import DataError
+from optstudy.models import MODELS
 from optstudy.networks import Inputs, build_network
-from optstudy.pretrained import freeze, load_pretrained, read_weights, save_weights, transformer_folder, weights_file
+from optstudy.pretrained import (
+    fill,
+    freeze,
+    head_name,
+    load_pretrained,
+    read_weights,
+    save_weights,
+    transformer_folder,
+    weights_digest,
+    weights_file,
+)
 from optstudy.runs import RunSpec
 from optstudy.study import Study, StudyError
 from optstudy.train import start_network, train
@@ -172,3 +186,148 @@ def test_a_packaged_transformer_is_loaded_and_its_embeddings_freeze() -> None:
     frozen = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
     assert frozen
     assert all(name.startswith("encoder.embeddings.") for name in frozen)
+
+
+def table_network(name: str, inputs: Inputs, **arguments: Any) -> torch.nn.Module:
+    row = MODELS[name]
+    return build_network({"name": name, "network": row.network, "arguments": {**row.arguments, **arguments}}, inputs)
+
+
+# The last layer of one of each family: it alone is fresh.
+HEADS = {
+    "resnet18": "fc",
+    "mobilenet_v3_small": "classifier.3",
+    "squeezenet1_1": "classifier.1",
+    "vgg11": "classifier.6",
+    "convnext_tiny": "classifier.2",
+    "vit_b_32": "heads.head",
+    "swin_t": "head",
+    "maxvit_t": "classifier.5",
+}
+
+
+@pytest.mark.parametrize("architecture", HEADS)
+def test_published_weights_fill_all_but_the_last_layer(architecture: str) -> None:
+    from torchvision.models import get_model
+
+    with torch.device("meta"):
+        network = table_network("torchvision", Inputs((3, 32, 32), 7), architecture=architecture)
+        published = get_model(architecture, num_classes=1000).state_dict()
+    network = network.to_empty(device="cpu")
+    for tensor in network.state_dict().values():
+        tensor.zero_()
+    fill(network, {name: torch.ones(value.shape, dtype=value.dtype) for name, value in published.items()}, "published")
+    fresh = {name for name, value in network.state_dict().items() if not value.any()}
+    head = f"network.{HEADS[architecture]}"
+    assert fresh == {name for name in network.state_dict() if name.startswith(f"{head}.")}
+    assert fresh
+
+
+class OwnEncoder(torch.nn.Module):
+    """A user's own network, whose parts have the names that rows of the table put before others."""
+
+    def __init__(self, classes: int, last: str) -> None:
+        super().__init__()
+        self.encoder, self.network = torch.nn.Linear(64, 8), torch.nn.Linear(8, 8)
+        setattr(self, last, torch.nn.Linear(8, classes))
+        if last == "head":
+            self.afterwards = torch.nn.Linear(8, 8)  # created later, though it is used before
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("last", ["output", "head"])
+def test_the_names_of_a_users_network_are_its_own(last: str) -> None:
+    source, network = OwnEncoder(10, last), OwnEncoder(10, last)
+    before = state(network)
+    fill(network, state(source), "given")
+    expected = {n: (before if n.startswith(f"{last}.") else state(source))[n] for n in before}
+    assert all(torch.equal(value, expected[name]) for name, value in state(network).items())
+    freeze(network, ["encoder", "network.bias"])
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"encoder.weight", "encoder.bias", "network.bias"}
+
+
+def test_a_last_layer_that_cannot_be_told_is_asked_for() -> None:
+    with pytest.raises(DataError, match=r"last layer of Sequential cannot be told, .* of '1'; call .* `head`"):
+        head_name(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)))
+
+
+def test_a_vision_transformer_of_torchvision_freezes_by_its_own_names() -> None:
+    with torch.device("meta"):
+        network = table_network("torchvision", Inputs((1, 28, 28), 10), architecture="vit_b_32")
+    freeze(network, ["encoder.layers.encoder_layer_0", "conv_proj"])
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen
+    assert all(name.startswith(("network.encoder.layers.encoder_layer_0.", "network.conv_proj.")) for name in frozen)
+
+
+def small_bert() -> Any:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    return transformers, transformers.BertConfig(vocab_size=50, **sizes)
+
+
+@pytest.mark.parametrize("kind", ["BertForSequenceClassification", "BertForMaskedLM", "BertModel"])
+def test_an_ordinary_checkpoint_in_a_folder_is_loaded(kind: str, tmp_path: Path) -> None:
+    """Names behind `bert.`, a head of its own, no pooler: as `save_pretrained` writes them."""
+    transformers, config = small_bert()
+    saved = getattr(transformers, kind)(config)
+    saved.save_pretrained(tmp_path)
+    folder = str(tmp_path)
+    network = table_network("transformer", Inputs((8,), 3, 50), folder=folder)
+    digest = weights_digest(folder, "")
+    load_pretrained(network, {"source": folder, "digest": digest}, "")
+    body = getattr(saved, "bert", saved).state_dict()
+    loaded = network.encoder.state_dict()  # type: ignore[union-attr, operator]  # it is a module
+    assert loaded
+    assert all(torch.equal(value, body[name]) for name, value in loaded.items())
+    assert digest == hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()[:16]
+
+
+def test_a_folder_of_another_network_or_of_pickles_is_refused(tmp_path: Path) -> None:
+    transformers, config = small_bert()
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    network = table_network("transformer", Inputs((8,), 3, 50), folder=str(tmp_path))
+    weights = tmp_path / "model.safetensors"
+    save_weights(weights, {"embeddings.word_embeddings.weight": np.zeros((50, 16), np.float32)})
+    with pytest.raises(DataError, match=r"does not fit the network: 36 of its 37 tensors are not in it"):
+        load_pretrained(network, {"source": str(tmp_path), "digest": ""}, "")
+    weights.unlink()
+    torch.save({"w": Carrier(tmp_path / "witness")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"no \.safetensors file below it"):
+        weights_digest(str(tmp_path), "")
+    with pytest.raises(DataError, match="cannot be loaded"):
+        load_pretrained(network, {"source": str(tmp_path), "digest": ""}, "")
+    assert not (tmp_path / "witness").exists()
+
+
+def test_a_transformer_that_is_not_there_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"model transformer: '.*empty' cannot be loaded"):
+        table_network("transformer", Inputs((8,), 3, 50), folder=str(tmp_path / "empty"))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(DataError, match=r"needs the extra `text`: pip install optstudy\[text\]"):
+        table_network("transformer", Inputs((8,), 3, 50), folder=str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
+def test_a_state_dict_below_its_key_is_found(suffix: str, tmp_path: Path) -> None:
+    source, network, path = state(cnn()), cnn(), tmp_path / f"weights{suffix}"
+    torch.save({"state_dict": source, "epoch": 3}, path)
+    load_pretrained(network, {"source": str(path), "digest": weights_digest(str(path), "")}, "")
+    assert torch.equal(network.state_dict()["body.0.weight"], source["body.0.weight"])
+
+
+def test_what_is_no_file_is_told_at_once() -> None:
+    with pytest.raises(DataError, match=r"no such file or folder; a file of weights ends in \.safetensors, \.pt"):
+        load_pretrained(cnn(), {"source": "weights.tar", "digest": ""}, "")
+    with pytest.raises(DataError, match="there is no such file of weights"):
+        weights_digest("weights.ckpt", "")
+
+
+def test_published_weights_of_another_name_are_listed() -> None:
+    with pytest.raises(DataError, match="resnet50 has no such weights; it has IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT"):
+        load_pretrained(cnn(), {"source": "torchvision:IMAGENET", "digest": ""}, "resnet50")

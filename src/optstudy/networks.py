@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optstudy.datasets import load_arrays
+from optstudy.errors import DataError
 from optstudy.optimizers import import_class
 
 SMALL_SIDE = 64  # below it, torchvision's first layers would leave next to nothing of an image
@@ -104,18 +105,22 @@ class TwoConvTwoDense(Body):
 
 
 class ThreeConvThreeDense(Body):
-    """DeepOBS's 3c3d (Schneider et al. 2019) for 32x32 images; weights Glorot uniform, biases 0."""
+    """DeepOBS's 3c3d (Schneider et al. 2019) for 32x32 images, of which 3x3x128 numbers reach the dense layers.
+
+    Its pools are TensorFlow's "same": of even sides, padded behind and not before, which is `ceil_mode`. Kernels are
+    Glorot normal, dense weights Glorot uniform, biases 0.
+    """
 
     def __init__(self, inputs: Inputs) -> None:
         convolutions = nn.Sequential(
             nn.Conv2d(inputs.shape[0], 64, 5),
-            nn.MaxPool2d(3, 2),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
             nn.ReLU(),
             nn.Conv2d(64, 96, 3),
-            nn.MaxPool2d(3, 2),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
             nn.ReLU(),
             nn.Conv2d(96, 128, 3, padding=1),
-            nn.MaxPool2d(3, 2, padding=1),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
             nn.ReLU(),
             nn.Flatten(),
         )
@@ -125,6 +130,8 @@ class ThreeConvThreeDense(Body):
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
+            elif parameter.ndim == 4:
+                nn.init.xavier_normal_(parameter)
             else:
                 nn.init.xavier_uniform_(parameter)
 
@@ -216,17 +223,12 @@ class Transformer(nn.Module):
     """A Hugging Face encoder with mean pooling over tokens and a linear head: token ids, 0 for padding, to logits.
 
     `folder` is a model id, a local folder or `package:NAME/FOLDER`; its parameters keep their names
-    (`embeddings...`, `encoder...`) behind `encoder.`.
+    (`embeddings...`, `encoder...`) behind `encoder.`. Raises DataError where it cannot be loaded.
     """
 
     def __init__(self, inputs: Inputs, folder: str) -> None:
-        from transformers import AutoConfig, AutoModel
-
-        from optstudy.pretrained import transformer_folder
-
         super().__init__()
-        config = AutoConfig.from_pretrained(transformer_folder(folder))
-        self.encoder = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        self.encoder = _fresh_encoder(folder)
         self.head = nn.Linear(self.encoder.config.hidden_size, inputs.classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -237,40 +239,83 @@ class Transformer(nn.Module):
         return self.head(mean)  # type: ignore[no-any-return]
 
 
-class Resized(nn.Module):
-    """A network behind a bilinear enlargement of small images to `SMALL_SIDE` pixels."""
+def _fresh_encoder(folder: str) -> Any:
+    """Return the encoder that a folder's configuration describes, without its weights and without a pooler."""
+    from optstudy.pretrained import transformer_folder
 
-    def __init__(self, network: nn.Module) -> None:
+    try:
+        from transformers import AutoConfig, AutoModel
+    except ImportError as error:
+        raise DataError("model transformer: needs the extra `text`: pip install optstudy[text]") from error
+    try:
+        config = AutoConfig.from_pretrained(transformer_folder(folder), trust_remote_code=False)
+        encoder = AutoModel.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"model transformer: {folder!r} cannot be loaded ({' '.join(str(error).split())[:300]})"
+        ) from error
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None  # its output is not used, and checkpoints of classifiers may lack it
+    return encoder
+
+
+class Resized(nn.Module):
+    """A network behind a bilinear resizing of images to `side` pixels: of smaller ones, with `fixed` of all.
+
+    Grey images are repeated to the three channels of published weights.
+    """
+
+    def __init__(self, network: nn.Module, side: int, fixed: bool) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.side, self.fixed = network, side, fixed
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, classes)."""
-        if min(x.shape[-2:]) < SMALL_SIDE:
-            x = functional.interpolate(x, size=(SMALL_SIDE, SMALL_SIDE), mode="bilinear", antialias=False)
+        if x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        size = (self.side, self.side)
+        if min(x.shape[-2:]) < self.side or (self.fixed and x.shape[-2:] != size):
+            x = functional.interpolate(x, size=size, mode="bilinear", antialias=False)
         return self.network(x)  # type: ignore[no-any-return]
+
+
+# What the constructors of some architectures need so that they return logits alone, and do not warn.
+ARCHITECTURE_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
 
 
 def torchvision_model(inputs: Inputs, architecture: str) -> nn.Module:
     """Return a classification model of torchvision, for the data's channels and classes.
 
-    Small images are enlarged to 64 pixels; grey ones are repeated to the three channels of the published weights.
+    Small images are enlarged to 64 pixels, or to the side that the architecture needs (see `_side`).
     """
     from torchvision import models
     from torchvision.models import get_model, list_models
 
     if architecture not in list_models(module=models):
         raise ValueError(f"architecture {architecture!r} is none of torchvision's classification models")
-    network = get_model(architecture, weights=None, num_classes=inputs.classes)
-    return nn.Sequential(Rgb(), Resized(network)) if inputs.shape[0] == 1 else Resized(network)
+    arguments = ARCHITECTURE_ARGUMENTS.get(architecture, {})
+    network = get_model(architecture, weights=None, num_classes=inputs.classes, **arguments)
+    return Resized(network, *_side(architecture))
 
 
-class Rgb(nn.Module):
-    """Repeats a grey image's channel three times."""
+def _side(architecture: str) -> tuple[int, bool]:
+    """Return the smallest side in pixels that an architecture of torchvision works with, and whether it is the only.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (n, 3, h, w)."""
-        return x.expand(-1, 3, -1, -1)
+    The notes on its published weights tell: transformers have no side below that of their training, nor another.
+    """
+    from torchvision.models import get_model_weights
+
+    published = min(get_model_weights(architecture), key=lambda weights: max(weights.meta["min_size"]))
+    least = max(published.meta["min_size"])
+    return max(SMALL_SIDE, least), least == published.transforms.keywords["crop_size"]
+
+
+def wrapper_prefix(network: nn.Module) -> str:
+    """Return what a row of the table puts before the names of the parameters of another library's network."""
+    return {Resized: "network.", Transformer: "encoder."}.get(type(network), "")
 
 
 def _features(layers: nn.Module, shape: tuple[int, ...]) -> int:
@@ -281,8 +326,14 @@ def _features(layers: nn.Module, shape: tuple[int, ...]) -> int:
 def build_network(model: Mapping[str, Any], inputs: Inputs) -> nn.Module:
     """Return the network of {"name", "network", "arguments"}, freshly initialised from torch's global generator.
 
-    A class of the user's (its name is None) is built with its arguments alone.
+    A class of the user's (its name is None) is built with its arguments alone. Raises DataError for a LightningModule
+    with manual optimization, under which Lightning would neither step the schedule nor clip.
     """
     given = () if model["name"] is None else (inputs,)
     network: nn.Module = import_class(model["network"])(*given, **model["arguments"])
+    if not getattr(network, "automatic_optimization", True):
+        raise DataError(
+            f"model: class: {model['network']} sets automatic_optimization = False: its schedule would never be "
+            "stepped; leave automatic optimization on, and return the loss from training_step"
+        )
     return network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from optstudy.batches import ArrayData
 from optstudy.classifier import all_finite, chance, finite_weights, optimization
+from optstudy.optimizers import FUSED
 from optstudy.runs import Outcome, RunSpec
 
 LOGGED = ("train/", "val/", "test/")
@@ -37,6 +39,9 @@ def logged(trainer: pl.Trainer) -> dict[str, float]:
 
 def adopt(module: pl.LightningModule, spec: RunSpec, steps_per_epoch: int) -> pl.LightningModule:
     """Replace the `configure_optimizers` of a user's module; its `training_step` and automatic optimization stay."""
+    if spec.clip is not None and spec.precision == "bf16-mixed" and spec.optimizer in FUSED:
+        # Lightning refuses to clip the gradients of a fused optimizer under mixed precision.
+        spec = replace(spec, hyperparameters={**spec.hyperparameters, "fused": False})
 
     def configure_optimizers() -> Any:
         return optimization(module, spec, steps_per_epoch)
@@ -48,7 +53,8 @@ def adopt(module: pl.LightningModule, spec: RunSpec, steps_per_epoch: int) -> pl
 def own_outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData) -> Outcome:
     """Return how the training of a user's module ended and what it logs of the final weights.
 
-    `validation_step` and `test_step` are run once more, where it has them; train metrics are the last epoch's.
+    Its validation metrics are those of the last epoch's end, which Lightning measures of the final weights;
+    `test_step` is run now, where it has one; train metrics are the last epoch's.
     Diverged (a logged value or a weight is not finite) is scored at chance.
     """
     metrics = logged(trainer)

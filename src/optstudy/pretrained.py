@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,33 @@ PRETRAINING = "pretraining"  # the block of the study file
 TORCHVISION = "torchvision:"
 PACKAGE = "package:"
 WEIGHTS = Path("mlruns") / "pretrained"
-SUFFIXES = {".safetensors", ".pt", ".pth", ".bin"}
-HEAD = ("head.", "fc.", "classifier.", "heads.")  # the last layer's names, ours and torchvision's
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
-def plain_name(name: str) -> str:
-    """Return a parameter's name without the prefix of the module that wraps a network of another library."""
-    return name.removeprefix("1.").removeprefix("network.").removeprefix("encoder.")
+def plain_names(network: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Return names of parameters without what a row of the table of models puts before them, by the whole names."""
+    from optstudy.networks import wrapper_prefix
+
+    prefix = wrapper_prefix(network)
+    return {name: name.removeprefix(prefix) for name in names}
+
+
+def head_name(network: nn.Module) -> str:
+    """Return the name of the last layer, which is not transferred: the one called `head`, else the last one created.
+
+    Raises DataError where that is no linear layer and no convolution.
+    """
+    from torch import nn
+
+    layers: list[str] = [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    called = [name for name in layers if name.partition(".")[0] == "head"]
+    last = [name.rpartition(".")[0] for name, _ in network.named_parameters()][-1:]
+    if not called and last != layers[-1:]:
+        raise DataError(
+            f"pretrained: the last layer of {type(network).__name__} cannot be told, for the last parameters are those "
+            f"of {' '.join(last)!r}; call the attribute that holds its last layer `head`"
+        )
+    return (called or layers)[-1]
 
 
 def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
@@ -33,7 +53,7 @@ def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
 
     Raises DataError where a prefix matches none.
     """
-    names = {name: plain_name(name) for name, _ in network.named_parameters()}
+    names = plain_names(network, [name for name, _ in network.named_parameters()])
     for prefix in prefixes:
         if not any(plain.startswith(prefix) for plain in names.values()):
             starts = sorted({".".join(plain.split(".")[:2]) for plain in names.values()})
@@ -78,44 +98,76 @@ def weights_digest(source: str, pretraining_key: str) -> str:
     """Return what tells the weights of `source` from others: a hash of the file, or the name of published ones."""
     if source == PRETRAINING:
         return pretraining_key
-    path = _file(source)
+    path = _path(source)
     if path is None:
         return source
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file of weights")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
+        raise DataError(f"{path}: there is no such file of weights, and no .safetensors file below it")
+    content = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: content)  # one hash goes on over all files
+    return content.hexdigest()[:16]
 
 
 def load_pretrained(network: nn.Module, pretrained: Mapping[str, Any], architecture: str) -> None:
-    """Put the weights of {"source", "digest"} into `network`, its head apart.
+    """Put the weights of {"source", "digest"} into `network`, its last layer apart.
 
     Raises DataError where a file is missing, carries code, or does not fit the network.
     """
+    from optstudy.networks import Transformer
+
     source = pretrained["source"]
     if source.startswith(TORCHVISION):
-        from torchvision.models import get_model_weights
-
-        name = source.removeprefix(TORCHVISION)
-        try:
-            weights = get_model_weights(architecture)[name].get_state_dict(progress=False, check_hash=True)
-        except (KeyError, OSError, RuntimeError) as error:
-            raise DataError(f"{source}: {architecture} has no such weights, or no network ({error})") from error
-        return fill(network, weights, source)
-    path = weights_file(pretrained["digest"]) if source == PRETRAINING else _file(source)
-    if path is not None:
+        return fill(network, _published(source, architecture), source)
+    path = weights_file(pretrained["digest"]) if source == PRETRAINING else _path(source)
+    if path is not None and not path.is_dir():
         return fill(network, read_weights(path), str(path))
-    from transformers import AutoModel
+    if path is None and not isinstance(network, Transformer):
+        raise DataError(
+            f"{source}: no such file or folder; a file of weights ends in {', '.join(SUFFIXES)}; only the model "
+            "`transformer` starts from a model of the Hugging Face hub"
+        )
+    return fill(network, _encoder_weights(source), source)
 
+
+def _published(source: str, architecture: str) -> Mapping[str, Tensor]:
+    """Return the weights of `torchvision:NAME`, downloaded or found where torch keeps them."""
+    from torchvision.models import get_model_weights
+
+    name, known = source.removeprefix(TORCHVISION), get_model_weights(architecture)
+    if name not in known.__members__:
+        raise DataError(f"{source}: {architecture} has no such weights; it has {', '.join(known.__members__)}")
     try:
-        encoder = AutoModel.from_pretrained(transformer_folder(source), use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        weights: Mapping[str, Tensor] = known[name].get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{source}: cannot be downloaded ({error})") from error
+    return weights
+
+
+def _encoder_weights(source: str) -> dict[str, Tensor]:
+    """Return the tensors of a transformer's encoder, without those that its checkpoint lacks; never unpickled."""
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # what is missing or left over is ours to judge
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        encoder, found = AutoModel.from_pretrained(
+            transformer_folder(source), use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{source}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
-    return fill(network, encoder.state_dict(), source)
+    return {name: value for name, value in encoder.state_dict().items() if name not in found["missing_keys"]}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors file, or of a state dict saved by torch, which is never unpickled freely."""
+    """Return the tensors of a .safetensors file, or of a state dict saved by torch, which is never unpickled freely.
+
+    Of a checkpoint that keeps its state dict under `state_dict`, as Lightning's do, it is that.
+    """
     import pickle
 
     import torch
@@ -135,19 +187,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise DataError(f"{path}: not a file of weights ({' '.join(str(error).split())[:200]})") from error
+    if isinstance(weights, dict):
+        weights = weights.get("state_dict", weights)
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise DataError(f"{path}: expected a state dict of tensors, found {type(weights).__name__}")
     return weights
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Copy every tensor of `weights` into the network's of the same name; all but the head must be there and fit.
+    """Copy every tensor of `weights` into the network's of the same name; all but the last layer must be there and fit.
 
     Names may lack the prefix of a wrapper.
     """
-    own = network.state_dict()
-    body = [name for name in own if not plain_name(name).startswith(HEAD)]
-    given = {name: weights[found] for name in body for found in (name, plain_name(name)) if found in weights}
+    own, head = network.state_dict(), f"{head_name(network)}."
+    body = {name: plain for name, plain in plain_names(network, own).items() if not name.startswith(head)}
+    given = {name: weights[found] for name, plain in body.items() for found in (plain, name) if found in weights}
     lacking = sorted(name for name in body if name not in given)
     unfit = sorted(name for name, value in given.items() if value.shape != own[name].shape)
     if lacking or unfit:
@@ -159,12 +213,11 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None
     network.load_state_dict(given, strict=False)
 
 
-def _file(source: str) -> Path | None:
-    """Return the file that `source` means, if it means one: itself, or that of a transformer's folder."""
+def _path(source: str) -> Path | None:
+    """Return the file or the transformer's folder that `source` means; None for what is published under a name."""
     if source.startswith(TORCHVISION):
         return None
-    folder = Path(transformer_folder(source))
+    folder, file = Path(transformer_folder(source)), below_root(source)
     if folder.is_dir():
-        return folder / "model.safetensors"
-    path = below_root(source)
-    return path if path.suffix in SUFFIXES else None
+        return folder
+    return file if file.suffix in SUFFIXES or file.is_file() else None
