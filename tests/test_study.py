@@ -72,7 +72,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "no list": (
         edited("  - sgd\n  - adam\n", "").replace("optimizers:", "optimizers: sgd"),
-        ["optimizers", "'sgd'", "tuple"],
+        ["optimizers", "'sgd'", "must be a list"],
     ),
     "duplicates": (edited("- adam", "- sgd"), ["optimizers", "distinct", "sgd"]),
     "duplicates but for case": (
@@ -300,3 +300,226 @@ def test_every_key_is_documented() -> None:
         "decay",
     ]
     assert [key for key in keys if f"`{key}`" not in page and f"`tuning.{key}`" not in page and key != "tuning"] == []
+
+
+def contender(text: str) -> str:
+    return with_contender(f"  - {text}\n")
+
+
+CLASS = "{name: n, class: %s, search: {learning_rate: {low: 0.01, high: 0.1}}}"
+
+# name -> (the file, a piece of each line of its message: key path, value, and what is allowed)
+MISTAKES: dict[str, tuple[str, list[str]]] = {
+    "two strangers": (
+        with_claim("{statement: s, better: adamw, than: sgd}", "{statement: t, better: adam, than: [sgd, x]}"),
+        ["claims.0.better: 'adamw': adamw/tuned has no", "claims.1.than: 'x': x/tuned has no"],
+    ),
+    "a field and a rule": (
+        edited("epochs: 2", "epochs: 0") + "claims: [{statement: s, better: adamw, than: sgd}]\n",
+        ["epochs: 0: must be greater than or equal to 1", "claims.0.better: 'adamw'"],
+    ),
+    "twice, and a stranger": (
+        edited("  - adam\n", "  - sgd\n  - adm\n"),
+        ["optimizers.2.name: 'adm': must be one of sgd, momentum", "optimizers: ['sgd', 'sgd']: contenders must"],
+    ),
+    "a wrong contender, which claims may name": (
+        edited("  - adam\n", "  - adm\n") + "claims: [{statement: s, better: adm, than: x}, {statement: t}]\n",
+        ["optimizers.1.name: 'adm'", "claims.1: give either", "claims.0.than: 'x'"],
+    ),
+    "two arguments": (
+        edited("model: linear", "model: {name: cnn, arguments: {depth: 3, width: 0}}"),
+        ["model.arguments.depth: 3: cnn takes no depth; allowed: width", "model.arguments.width: 0: must be a whole"],
+    ),
+    "model, objective and claim": (
+        edited("model: linear", "model: lstm").replace("data: digits", "data: ravine")
+        + "  objective: val/loss\nclaims: [{statement: s, better: adam, than: sgd}]\n",
+        [
+            "model.name: 'lstm': does not read",
+            "tuning.objective: 'val/loss': must be",
+            "claims.0.metric: 'test_accuracy'",
+        ],
+    ),
+    "three in one contender": (
+        contender("{name: adam, fixed: {momentun: 0.9}, clip: -1, search: {learning_rate: {low: 1, high: 0.1}}}"),
+        ["optimizers.1.search.learning_rate.low: 1.0: must lie below", "optimizers.1.clip: -1", "fixed.momentun: 0.9"],
+    ),
+    "unknown keys": (
+        edited("trials: 2", "trials: 2\n  trails: 3"),
+        ["tuning.trails: 3: unknown key; allowed: trials, sampler, objective, once"],
+    ),
+    "the only contender": (edited("  - sgd\n  - adam\n", "  - adm\n"), ["optimizers.0.name: 'adm': must be one of"]),
+    "a negative end": (
+        contender("{name: adam, search: {learning_rate: {low: -1, high: 0.1, log: false}}}"),
+        ["optimizers.1.search.learning_rate.low: -1.0: must be above 0"],
+    ),
+    "a momentum of one": (
+        contender("{name: m, like: momentum, search: {momentum: {low: 0.5, high: 1.0}}}"),
+        ["optimizers.1.search.momentum.high: 1.0: must be at least 0 and below 1"],
+    ),
+    "values that no optimizer means": (
+        contender("{name: adam, fixed: {learning_rate: -1, beta1: 2.0, eps: 0}, defaults: {weight_decay: -1}}"),
+        [
+            "optimizers.1.defaults.weight_decay: -1.0: must be 0 or more",
+            "optimizers.1.fixed.learning_rate: -1.0: must be above 0",
+            "optimizers.1.fixed.beta1: 2.0: must be at least 0 and below 1",
+            "optimizers.1.fixed.eps: 0.0: must be above 0",
+        ],
+    ),
+    "torch's names": (
+        contender("{name: adam, fixed: {lr: 0.5, betas: 1, params: 2}}"),
+        ["fixed.lr: 0.5: is torch's name: write learning_rate", "fixed.betas: 1.0: is", "fixed.params: 2.0: is"],
+    ),
+    "flags and numbers": (
+        contender("{name: adam, fixed: {learning_rate: true, amsgrad: 1}}"),
+        ["fixed.learning_rate: True: must be a number", "fixed.amsgrad: 1.0: must be true or false"],
+    ),
+    "one as a flag": (GOOD + "untuned: 1\ndecay_all: 0\n", ["decay_all: 0: must be true or false", "untuned: 1: must"]),
+    "a default that would be lost": (
+        contender("{name: momentum, defaults: {momentum: 0.5}}"),
+        ["optimizers.1.defaults.momentum: 0.5: is fixed"],
+    ),
+    "a closure": (contender(CLASS % "torch.optim.LBFGS"), ["optimizers.1.class: 'torch.optim.LBFGS': cannot be used"]),
+    "matrices alone": (
+        contender(CLASS % "torch.optim.Muon"),
+        ["optimizers.1.class: 'torch.optim.Muon': cannot be used"],
+    ),
+    "sparse": (
+        contender(CLASS % "torch.optim.SparseAdam"),
+        ["optimizers.1.class: 'torch.optim.SparseAdam': cannot be"],
+    ),
+    "no optimizer": (
+        contender(CLASS % "torch.optim.Optimizer"),
+        ["optimizers.1.class: 'torch.optim.Optimizer': must be"],
+    ),
+    "no path": (contender(CLASS % "..X"), ["optimizers.1.class: '..X': '..X' is not a path"]),
+    "decay without class": (
+        contender("{name: adam, decay: decoupled}"),
+        ["optimizers.1.decay: 'decoupled': goes with"],
+    ),
+    "decay against torch": (
+        contender(CLASS.replace("search", "decay: coupled, search") % "torch.optim.AdamW"),
+        ["optimizers.1.decay: 'coupled': torch.optim.AdamW has decoupled decay"],
+    ),
+    "a row's name": (
+        contender("{name: momentum, like: adam}"),
+        ["optimizers.1.like: 'adam': 'momentum' is the name of"],
+    ),
+    "a row's name, a class": (
+        contender(CLASS.replace("name: n", "name: Adam") % "torch.optim.SGD"),
+        ["optimizers.1.class"],
+    ),
+    "sgd with momentum": (
+        edited("  - sgd\n", "  - {name: sgd, fixed: {momentum: 0.9}}\n"),
+        ["optimizers.0.fixed.momentum: 0.9: `sgd` means momentum 0"],
+    ),
+    "sgd that searches momentum": (
+        edited("  - sgd\n", "  - {name: sgd, search: {momentum: {low: 0.5, high: 0.9}}}\n"),
+        ["optimizers.0.search: ['momentum']: `sgd` means momentum 0"],
+    ),
+    "adam with decoupled decay": (
+        contender("{name: adam, fixed: {decoupled_weight_decay: true}}"),
+        ["optimizers.1.fixed.decoupled_weight_decay: True: 'adam' means coupled decay"],
+    ),
+    "a name that is a missing value": (
+        contender("{name: nan, like: adam}"),
+        ["optimizers.1.name: 'nan': is a missing"],
+    ),
+    "many epochs": (edited("epochs: 2", "epochs: 1.0e+23"), ["epochs: 1e+23: must be a valid integer"]),
+    "many digits": (GOOD + "seed: " + "9" * 5000, ["not valid YAML: Exceeds the limit (4300 digits)"]),
+    "no end of lists": ("name: " + "[" * 100_000, ["nested too deeply"]),
+    "no date": (GOOD + "question: 2020-02-31\n", ["not valid YAML: day is out of range"]),
+    "no character": (
+        edited("model: linear", 'model: {name: linear, pretrained: "a\\0b"}'),
+        ["a character that is none"],
+    ),
+    "text in numbers": (GOOD + "question: 3\n", ["question: 3: must be text"]),
+    "a number as a block": (edited("model: linear", "model: 3"), ["model: 3: must be a mapping of keys"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_each_mistake_has_a_line_of_its_own_and_there_are_no_others(name: str, write: Any) -> None:
+    text, pieces = MISTAKES[name]
+    with pytest.raises(StudyError) as caught:
+        load_study(write(text))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(pieces), lines
+    assert [(piece, line) for piece, line in zip(pieces, lines, strict=True) if piece not in line] == []
+
+
+MODULES = {
+    "an error of syntax": "class Mine(",
+    "an exception": "raise RuntimeError('no')",
+    "an exit": "raise SystemExit(3)",
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_class_whose_module_cannot_be_imported_is_a_mistake_of_the_file(
+    name: str, write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "broken_" + name.replace(" ", "_")
+    (tmp_path / f"{module}.py").write_text(MODULES[name])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(StudyError, match=f"optimizers.1.class: '{module}.Mine': .*cannot be imported"):
+        load_study(write(contender(CLASS % f"{module}.Mine")))
+
+
+OWN = """\
+import torch
+
+
+class Open(torch.optim.SGD):
+    def __init__(self, params, **more):
+        super().__init__(params, **more)
+
+
+class Strict(torch.optim.AdamW):
+    def __init__(self, params, lr, rho=2.0):
+        super().__init__(params, lr)
+"""
+
+
+def test_a_users_own_optimizer_says_what_it_takes(write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_optimizers.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for text, words in (
+        (CLASS % "own_optimizers.Strict", "own_optimizers.Strict needs learning_rate: in `fixed`, or in `search` and"),
+        (
+            CLASS.replace("search", "fixed: {anything: 3, learning_rate: true}, search") % "own_optimizers.Open",
+            "number",
+        ),
+    ):
+        with pytest.raises(StudyError, match=words):
+            load_study(write(contender(text)))
+    text = (
+        CLASS.replace("search", "fixed: {rho: 2.5}, defaults: {learning_rate: 0.1}, search") % "own_optimizers.Strict"
+    )
+    row = load_study(write(contender(text))).contender("n").row()
+    assert (row.decay, row.fixed, row.defaults) == ("decoupled", {"rho": 2.5}, {"learning_rate": 0.1})
+    text = CLASS.replace("search", "fixed: {nesterov: true, momentum: 0.9}, search") % "own_optimizers.Open"
+    assert load_study(write(contender(text))).contender("n").row().decay == "coupled"
+
+
+@pytest.mark.parametrize(
+    ("path", "fixed", "decay"),
+    [
+        ("torch.optim.AdamW", "{}", "decoupled"),
+        ("torch.optim.Adafactor", "{}", "decoupled"),
+        ("torch.optim.NAdam", "{}", "coupled"),
+        ("torch.optim.NAdam", "{decoupled_weight_decay: true}", "decoupled"),
+        ("torch.optim.Adagrad", "{}", "coupled"),
+    ],
+)
+def test_decay_is_named_as_torch_applies_it(path: str, fixed: str, decay: str, write: Any) -> None:
+    import torch
+
+    text = CLASS.replace("search", f"fixed: {fixed}, search") % path
+    row = load_study(write(contender(text))).contender("n").row()
+    theta = torch.nn.Parameter(torch.tensor([[3.0]]))
+    theta.grad = torch.zeros_like(theta)
+    given = {"lr": 0.1, "weight_decay": 0.5, **row.fixed}
+    cls = getattr(torch.optim, path.rpartition(".")[2])
+    cls([theta], **given).step()
+    decoupled = abs(theta.item() - 3.0 * (1 - 0.1 * 0.5)) < 1e-6  # multiplied by the rate; no gradient, no other step
+    assert row.decay == decay == ("decoupled" if decoupled else "coupled")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, field_validator
 
 from optstudy.claims import MOST_PRIMARY, TOPICS, Arm
 from optstudy.datasets import DATASETS
 from optstudy.errors import StudyError
+from optstudy.hyperparameters import Decay, class_row, decay_of, is_torchs, mistake_in, optimizer_class, taken
 from optstudy.metrics import HEADLINES
+from optstudy.mistakes import NOTHING, Frozen, Key, Mistake, lines
 from optstudy.models import MODELS
 from optstudy.optimizers import OPTIMIZERS, Row, Space, import_class
 from optstudy.runs import RunSpec, derive_seed
@@ -32,36 +35,44 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _value(value: Any) -> float | bool:
+    """Read true, false, or a finite number."""
+    if isinstance(value, bool):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number, or true or false")
+    return number
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-
+Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+Flag = Annotated[bool, Field(strict=True)]
 
 SWEPT = "learning_rate_tolerance"
 FUNCTION_METRICS = frozenset({"steps_to_tolerance", "sign_changes", "loss"})
 
 
-class Frozen(BaseModel):
-    """Frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def _ordered(low: float, high: float, log: bool) -> Iterator[Mistake]:
+    if low >= high:
+        yield Mistake(("low",), low, f"must lie below high {high:g}")
+    if log and low <= 0:
+        yield Mistake(("low",), low, "must be above 0 in a log space (or write `log: false`)")
 
 
 class Interval(Frozen):
     """The space of one searched hyperparameter."""
 
+    RULES = (_ordered,)
+
     low: Number
     high: Number
-    log: bool = True
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Interval:
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low:g} must lie below high {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low {self.low:g} must be above 0 in a log space (or write `log: false`)")
-        return self
+    log: Flag = True
 
 
 class Schedule(Frozen):
@@ -77,13 +88,53 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _name_or_class(name: str | None, class_path: str | None) -> Iterator[Mistake]:
+    if (name is None) == (class_path is None):
+        yield Mistake((), NOTHING, "give either `name`, or `class: package.module.Name`")
+    if class_path is not None:
+        try:
+            found = import_class(class_path)
+        except ValueError as error:
+            yield Mistake(("class",), class_path, str(error))
+        else:
+            if not callable(found):
+                yield Mistake(("class",), class_path, "must be a class or a function")
+
+
+def _kind_goes_with_class(class_path: str | None, kind: str | None) -> Iterator[Mistake]:
+    if class_path is None and kind is not None:
+        yield Mistake(("kind",), kind, "goes with `class`; the kinds of named data sets are known")
+    if class_path is not None and kind is None:
+        yield Mistake(("kind",), NOTHING, "a `class` needs it: image, sequence or text")
+
+
+def _takes_arguments(table: Mapping[str, Any]) -> Callable[..., Iterator[Mistake]]:
+    """Return the rule that a row of the table takes what it is given, and is given what it needs."""
+
+    def rule(name: str | None, arguments: Mapping[str, Any]) -> Iterator[Mistake]:
+        if name is not None:
+            yield from _wrong_arguments(name, arguments, table[name].arguments)
+
+    return rule
+
+
+def _kind_allows(name: str | None, kind: str | None, scaling: str, augment: tuple[str, ...]) -> Iterator[Mistake]:
+    kind = kind if name is None else DATASETS[name].kind
+    if scaling != "unit" and kind not in {"image", "sequence"}:
+        yield Mistake(("scaling",), scaling, f"needs data of kind image or sequence, not {kind}")
+    if augment and kind != "image":
+        yield Mistake(("augment",), list(augment), f"needs data of kind image, not {kind}")
+
+
 class Data(Frozen):
     """Which data set, how its training part is cut, and how its inputs are scaled and augmented."""
+
+    RULES = (_name_or_class, _kind_goes_with_class, _takes_arguments(DATASETS), _kind_allows)
 
     name: str | None = None
     class_path: str | None = Field(default=None, alias="class")
     kind: Literal["image", "sequence", "text"] | None = None
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default={})
     validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
     train_size: Count | None = None
     scaling: Literal["unit", "standardised"] = "unit"
@@ -93,22 +144,6 @@ class Data(Frozen):
     @classmethod
     def _known(cls, name: str | None) -> str | None:
         return _in_table(name, DATASETS)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Data:
-        _name_or_class(self.name, self.class_path)
-        if self.class_path is None and self.kind is not None:
-            raise ValueError("`kind` goes with `class`; the kinds of named data sets are known")
-        if self.class_path is not None and self.kind is None:
-            raise ValueError("a `class` needs `kind`: image, sequence or text")
-        if self.name is not None:
-            _known_arguments(self.name, self.arguments, DATASETS[self.name].arguments)
-        kind = self.resolved()["kind"]
-        if self.scaling != "unit" and kind not in {"image", "sequence"}:
-            raise ValueError(f"scaling {self.scaling!r} needs data of kind image or sequence, not {kind}")
-        if self.augment and kind != "image":
-            raise ValueError(f"augment needs data of kind image, not {kind}")
-        return self
 
     def resolved(self) -> dict[str, Any]:
         """Return `RunSpec.data`."""
@@ -127,12 +162,19 @@ class Data(Frozen):
         return row.side or {**row.arguments, **self.arguments}.get("size")
 
 
+def _weights_fit(name: str | None, pretrained: str | None) -> Iterator[Mistake]:
+    if pretrained is not None and pretrained.startswith("torchvision:") and name != "torchvision":
+        yield Mistake(("pretrained",), pretrained, "`torchvision:...` needs the model `torchvision`")
+
+
 class Model(Frozen):
     """Which network, its own arguments, and the weights that it starts from."""
 
+    RULES = (_name_or_class, _takes_arguments(MODELS), _weights_fit)
+
     name: str | None = None
     class_path: str | None = Field(default=None, alias="class")
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default={})
     pretrained: str | None = None
     pretrained_by: str = ""
 
@@ -140,15 +182,6 @@ class Model(Frozen):
     @classmethod
     def _known(cls, name: str | None) -> str | None:
         return _in_table(name, MODELS)
-
-    @model_validator(mode="after")
-    def _fits(self) -> Model:
-        _name_or_class(self.name, self.class_path)
-        if self.name is not None:
-            _known_arguments(self.name, self.arguments, MODELS[self.name].arguments)
-        if self.pretrained is not None and self.pretrained.startswith("torchvision:") and self.name != "torchvision":
-            raise ValueError("pretrained: `torchvision:...` needs the model `torchvision`")
-        return self
 
     def resolved(self) -> dict[str, Any]:
         """Return `RunSpec.model`."""
@@ -164,139 +197,211 @@ def _in_table(name: str | None, table: Mapping[str, Any]) -> str | None:
     return name
 
 
-def _name_or_class(name: str | None, class_path: str | None) -> None:
-    if (name is None) == (class_path is None):
-        raise ValueError("give either `name`, or `class: package.module.Name`")
-    if class_path is not None and not callable(import_class(class_path)):
-        raise ValueError(f"class {class_path!r} must be a class or a function")
-
-
-def _known_arguments(name: str, given: Mapping[str, Any], allowed: Mapping[str, Any]) -> None:
-    """Raise ValueError where an argument is unknown, lacking, or not of its default's type."""
+def _wrong_arguments(name: str, given: Mapping[str, Any], allowed: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield arguments that are unknown, lacking, or not of their default's type."""
     for key, value in given.items():
-        if key not in allowed:
-            raise ValueError(f"argument {key!r} is unknown to {name}; allowed: {', '.join(allowed) or 'none'}")
-        default = allowed[key]
-        if isinstance(default, int) and not (type(value) is int and value >= 1):
-            raise ValueError(f"argument {key}: {value!r}: must be a whole number of at least 1")
-        if isinstance(default, float) and not (type(value) in {int, float} and value > 0):
-            raise ValueError(f"argument {key}: {value!r}: must be a number above 0")
-        if (default is None or isinstance(default, str)) and not isinstance(value, str):
-            raise ValueError(f"argument {key}: {value!r}: must be text")
-        if isinstance(default, list) and not (isinstance(value, list) and value and set(value) <= set(default)):
-            raise ValueError(f"argument {key}: {value!r}: must be a list of some of {default}")
+        message = "" if key in allowed else f"{name} takes no {key}; allowed: {', '.join(allowed) or 'none'}"
+        message = message or _wrong_argument(value, allowed[key])
+        if message:
+            yield Mistake(("arguments", key), value, message)
     lacking = [key for key, default in allowed.items() if default is None and key not in given]
-    if lacking:
-        raise ValueError(f"{name} needs the arguments {', '.join(lacking)}")
+    for key in lacking:
+        yield Mistake(("arguments", key), NOTHING, f"{name} needs this argument")
+
+
+def _wrong_argument(value: Any, default: Any) -> str:
+    """Return what is wrong with an argument, by the type of its default; empty where nothing is."""
+    if isinstance(default, int) and not (type(value) is int and value >= 1):
+        return "must be a whole number of at least 1"
+    if isinstance(default, float) and not (type(value) in {int, float} and value > 0):
+        return "must be a number above 0"
+    if (default is None or isinstance(default, str)) and not isinstance(value, str):
+        return "must be text"
+    if isinstance(default, list) and not (isinstance(value, list) and value and all(one in default for one in value)):
+        return f"must be a list of some of {default}"
+    return ""
+
+
+def _one_row(name: str, like: str | None, class_path: str | None) -> Iterator[Mistake]:
+    """Yield what is wrong with the choice of the optimizer."""
+    if like is not None and class_path is not None:
+        yield Mistake(("like",), like, "give `like` or `class`, not both")
+    if class_path is not None:
+        try:
+            optimizer_class(class_path)
+        except ValueError as error:
+            yield Mistake(("class",), class_path, str(error))
+    elif (like or name) not in OPTIMIZERS:
+        key, others = ("like", "") if like else ("name", " (or give `like: one of these`, or `class` with `search`)")
+        yield Mistake((key,), like or name, f"must be one of {', '.join(OPTIMIZERS)}{others}")
+
+
+def _keeps_its_name(
+    name: str,
+    like: str | None,
+    class_path: str | None,
+    fixed: Mapping[str, float | bool],
+    search: Mapping[str, Interval],
+) -> Iterator[Mistake]:
+    """Yield what would give a table's name to another optimizer: every output shows the name alone."""
+    row = name.lower()
+    if row not in OPTIMIZERS:
+        return
+    for key, other in (("like", like), ("class", class_path)):
+        if other is not None and other != row:
+            yield Mistake((key,), other, f"{row!r} is the name of a row of the table: choose another name")
+    if row == "sgd" and fixed.get("momentum"):
+        yield Mistake(("fixed", "momentum"), fixed["momentum"], "`sgd` means momentum 0: `momentum` is a row, too")
+    if row == "sgd" and "momentum" in search:
+        yield Mistake(("search",), ["momentum"], "`sgd` means momentum 0: choose another name, with `like: sgd`")
+    if fixed.get("decoupled_weight_decay"):
+        yield Mistake(("fixed", "decoupled_weight_decay"), True, f"{row!r} means coupled decay: choose another name")
+
+
+def _is_read_as_a_name(name: str) -> Iterator[Mistake]:
+    if name.lower() in {"nan", "na", "null", "none"}:
+        yield Mistake(("name",), name, "is a missing value to whoever reads the tables: choose another name")
+
+
+def _decay_is_known(
+    name: str, like: str | None, class_path: str | None, decay: Decay | None, fixed: Mapping[str, float | bool]
+) -> Iterator[Mistake]:
+    """Yield a `decay` that the table or torch's own code contradicts, or makes needless."""
+    if decay is None:
+        return
+    if class_path is None:
+        yield Mistake(("decay",), decay, f"goes with `class`: the table says what {like or name} has")
+        return
+    cls = _class_or_none(class_path)
+    if cls is not None and is_torchs(cls) and decay_of(cls, fixed) != decay:
+        yield Mistake(("decay",), decay, f"{class_path} has {decay_of(cls, fixed)} decay")
+
+
+def _takes_what_is_given(
+    name: str,
+    like: str | None,
+    class_path: str | None,
+    defaults: Mapping[str, float],
+    fixed: Mapping[str, float | bool],
+) -> Iterator[Mistake]:
+    """Yield hyperparameters that the optimizer does not take, and values that none may have."""
+    path = _path(name, like, class_path)
+    for block, values in (("defaults", defaults), ("fixed", fixed)):
+        for key, value in values.items() if path else ():
+            message = mistake_in(path, key, value)
+            if message:
+                yield Mistake((block, key), value, message)
+
+
+def _takes_what_is_searched(
+    name: str, like: str | None, class_path: str | None, search: Mapping[str, Interval]
+) -> Iterator[Mistake]:
+    """Yield spaces of hyperparameters that the optimizer does not take, and ends that none may have."""
+    path = _path(name, like, class_path)
+    for key, space in search.items() if path else ():
+        at_low, at_high = mistake_in(path, key, space.low), mistake_in(path, key, space.high)
+        if at_low:
+            yield Mistake(("search", key, "low"), space.low, at_low)
+        if at_high and at_high != at_low:
+            yield Mistake(("search", key, "high"), space.high, at_high)
+
+
+def _each_in_one_block(
+    name: str,
+    like: str | None,
+    class_path: str | None,
+    defaults: Mapping[str, float],
+    fixed: Mapping[str, float | bool],
+    search: Mapping[str, Interval],
+) -> Iterator[Mistake]:
+    """Yield hyperparameters with two values of which one would be lost, and those that a class lacks."""
+    for key in sorted(set(fixed) & set(search)):
+        yield Mistake(("fixed", key), fixed[key], "cannot be both in `fixed` and in `search`")
+    row = OPTIMIZERS.get(like or name) if class_path is None else None
+    for key in sorted(set(defaults) & ({*fixed, *(row.fixed if row else ())} - set(search))):
+        yield Mistake(("defaults", key), defaults[key], "is fixed: give it in `fixed`, or search it")
+    if class_path is None:
+        return
+    if not search:
+        yield Mistake(("search",), {}, "a `class` needs one, for example learning_rate: {low: 1.0e-4, high: 0.1}")
+    for key in taken(class_path).needed if _path(name, like, class_path) else ():
+        if key not in fixed and not (key in search and key in defaults):
+            yield Mistake((), NOTHING, f"{class_path} needs {key}: in `fixed`, or in `search` and in `defaults`")
+
+
+def _path(name: str, like: str | None, class_path: str | None) -> str:
+    """Return the path of the optimizer's class, empty where it cannot be used, which another rule tells."""
+    if class_path is None:
+        return OPTIMIZERS[like or name].optimizer if (like or name) in OPTIMIZERS else ""
+    return "" if _class_or_none(class_path) is None else class_path
+
+
+def _class_or_none(path: str) -> Any:
+    """Return the class, None where it cannot be used, which another rule tells."""
+    try:
+        return optimizer_class(path)
+    except ValueError:
+        return None
 
 
 class Contender(Frozen):
     """One entry under `optimizers:`, resolved to the row that it stands for."""
 
+    RULES = (
+        _one_row,
+        _is_read_as_a_name,
+        _keeps_its_name,
+        _decay_is_known,
+        _takes_what_is_given,
+        _takes_what_is_searched,
+        _each_in_one_block,
+    )
+
     name: Name
     like: str | None = None
     class_path: str | None = Field(default=None, alias="class")
-    defaults: dict[str, Number] = {}
-    fixed: dict[str, bool | Number] = {}
-    search: dict[str, Interval] = {}
-    decay: Literal["coupled", "decoupled"] | None = None
+    defaults: dict[str, Number] = Field(default={})
+    fixed: dict[str, Annotated[bool | float, PlainValidator(_value)]] = Field(default={})
+    search: dict[str, Interval] = Field(default={})
+    decay: Decay | None = None
     schedule: Annotated[Schedule, BeforeValidator(_named)] | None = None
     clip: Positive | None = None
     freeze: tuple[str, ...] = ()
-    from_scratch: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _row_exists(self) -> Contender:
-        if self.class_path is not None and self.like is not None:
-            raise ValueError("give `like` or `class`, not both")
-        if self.class_path is None:
-            if (self.like or self.name) not in OPTIMIZERS:
-                raise ValueError(
-                    f"optimizer {self.like or self.name!r} must be one of {', '.join(OPTIMIZERS)} "
-                    "(or give `like: one of these`, or `class: package.module.Name` with `search`)"
-                )
-        elif not self.search:
-            raise ValueError("a `class` needs `search`, for example learning_rate: {low: 1.0e-4, high: 1.0e-1}")
-        twice = sorted(set(self.fixed) & set(self.search))
-        if twice:
-            raise ValueError(f"{', '.join(twice)} cannot be both in `fixed` and in `search`")
-        self.row()
-        return self
+    from_scratch: Flag = False
 
     def row(self) -> Row:
         """Return the optimizer's row of the table with this entry's overrides; `fixed` takes a key out of the search.
 
-        Raises ValueError where the class is no optimizer or does not take a hyperparameter.
+        What is searched and has no default of its own stays at its class's.
         """
-        base = (
-            OPTIMIZERS[self.like or self.name] if self.class_path is None else _class_row(self.class_path, self.decay)
-        )
+        if self.class_path is not None:
+            base = class_row(self.class_path, self.decay, self.fixed)
+        else:
+            base = OPTIMIZERS[self.like or self.name]
         spaces = {key: Space(space.low, space.high, space.log) for key, space in self.search.items()}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
         fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
         searched_before = {key: value for key, value in base.fixed.items() if key in search}
         defaults = {**base.defaults, **searched_before, **self.defaults}
         defaults = {key: float(value) for key, value in defaults.items() if key not in fixed}
-        if self.class_path is not None or self.defaults or self.fixed or self.search:
-            _check_arguments(base.optimizer, {**defaults, **fixed, **dict.fromkeys(search, 0.0)})
-        return Row(base.optimizer, self.decay or base.decay, defaults, fixed, search)
-
-
-def _class_row(path: str, decay: Literal["coupled", "decoupled"] | None) -> Row:
-    """Return the row of a user's optimizer class: its own signature gives the defaults."""
-    import inspect
-
-    from torch.optim import Optimizer
-
-    cls = import_class(path)
-    if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
-        raise ValueError(f"class {path!r} must be a subclass of torch.optim.Optimizer")
-    parameters = inspect.signature(cls).parameters
-    names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
-    defaults = {
-        name: float(parameters[torch_name].default)
-        for name, torch_name in names.items()
-        if torch_name in parameters and isinstance(parameters[torch_name].default, int | float)
-    }
-    return Row(path, decay or "coupled", defaults, {}, {})
-
-
-def _check_arguments(path: str, hyperparameters: Mapping[str, Any]) -> None:
-    """Raise ValueError where the optimizer's class does not take one of the hyperparameters."""
-    import inspect
-
-    from optstudy.optimizers import torch_arguments
-
-    parameters = inspect.signature(import_class(path)).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    unknown = [name for name in torch_arguments(hyperparameters) if name not in parameters]
-    if unknown:
-        allowed = [name for name in parameters if name != "params"]
-        raise ValueError(
-            f"{path} takes no {', '.join(unknown)}; allowed: learning_rate, beta1, beta2, {', '.join(allowed)}"
-        )
+        decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
+        return Row(base.optimizer, decay, defaults, fixed, search)
 
 
 class Tuning(Frozen):
     """The search: the same for each contender and replicate."""
 
-    trials: Annotated[int, Field(strict=True, ge=0)] = 6
+    trials: Annotated[int, Field(strict=True, ge=0, le=10**9)] = 6
     sampler: Literal["sobol", "random", "tpe"] = "sobol"
     objective: Literal["val/accuracy", "val/loss", "loss"] | None = None
-    once: bool = False
+    once: Flag = False
 
 
 class Pretraining(Frozen):
     """The one training, before all others, whose weights (but for the head) every contender starts from."""
 
     data: Annotated[Data, BeforeValidator(_named)]
-    optimizer: Contender
+    optimizer: Annotated[Contender, BeforeValidator(_named)]
     epochs: Count
     batch_size: Count = 64
     schedule: Annotated[Schedule, BeforeValidator(_named)] = Schedule()
@@ -306,21 +411,31 @@ class Sweep(Frozen):
     """Learning rates from end to end of a contender's space, the rest at its defaults: how much the rate matters."""
 
     contenders: Annotated[tuple[str, ...], Field(min_length=1)]
-    points: Annotated[int, Field(strict=True, ge=3)] = 7
+    points: Annotated[Count, Field(ge=3)] = 7
     within: Positive = 0.01
+
+
+def _is_a_contrast(better: str | None, than: tuple[str, ...], weights: Mapping[str, float]) -> Iterator[Mistake]:
+    short = better is not None or bool(than)
+    if short == bool(weights) or (short and not (better and than)):
+        yield Mistake((), NOTHING, "give either `better` and `than`, or `weights`")
+    if abs(sum(weights.values())) > 1e-9:
+        yield Mistake(("weights",), dict(weights), "must sum to zero")
 
 
 class Claim(Frozen):
     """A statement about a contrast of contenders, written down before the first run."""
 
+    RULES = (_is_a_contrast,)
+
     statement: Annotated[str, Field(min_length=1)]
     topic: str = ""
     better: str | None = None
     than: Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = ()
-    weights: dict[str, Number] = {}
+    weights: dict[str, Number] = Field(default={})
     metric: Annotated[str, BeforeValidator(lambda value: str(value).replace("/", "_"))] = "test_accuracy"
     margin: Positive | None = None
-    primary: bool = True
+    primary: Flag = True
 
     @field_validator("metric")
     @classmethod
@@ -332,14 +447,10 @@ class Claim(Frozen):
     def _known_topic(cls, topic: str) -> str:
         return topic and str(_in_table(topic, TOPICS))
 
-    @model_validator(mode="after")
-    def _is_a_contrast(self) -> Claim:
-        short = self.better is not None or bool(self.than)
-        if short == bool(self.weights) or (short and not (self.better and self.than)):
-            raise ValueError("give either `better` and `than`, or `weights`")
-        if abs(sum(self.contrast("tuned").values())) > 1e-9:
-            raise ValueError("the weights must sum to zero")
-        return self
+    def named(self) -> list[tuple[str, str]]:
+        """Return each name that the claim gives, and before it the key under which it stands."""
+        short = [("better", self.better)] if self.better is not None else []
+        return [*short, *(("than", name) for name in self.than), *(("weights", name) for name in self.weights)]
 
     def contrast(self, variant: str) -> dict[Arm, float]:
         """Return the weights by contender and variant, positive for the side that is claimed to be better.
@@ -359,12 +470,158 @@ class Claim(Frozen):
         return found
 
 
+def _variants(tuning: Tuning, untuned: bool) -> tuple[str, ...]:
+    return (("tuned",) if tuning.trials else ()) + (("untuned",) if untuned else ())
+
+
+def _kind(data: Data) -> str:
+    return str(data.resolved()["kind"])
+
+
+def _objective(data: Data, tuning: Tuning) -> str:
+    return tuning.objective or ("loss" if _kind(data) == "function" else "val/accuracy")
+
+
+def _row(contender: Contender, data: Data) -> Row:
+    row = contender.row()
+    if _kind(data) != "function":
+        return row
+    defaults, search = dict(row.defaults), dict(row.search)
+    defaults.pop("weight_decay", None)
+    search.pop("weight_decay", None)
+    return replace(row, defaults=defaults, search=search)
+
+
+def _reads(model: Model, data: Data) -> Iterator[Mistake]:
+    """Yield what keeps the model from reading the data."""
+    if model.name is None:
+        return
+    row, kind = MODELS[model.name], _kind(data)
+    if kind not in row.kinds:
+        fitting = ", ".join(name for name, other in MODELS.items() if kind in other.kinds)
+        yield Mistake(("model", "name"), model.name, f"does not read data of kind {kind!r}; these do: {fitting}")
+    side = data.side()
+    if side is not None and side < row.least_side:
+        yield Mistake(("model", "name"), model.name, f"needs images of at least {row.least_side} pixels, not {side}")
+
+
+def _reads_before(model: Model, pretraining: Pretraining | None) -> Iterator[Mistake]:
+    """Yield what keeps the model from reading the data of the pretraining."""
+    if pretraining is not None:
+        for mistake in _reads(model, pretraining.data):
+            message = f"the model {model.name!r} {mistake.message}"
+            yield Mistake(("pretraining", "data", "name"), pretraining.data.name, message)
+
+
+def _can_select(data: Data, tuning: Tuning, untuned: bool) -> Iterator[Mistake]:
+    """Yield what leaves a search without a metric to select by, or a study without a training."""
+    function = _kind(data) == "function"
+    if function != (_objective(data, tuning) == "loss"):
+        allowed = "must be `loss` for a function, and val/accuracy or val/loss for data"
+        yield Mistake(("tuning", "objective"), tuning.objective, allowed)
+    if tuning.trials and not function and data.validation_share == 0:
+        share = data.validation_share
+        yield Mistake(("data", "validation_share"), share, "leaves nothing to select on: it needs tuning.trials 0")
+    if not tuning.trials and not untuned:
+        yield Mistake(("tuning", "trials"), 0, "with `untuned: false` there is nothing to train")
+
+
+def _starts_somewhere(model: Model, pretraining: Pretraining | None) -> Iterator[Mistake]:
+    if (model.pretrained == "pretraining") != (pretraining is not None):
+        allowed = "`pretraining` here and the block `pretraining` go together"
+        yield Mistake(("model", "pretrained"), model.pretrained, allowed)
+
+
+def _scratch_differs(model: Model, optimizers: Sequence[Contender]) -> Iterator[Mistake]:
+    for number, contender in enumerate(optimizers):
+        if contender.from_scratch and model.pretrained is None:
+            yield Mistake(("optimizers", number, "from_scratch"), True, "needs model.pretrained")
+
+
+def _distinct_names(optimizers: Sequence[Contender]) -> Iterator[Mistake]:
+    """Yield names that stand twice, upper and lower case apart: they are names of files."""
+    names = [contender.name for contender in optimizers]
+    counts = Counter(name.lower() for name in names)
+    twice = [name for name in names if counts[name.lower()] > 1]
+    if twice:
+        yield Mistake(("optimizers",), twice, "contenders must have distinct names, upper and lower case apart")
+
+
+def _can_be_swept(data: Data, optimizers: Sequence[Contender], sweep: Sweep | None) -> Iterator[Mistake]:
+    searched = [c.name for c in optimizers if "learning_rate" in _row(c, data).search]
+    here = ", ".join(searched) if _kind(data) != "function" and data.validation_share else ""
+    for name in sweep.contenders if sweep else ():
+        if name not in searched or not here:
+            allowed = f"must search learning_rate, on data with a validation part; here: {here or 'none'}"
+            yield Mistake(("sweep", "contenders"), name, allowed)
+
+
+def _sides(
+    metric: str, data: Data, optimizers: Sequence[Contender], variants: Sequence[str], sweep: Sweep | None
+) -> list[Arm]:
+    """Return the contenders and variants that have a metric."""
+    if metric == SWEPT:
+        return [(name, "sweep") for name in (sweep.contenders if sweep else ())]
+    if (metric in FUNCTION_METRICS) != (_kind(data) == "function"):
+        return []
+    return [(contender.name, variant) for contender in optimizers for variant in variants]
+
+
+def _claims_are_about_contenders(
+    data: Data,
+    optimizers: Sequence[Contender],
+    tuning: Tuning,
+    untuned: bool,
+    sweep: Sweep | None,
+    claims: Sequence[Claim],
+) -> Iterator[Mistake]:
+    variants = _variants(tuning, untuned)
+    for number, claim in enumerate(claims):
+        sides = _sides(claim.metric, data, optimizers, variants, sweep)
+        names = ", ".join(f"{name}/{which}" for name, which in sides)
+        if not sides:
+            yield Mistake(("claims", number, "metric"), claim.metric, "no contender of this study has it")
+            continue
+        for key, name in claim.named():
+            contender, _, said = name.partition("/")
+            variant = said or ("sweep" if claim.metric == SWEPT else variants[0])
+            if (contender, variant) not in sides:
+                message = f"{contender}/{variant} has no {claim.metric}; these do: {names}"
+                yield Mistake(("claims", number, key), name, message)
+
+
+def _distinct_claims(claims: Sequence[Claim]) -> Iterator[Mistake]:
+    counts = Counter(claim.statement for claim in claims)
+    for statement in (statement for statement, count in counts.items() if count > 1):
+        yield Mistake(("claims",), statement, "claims must have distinct statements")
+
+
+def _few_are_primary(claims: Sequence[Claim]) -> Iterator[Mistake]:
+    primary = sum(claim.primary for claim in claims)
+    if primary > MOST_PRIMARY:
+        message = f"{primary} are primary, at most {MOST_PRIMARY} can be: mark some `primary: false`"
+        yield Mistake(("claims",), NOTHING, message)
+
+
 class Study(Frozen):
     """One study file; docs/study-file.md explains each key."""
 
+    RULES = (
+        _reads,
+        _reads_before,
+        _can_select,
+        _starts_somewhere,
+        _scratch_differs,
+        _distinct_names,
+        _can_be_swept,
+        _claims_are_about_contenders,
+        _distinct_claims,
+        _few_are_primary,
+    )
+
     name: Name
     question: str = ""
-    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     data: Annotated[Data, BeforeValidator(_named)]
     model: Annotated[Model, BeforeValidator(_named)]
     epochs: Count
@@ -372,87 +629,30 @@ class Study(Frozen):
     schedule: Annotated[Schedule, BeforeValidator(_named)] = Schedule()
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     clip: Positive | None = None
-    decay_all: bool = False
-    replicates: Annotated[int, Field(strict=True, ge=2)] = 8
-    optimizers: Annotated[tuple[Contender, ...], Field(min_length=1)]
+    decay_all: Flag = False
+    replicates: Annotated[Count, Field(ge=2)] = 8
+    optimizers: Annotated[tuple[Annotated[Contender, BeforeValidator(_named)], ...], Field(min_length=1)]
     pretraining: Pretraining | None = None
     tuning: Tuning = Tuning()
-    untuned: bool = True
+    untuned: Flag = True
     stack: Literal["auto", "on", "off"] = "auto"
     sweep: Sweep | None = None
     target: Annotated[Number, Field(gt=0, le=1)] | None = None
     claims: tuple[Claim, ...] = ()
 
-    @field_validator("optimizers")
     @classmethod
-    def _distinct(cls, contenders: tuple[Contender, ...]) -> tuple[Contender, ...]:
-        twice = [name for name, count in Counter(c.name.lower() for c in contenders).items() if count > 1]
-        if twice:
-            raise ValueError(
-                f"contenders must have distinct names, upper and lower case apart; twice: {', '.join(twice)}"
-            )
-        return contenders
-
-    @model_validator(mode="after")
-    def _fits(self) -> Study:
-        for data in [self.data] + ([self.pretraining.data] if self.pretraining else []):
-            _reads(self.model, data)
-        function = self.data.resolved()["kind"] == "function"
-        if function != (self.objective == "loss"):
-            raise ValueError("tuning.objective must be `loss` for a function, and val/accuracy or val/loss for data")
-        if self.tuning.trials and not function and self.data.validation_share == 0:
-            raise ValueError("data.validation_share 0 leaves nothing to select on: it needs tuning.trials 0")
-        if not self.tuning.trials and not self.untuned:
-            raise ValueError("tuning.trials 0 and untuned false leave nothing to train")
-        if (self.model.pretrained == "pretraining") != (self.pretraining is not None):
-            raise ValueError("model.pretrained `pretraining` and the block `pretraining` go together")
-        scratch = [contender.name for contender in self.optimizers if contender.from_scratch]
-        if scratch and self.model.pretrained is None:
-            raise ValueError(f"from_scratch ({', '.join(scratch)}) needs model.pretrained")
-        return self
-
-    @model_validator(mode="after")
-    def _sweep_fits(self) -> Study:
-        if self.sweep is None:
-            return self
-        searched = [c.name for c in self.optimizers if "learning_rate" in self.row(c).search]
-        unknown = [name for name in self.sweep.contenders if name not in searched]
-        if unknown or self.kind == "function":
-            raise ValueError(
-                f"sweep.contenders ({', '.join(self.sweep.contenders)}) must be contenders that search learning_rate "
-                f"on data with a validation part; here: {', '.join(searched) if self.kind != 'function' else 'none'}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _claims_fit(self) -> Study:
-        for number, claim in enumerate(self.claims):
-            for contender, variant in claim.contrast(self.variants[0]):
-                allowed = self._sides(claim.metric)
-                if (contender, variant) not in allowed:
-                    names = ", ".join(f"{name}/{which}" for name, which in allowed)
-                    raise ValueError(f"claims.{number}: {contender}/{variant} has no {claim.metric}; these do: {names}")
-        statements = [claim.statement for claim in self.claims]
-        if len(set(statements)) < len(statements):
-            raise ValueError("claims must have distinct statements")
-        primary = sum(claim.primary for claim in self.claims)
-        if primary > MOST_PRIMARY:
-            raise ValueError(
-                f"claims: {primary} are primary, at most {MOST_PRIMARY} can be: mark some `primary: false`"
-            )
-        return self
-
-    def _sides(self, metric: str) -> list[Arm]:
-        if metric == SWEPT:
-            return [(name, "sweep") for name in (self.sweep.contenders if self.sweep else ())]
-        if (metric in FUNCTION_METRICS) != (self.kind == "function"):
-            return []
-        return [(contender.name, variant) for contender in self.optimizers for variant in self.variants]
+    def sound(cls, value: Mapping[str, Any], wrong: set[Key]) -> dict[str, Any]:
+        """Return the fields without mistakes; in lists, a wrong entry's place is taken by one that offends no rule."""
+        found = super().sound(value, wrong)
+        for name, stand_in in (("optimizers", _contender_instead), ("claims", _claim_instead)):
+            if name not in found and isinstance(value.get(name), list):
+                found[name] = tuple(stand_in(number, entry) for number, entry in enumerate(value[name]))
+        return found
 
     @property
     def variants(self) -> tuple[str, ...]:
         """Return the variants of its final runs, the more telling first."""
-        return (("tuned",) if self.tuning.trials else ()) + (("untuned",) if self.untuned else ())
+        return _variants(self.tuning, self.untuned)
 
     @property
     def kind(self) -> str:
@@ -462,7 +662,7 @@ class Study(Frozen):
     @property
     def objective(self) -> str:
         """Return the metric that a search selects by: validation accuracy, of a function its value, unless said."""
-        return self.tuning.objective or ("loss" if self.kind == "function" else "val/accuracy")
+        return _objective(self.data, self.tuning)
 
     @property
     def pretrained_by(self) -> str:
@@ -473,13 +673,7 @@ class Study(Frozen):
 
     def row(self, contender: Contender) -> Row:
         """Return the contender's row of the table; parameters of a function do not decay."""
-        row = contender.row()
-        if self.kind != "function":
-            return row
-        defaults, search = dict(row.defaults), dict(row.search)
-        defaults.pop("weight_decay", None)
-        search.pop("weight_decay", None)
-        return replace(row, defaults=defaults, search=search)
+        return _row(contender, self.data)
 
     def contender(self, name: str) -> Contender:
         """Return the contender of that name; raises StudyError where there is none."""
@@ -543,49 +737,50 @@ class Study(Frozen):
         )
 
 
-def _reads(model: Model, data: Data) -> None:
-    """Raise ValueError where the model cannot read the data."""
-    if model.name is None:
-        return
-    row, kind = MODELS[model.name], data.resolved()["kind"]
-    if kind not in row.kinds:
-        fitting = ", ".join(name for name, other in MODELS.items() if kind in other.kinds)
-        raise ValueError(f"model {model.name!r} does not read data of kind {kind!r}; these do: {fitting}")
-    side = data.side()
-    if side is not None and side < row.least_side:
-        raise ValueError(f"model {model.name!r} needs images of at least {row.least_side} pixels, not {side}")
+def _contender_instead(number: int, entry: Any) -> Contender:
+    """Return the contender, or, where it is wrong, one that others can name."""
+    entry = _named(entry)
+    try:
+        return Contender.model_validate(entry)
+    except ValidationError:
+        name = entry.get("name") if isinstance(entry, dict) else None
+        return Contender.model_construct(name=str(name or number), like="sgd")
+
+
+def _claim_instead(number: int, entry: Any) -> Claim:
+    """Return the claim, or, where it is wrong, one about nobody."""
+    try:
+        return Claim.model_validate(entry)
+    except ValidationError:
+        return Claim.model_construct(statement=f"wrong {number}", primary=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML; text that no file name and no table can hold is a mistake."""
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and ("\0" in value or value.encode("utf-8", "replace").decode() != value):
+            raise yaml.constructor.ConstructorError(None, None, "text with a character that is none", node.start_mark)
+        return value
 
 
 def load_study(path: Path) -> Study:
     """Return the study in a YAML file; raises StudyError with one line per mistake."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise StudyError(f"{path}: the file cannot be read: {reason}") from error
     except yaml.YAMLError as error:
         raise StudyError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise StudyError(f"{path}: not a study file: it is nested too deeply") from error
+    except ValueError as error:  # a date that is none, a number of more than 4300 digits
+        raise StudyError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError("\n".join(_mistakes(path, error))) from error
-
-
-def _mistakes(path: Path, error: ValidationError) -> list[str]:
-    return [
-        f"{path}: {'.'.join(str(part) for part in mistake['loc']) or 'the file'}: {_shown(mistake)}"
-        for mistake in error.errors()
-    ]
-
-
-def _shown(mistake: Any) -> str:
-    kind, value = mistake["type"], mistake["input"]
-    if kind == "missing":
-        return "this key is required"
-    if kind == "extra_forbidden":
-        return f"unknown key (value {value!r}); the known keys are in docs/study-file.md"
-    message = mistake["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    text = repr(value)
-    return f"{text if len(text) <= 80 else text[:77] + '...'}: {message}"
+        raise StudyError("\n".join(lines(path, error))) from error
