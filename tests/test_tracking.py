@@ -98,7 +98,7 @@ def test_children_carry_the_tags_and_the_parent_the_aggregates(tmp_path: Path) -
     tracker.add(job, entry(job))
     row = {"contender": "sgd", "variant": "tuned", "n": 2, "test_accuracy_mean": 0.9, "test_accuracy_ci_low": 0.8}
     for _ in range(2):
-        tracker.summarise([row], {"sgd": {"epochs": 2}}, {"sgd": 5})
+        tracker.summarise([row], {"sgd": {"epochs": 2}}, {"replicates": 2}, {"sgd": 5})
     store = client(tmp_path)
     runs = store.search_runs([store.get_experiment_by_name("tags").experiment_id])
     parent = next(run for run in runs if run.data.tags["optstudy.stage"] == "contender")
@@ -110,19 +110,86 @@ def test_children_carry_the_tags_and_the_parent_the_aggregates(tmp_path: Path) -
     tags = {name: child.data.tags[f"optstudy.{name}"] for name in ("contender", "variant", "replicate", "trial", "key")}
     assert tags == {"contender": "sgd", "variant": "trial", "replicate": "0", "trial": "1", "key": job.key}
     assert float(child.data.params["learning_rate"]) == job.hyperparameters["learning_rate"]
+    assert parent.data.tags["optstudy.n"] == "2"
+    assert "n" not in parent.data.metrics  # or plots of the parents would open on it
+
+
+def test_plots_of_trials_open_on_rate_and_decay_and_on_what_the_search_selects_by(tmp_path: Path) -> None:
+    tracker, jobs = Tracker(tmp_path, "plots", {}), trials()
+    for job in jobs:
+        tracker.add(job, entry(job))
+    store = client(tmp_path)
+    runs = store.search_runs([store.get_experiment_by_name("plots").experiment_id], "tags.`optstudy.stage` = 'tuning'")
+    different = [name for name in runs[0].data.params if len({run.data.params[name] for run in runs}) > 1]
+    assert sorted(different)[:3] == ["learning_rate", "weight_decay"]  # MLflow's page takes the first three
+    assert {run.data.tags["optstudy.split_seed"] for run in runs} == {str(job.spec.split_seed) for job in jobs}
+    assert next(iter(runs[0].data.metrics)) == "val/accuracy"  # and the first metric
+
+
+def test_a_study_that_grows_keeps_its_parents(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, "grows", {})
+    for replicates in (2, 3):
+        row = {"contender": "sgd", "variant": "untuned", "n": replicates, "test_accuracy_mean": 0.9}
+        tracker.summarise([row], {"sgd": {"epochs": 2}}, {"replicates": replicates}, {"sgd": 5})
+    store = client(tmp_path)
+    [parent] = store.search_runs([store.get_experiment_by_name("grows").experiment_id], run_view_type=3)
+    assert {name: parent.data.tags[f"optstudy.{name}"] for name in ("replicates", "untuned/n")} == {
+        "replicates": "3",
+        "untuned/n": "3",
+    }
+
+
+def test_a_contender_that_left_the_study_leaves_its_parent_and_its_optuna_study(tmp_path: Path) -> None:
+    import optuna
+
+    tracker, own = Tracker(tmp_path, "left", {}), trials()
+    others = [job for r in (0, 1) for job in trial_jobs(tiny(), "adam", r, Content("digest"), {})]
+    for job in [*own, *others]:
+        tracker.add(job, entry(job))
+    spaces = {contender.name: contender.row().search for contender in tiny().optimizers}
+    project_optuna(tmp_path, "left", spaces, "val/accuracy", [(job, entry(job)) for job in [*own, *others]])
+    project_optuna(tmp_path, "left2", spaces, "val/accuracy", [(job, entry(job)) for job in own])
+    tracker.keep_only(own)
+    project_optuna(tmp_path, "left", spaces, "val/accuracy", [(job, entry(job)) for job in own])
+    store = client(tmp_path)
+    runs = store.search_runs([store.get_experiment_by_name("left").experiment_id])
+    assert {run.data.tags["optstudy.contender"] for run in runs} == {"sgd"}
+    assert sorted(optuna.get_all_study_names(optuna_storage(tmp_path))) == ["left/sgd", "left2/sgd"]
+
+
+def test_the_comparison_keeps_no_file_that_has_vanished(tmp_path: Path) -> None:
+    tables = tmp_path / "tables"
+    (tables / "runs").mkdir(parents=True)
+    for name in ("adam", "sgd"):
+        (tables / "runs" / f"{name}.csv").write_text(name)
+    tracker, store = Tracker(tmp_path, "vanished", {}), client(tmp_path)
+    tracker.attach(tables, "both", 5)
+    [before] = store.search_runs([store.get_experiment_by_name("vanished").experiment_id])
+    tracker.attach(tables, "both", 5)
+    (tables / "runs" / "sgd.csv").unlink()
+    tracker.attach(tables, "one", 5)
+    [after] = store.search_runs([store.get_experiment_by_name("vanished").experiment_id])
+    assert after.info.run_id != before.info.run_id
+    assert [file.path for file in store.list_artifacts(after.info.run_id, "runs")] == ["runs/adam.csv"]
+
+
+def test_a_study_reports_to_nobody() -> None:
+    from mlflow.telemetry.utils import is_telemetry_disabled
+
+    assert is_telemetry_disabled()
 
 
 def test_a_parent_whose_settings_changed_is_replaced_and_keeps_its_children(tmp_path: Path) -> None:
     tracker, job = Tracker(tmp_path, "grown", {}), trials()[1]
     tracker.add(job, entry(job))
     row = {"contender": "sgd", "variant": "tuned", "test_accuracy_mean": 0.9}
-    for replicates in (2, 3):
-        tracker.summarise([row], {"sgd": {"replicates": replicates}}, {"sgd": 5})
+    for epochs in (2, 3):
+        tracker.summarise([row], {"sgd": {"epochs": epochs}}, {}, {"sgd": 5})
     store = client(tmp_path)
     runs = store.search_runs([store.get_experiment_by_name("grown").experiment_id])
     [parent] = [run for run in runs if run.data.tags["optstudy.stage"] == "contender"]
     [child] = [run for run in runs if run.data.tags["optstudy.stage"] == "tuning"]
-    assert parent.data.params == {"replicates": "3"}
+    assert parent.data.params == {"epochs": "3"}
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
 
 

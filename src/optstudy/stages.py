@@ -389,7 +389,8 @@ def project_runs(
     for job in jobs:
         ended[job.contender] = max(ended.get(job.contender, 0), done[job.key].ended_ms)
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
-    tracker.summarise(rows, {name: _settings(place.study, name) for name in place.contenders}, ended)
+    sizes = {"replicates": place.study.replicates, "trials": place.study.tuning.trials}
+    tracker.summarise(rows, {name: _settings(place.study, name) for name in place.contenders}, sizes, ended)
     tracker.attach(place.tables, tables_digest(place.tables), max(ended.values()))
     tracker.describe(notes(evidence))
     data = place.study.data.resolved()
@@ -404,8 +405,7 @@ def _settings(study: Study, name: str) -> dict[str, object]:
     contender = study.contender(name)
     row = study.row(contender)
     spaces = {f"search {key}": f"{space.low:g} to {space.high:g}" for key, space in row.search.items()}
-    shared = {"epochs": study.epochs, "replicates": study.replicates, "trials": study.tuning.trials}
-    return {"optimizer": row.optimizer, "decay": row.decay, **spaces, **shared}
+    return {"optimizer": row.optimizer, "decay": row.decay, **spaces, "epochs": study.epochs}
 
 
 def is_shown(study: Study, job: Job) -> bool:

@@ -26,9 +26,13 @@ from optstudy.runs import EpochEnded, canonical, digest
 if TYPE_CHECKING:
     from optstudy.optimizers import Space
 
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read where MLflow is imported: a study reports to nobody
+
 LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
 NOTE = "mlflow.note.content"  # what MLflow's UI shows as a description
 BATCH = 1000  # metrics in one log_batch call: MLflow's limit
+FIRST = "val/accuracy"  # plots open on the metric that was written first
+COUNTS = ("n", "diverged", "target_val_accuracy")  # tags of a parent: as metrics they would be compared like one
 
 
 def tracking_uri(root: Path) -> str:
@@ -85,12 +89,12 @@ class Tracker:
                 return runs
 
     def keep_only(self, jobs: Iterable[Job]) -> int:
-        """Delete runs and models of trainings that the study no longer consists of; return how many runs.
+        """Delete runs and models of trainings and contenders that the study no longer consists of; return how many.
 
         MLflow keeps deleted runs until `mlflow gc`.
         """
-        wanted = {identity(job) for job in jobs}
-        names = [name for name in self._runs if name.startswith("run ") and name not in wanted]
+        wanted = {name for job in jobs for name in (identity(job), f"parent {job.contender}")}
+        names = [name for name in self._runs if name.startswith(("run ", "parent ")) and name not in wanted]
         stale = {self._runs.pop(name) for name in names}
         for run in stale:
             self._client.delete_run(run)
@@ -132,7 +136,7 @@ class Tracker:
         metrics = [m for step, (when, values) in epochs if step > written for m in _points(values, when, step)]
         final = {**entry.result.metrics, "seconds": entry.result.seconds}
         metrics += _points(final, entry.ended_ms, len(epochs) + 1)
-        self._log(run, metrics, parameters)
+        self._log(run, sorted(metrics, key=lambda metric: metric.key != FIRST), parameters)
         self._finish(identity(job), run, entry.ended_ms)
 
     def _start(self, job: Job, started_ms: int, more: Mapping[str, str]) -> str:
@@ -145,6 +149,8 @@ class Tracker:
             "optstudy.variant": job.variant,
             "optstudy.replicate": str(job.replicate),
             "optstudy.trial": str(job.trial),
+            "optstudy.seed": str(job.spec.seed),
+            "optstudy.split_seed": str(job.spec.split_seed),
             "optstudy.key": job.key,
             **more,
         }
@@ -155,43 +161,63 @@ class Tracker:
         self,
         rows: Sequence[Mapping[str, Any]],
         settings: Mapping[str, Mapping[str, object]],
+        sizes: Mapping[str, object],
         ended_ms: Mapping[str, int],
     ) -> None:
         """Write each contender's aggregates over replicates to its parent run: tuned plain, untuned with a prefix.
 
-        `settings` become the parent's parameters, so that the UI's Compare has something to colour by.
+        `settings` become the parent's parameters, so that the UI's Compare has something to colour by; the study's
+        `sizes` become tags, which MLflow lets change: a study that grows keeps its parents.
         """
         from mlflow.entities import Param
 
         for contender in {row["contender"] for row in rows}:
             own = [row for row in rows if row["contender"] == contender]
             values = {
-                _aggregate(str(name), row["variant"]): float(value)
+                _aggregate(str(name), row["variant"]): value
                 for row in own
                 for name, value in row.items()
                 if isinstance(value, int | float) and math.isfinite(value)
             }
+            counts = {name: value for name, value in values.items() if name.removeprefix("untuned/") in COUNTS}
+            means = {name: float(value) for name, value in values.items() if name not in counts}
+            tags = {f"optstudy.{name}": str(value) for name, value in {**sizes, **counts}.items()}
             when = ended_ms[contender]
             run = self._parent(contender, when)
-            content = digest(canonical([values, settings[contender]]))
+            content = digest(canonical([means, tags, settings[contender]]))
             if self._client.get_run(run).data.tags.get("optstudy.aggregates") == content:
                 continue
             parameters = {name: str(value) for name, value in settings[contender].items()}
             if self._client.get_run(run).data.params not in ({}, parameters):
                 run = self._new_parent(contender, when)
-            self._log(run, _points(values, when, 0), [Param(*item) for item in parameters.items()])
-            self._client.set_tag(run, "optstudy.aggregates", content)
+            self._log(run, _points(means, when, 0), [Param(*item) for item in parameters.items()])
+            for name, value in (*tags.items(), ("optstudy.aggregates", content)):
+                self._client.set_tag(run, name, value)
             self._client.set_terminated(run, "FINISHED", end_time=when)
 
     def attach(self, folder: Path, content: str, ended_ms: int) -> None:
-        """Attach report, figures and tables in `folder` to the one `comparison` run, where their digest is new."""
+        """Attach report, figures and tables in `folder` to the one `comparison` run, where their digest is new.
+
+        MLflow takes no artifact back: where files have vanished, the run is made anew.
+        """
         run = self._runs.get("comparison")
+        files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        if run is not None and not self._artifacts(run) <= files:
+            self._client.delete_run(self._runs.pop("comparison"))
+            run = None
         if run is None:
             run = self._create("comparison", "comparison", "", ended_ms, {"optstudy.stage": "comparison"})
             self._finish("comparison", run, ended_ms)
         if self._client.get_run(run).data.tags.get("optstudy.tables") != content:
             self._client.log_artifacts(run, str(folder))
             self._client.set_tag(run, "optstudy.tables", content)
+
+    def _artifacts(self, run: str, path: str | None = None) -> set[str]:
+        """Return the paths of a run's files."""
+        found = set[str]()
+        for entry in self._client.list_artifacts(run, path):
+            found |= self._artifacts(run, entry.path) if entry.is_dir else {entry.path}
+        return found
 
     def describe(self, notes: Mapping[str, str]) -> None:
         """Write each contender's Markdown note on its parent run, that of `` on the experiment and the comparison."""
@@ -343,9 +369,7 @@ def _parameters(job: Job) -> list[Any]:
         "schedule": spec.schedule["name"],
         "precision": spec.precision,
         "starts_from": spec.pretrained["source"] if spec.pretrained else "fresh weights",
-        "seed": spec.seed,
-        "split_seed": spec.split_seed,
-    }
+    }  # no seeds: a plot of trials opens on the first three parameters that differ
     return [Param(name, str(value)) for name, value in settings.items()]
 
 
@@ -376,7 +400,8 @@ def project_optuna(
 ) -> None:
     """Bring one persistent Optuna study per contender (`<study>/<contender>`) in line with the finished trials.
 
-    A study that holds anything else (an older space, a changed training) is written anew; none is left RUNNING.
+    A study that holds anything else (an older space, a changed training) is written anew; none is left RUNNING. Those
+    of contenders that are searched no longer are deleted.
     """
     import optuna
 
@@ -387,6 +412,9 @@ def project_optuna(
     by_contender: dict[str, list[tuple[Job, Entry]]] = defaultdict(list)
     for job, entry in trials:
         by_contender[job.contender].append((job, entry))
+    for name in optuna.get_all_study_names(storage):
+        if name.startswith(f"{study}/") and name.removeprefix(f"{study}/") not in by_contender:
+            optuna.delete_study(study_name=name, storage=storage)
     for contender, own in by_contender.items():
         name = f"{study}/{contender}"
         target = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
