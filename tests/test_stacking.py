@@ -96,7 +96,8 @@ def test_a_decision_is_stored_said_once_and_then_believed(tmp_path: Path) -> Non
     said: list[str] = []
     content = prepare(place, said.append)
     assert [line.split(":")[0] for line in said] == ["nadam"]
-    assert read_stored(place.mlruns) == {decision.key: decision.solo for decision in content.stacking.values()}
+    stored = read_stored(place.mlruns, place.study.name)
+    assert stored == {decision.key: decision.solo for decision in content.stacking.values()}
     assert prepare(place, said.append) == content
     assert len(said) == 1
     stored = {content.stacking["sgd"].key: "because it was said"}

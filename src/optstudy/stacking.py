@@ -10,9 +10,6 @@ from pathlib import Path
 from optstudy.runs import RunSpec, canonical, code_digest, digest, group_key, own_digest, torch_version
 from optstudy.study import Study
 
-NAME = "stacking.json"  # below mlruns
-
-
 @dataclass(frozen=True)
 class Decision:
     """Why a contender's trainings run one by one, empty where they stack; `key` is of all that it rests on."""
@@ -51,8 +48,13 @@ def _decided(mode: str, spec: RunSpec) -> str:
     return why_solo(spec, network, inputs) or ("" if mode == "on" else large)
 
 
-def read_stored(mlruns: Path) -> dict[str, str]:
-    """Return the stored decisions by key."""
-    path = mlruns / NAME
+def stored_path(mlruns: Path, study: str) -> Path:
+    """Return where a study's decisions lie below the folder `mlruns`: only who holds the study writes there."""
+    return mlruns / "stacking" / f"{study}.json"
+
+
+def read_stored(mlruns: Path, study: str) -> dict[str, str]:
+    """Return a study's stored decisions by key."""
+    path = stored_path(mlruns, study)
     found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found

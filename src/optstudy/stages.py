@@ -49,8 +49,7 @@ from optstudy.pretrained import save_weights, weights_digest, weights_file
 from optstudy.reading import notes
 from optstudy.report import write_report
 from optstudy.runs import Event, RunResult, RunSpec, TrainingEnded
-from optstudy.stacking import NAME as STACKING
-from optstudy.stacking import decisions, read_stored
+from optstudy.stacking import decisions, read_stored, stored_path
 from optstudy.study import Study
 from optstudy.tracking import Live, Tracker, project_optuna
 
@@ -102,7 +101,7 @@ def content_of(study: Study, mlruns: Path = MLRUNS) -> Content:
     data, source = data_digest(study.data.resolved()), study.model.pretrained
     key = "" if study.pretraining is None else _pretraining_job(study).key
     weights = "" if source is None else weights_digest(source, key)
-    return Content(data, weights, decisions(study, data, weights, read_stored(mlruns)))
+    return Content(data, weights, decisions(study, data, weights, read_stored(mlruns, study.name)))
 
 
 def check_start(study: Study, content: Content) -> None:
@@ -131,7 +130,8 @@ def _spec_without_pretraining(study: Study, name: str, content: Content) -> RunS
 def prepare(place: Place, say: Say) -> Content:
     """Write resolved/<contender>.json and say what changed in it since the last time; return what the names mean."""
     content = content_of(place.study, place.mlruns)
-    _write_resolved(place, content, say)
+    with journal.hold(place.journal):
+        _write_resolved(place, content, say)
     return content
 
 
@@ -149,12 +149,12 @@ def _write_resolved(place: Place, content: Content, say: Say) -> None:
 
 def _store_decisions(place: Place, content: Content, say: Say) -> None:
     """Store who trains stacked, and say once why others do not."""
-    stored = read_stored(place.mlruns)
+    stored = read_stored(place.mlruns, place.study.name)
     new = {name: decision for name, decision in content.stacking.items() if decision.key not in stored}
     if not new:
         return
     decided = {decision.key: decision.solo for decision in new.values()}
-    results.write_json(place.mlruns / STACKING, stored | decided)
+    results.write_json(stored_path(place.mlruns, place.study.name), stored | decided)
     if place.study.stack == "off" or place.study.kind == "function":
         return
     for reason in dict.fromkeys(filter(None, decided.values())):
