@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 
 from optstudy import journal, stages
-from optstudy.answer import claim_hash
+from optstudy.answer import stated
 from optstudy.plan import Content, Job
 from optstudy.runs import RunResult, TrainingEnded, pack
 from optstudy.stages import Place, named_jobs, prepare
@@ -46,7 +46,7 @@ def synthetic(job: Job) -> RunResult:
 def fill_journal(place: Place, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic) -> Content:
     """Append a result for every training of the study and write the contenders' tables; return the content."""
     content = prepare(place, lambda _: None)
-    claims = [claim_hash(place.study, claim) for claim in place.study.claims] if claimed else []
+    claims = stated(place.study) if claimed else journal.Stated()
     done = journal.read_journal(place.journal)
     while True:
         missing = [job for job in named_jobs(place, place.contenders, content, done) if job.key not in done]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from optstudy.claims import (
     judge,
     readable,
     verdict,
+    worded_verdict,
 )
 from optstudy.statistics import (
     LEVEL,
@@ -116,7 +117,8 @@ def test_arms_of_a_contrast_are_paired() -> None:
         ({("adam", ""): 1, ("sgd", ""): -1}, "adam - sgd"),
         ({ADAM: 1, SGD: -0.5, MOMENTUM: -0.5}, "adam/tuned - 1/2 sgd/tuned - 1/2 momentum/tuned"),
         ({("adam", ""): 1, ("sgd", ""): -1 / 3, UNTUNED: -2 / 3}, "adam - 1/3 sgd - 2/3 adam/untuned"),
-        ({("sgd", ""): -1, ("adam", ""): 1}, "- sgd + adam"),
+        ({("sgd", ""): -1, ("adam", ""): 1}, "adam - sgd"),  # what is added comes first
+        ({("adam", "sweep"): 1, ("sgd", "sweep"): -1}, "adam - sgd"),  # the metric says that
         ({("adam", ""): 2, ("sgd", ""): -1, ("momentum", ""): -1}, "2 adam - sgd - momentum"),
     ],
 )
@@ -237,6 +239,41 @@ def test_an_exploratory_claim_gets_its_p_and_no_verdict() -> None:
         assert exploratory.replicates_needed is None
 
 
+def test_a_claim_made_post_hoc_is_exploratory_and_leaves_the_family() -> None:
+    *others, last = study()
+    later = replace(last, claim=replace(last.claim, post_hoc=True))
+    judged = judge([*others, later])
+    assert judged[-1].verdict == "exploratory"
+    assert judged[-1].p_corrected is None
+    assert [one.p_corrected for one in judged[:-1]] == [one.p_corrected for one in judge(others)]
+    assert worded_verdict(judged[-1].row()) == "exploratory, post hoc"
+
+
+def test_withdrawn_claims_stay_in_the_correction_and_never_help() -> None:
+    judged = by_name(judge(study(), withdrawn=2))
+    assert judged["strong"].p_corrected == 5 * 2 / 256  # three that stand, two that do not
+    assert judged["weaker"].p_corrected == 4 * 8 / 256
+    assert {one.tests for one in judged.values()} == {5}
+    for name, one in by_name(judge(study())).items():
+        assert (one.p_corrected or 0) <= (judged[name].p_corrected or 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "supported"),
+        ({"qualifier": "from weights pretrained by adam"}, "supported, from weights pretrained by adam"),
+        ({"verdict": "exploratory", "post_hoc": True}, "exploratory, post hoc"),
+        (
+            {"verdict": "exploratory", "post_hoc": True, "qualifier": "for these hyperparameters"},
+            "exploratory, post hoc, for these hyperparameters",
+        ),
+    ],
+)
+def test_a_verdict_is_worded_with_all_that_limits_it(changes: dict[str, object], words: str) -> None:
+    assert worded_verdict({"verdict": "supported", "post_hoc": False, "qualifier": "", **changes}) == words
+
+
 def test_exploratory_claims_change_nothing_for_the_primary() -> None:
     primary = [one for one in study() if one.claim.primary]
     assert [one for one in judge(study()) if one.claim.primary] == judge(primary)
@@ -294,5 +331,6 @@ def test_a_row_holds_the_claim_and_its_evidence_as_json_takes_them() -> None:
             "two_way_high": judged.two_way[1] if judged.two_way else None,
             "verdict": judged.verdict,
             "replicates_needed": judged.replicates_needed,
+            "tests": judged.tests,
             "differences": list(one.differences),
         }

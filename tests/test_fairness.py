@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 from conftest import tiny
-from optstudy.fairness import SOURCES, design_findings, edge_findings, smallest_p_line
+from optstudy.fairness import SOURCES, design_findings, edge_findings, end_findings, history_findings, smallest_p_line
+from optstudy.journal import Stated
 from optstudy.study import load_study
 
 CLAIM = {"statement": "adam wins", "better": "adam", "than": "sgd"}
+TOLERANT = {**CLAIM, "metric": "learning_rate_tolerance"}
 FAIR: dict[str, Any] = {"replicates": 10, "claims": [CLAIM]}
 
 # what breaks a rule -> (changes of a fair study, the rule, a word of the finding)
@@ -51,6 +53,16 @@ BREACHES: dict[str, tuple[dict[str, Any], int, str]] = {
     "one search": ({"tuning": {"trials": 2, "once": True}}, 3, "one search"),
     "no defaults": ({"untuned": False}, 8, "defaults"),
     "too few replicates": ({"replicates": 5}, 7, "smallest corrected p is 0.062"),
+    # Ten rates: over three decades a third of one between neighbours, over two 0.22, less than the margin of a quarter.
+    "coarse sweep": (
+        {
+            "optimizers": ["sgd", {"name": "adam", "search": {"learning_rate": {"low": 1e-4, "high": 1e-2}}}],
+            "claims": [TOLERANT],
+            "sweep": {"contenders": ["sgd", "adam"], "points": 10},
+        },
+        13,
+        "0.33 decades apart",
+    ),
 }
 
 
@@ -82,9 +94,47 @@ def test_selected_values_at_the_edge_are_found_where_they_are_more_than_chance()
     assert "4 of 10" in found[0].finding
 
 
+@pytest.mark.parametrize(("points", "found"), [(12, True), (13, False)])
+def test_the_step_of_a_sweep_is_held_against_the_claims_margin(points: int, found: bool) -> None:
+    """Three decades: twelve steps of a quarter decade, which is the margin, and eleven of more."""
+    sweep = {"contenders": ["sgd", "adam"], "points": points}
+    assert bool(design_findings(tiny(**{**FAIR, "claims": [TOLERANT]}, sweep=sweep))) is found
+    assert design_findings(tiny(**FAIR, sweep={"contenders": ["sgd"], "points": 3})) == []  # nothing is claimed of it
+
+
+def test_a_tolerance_that_goes_on_beyond_its_sweep_is_found() -> None:
+    study = tiny(sweep={"contenders": ["sgd", "adam"], "points": 3, "within": 0.01})
+    scores = {("sgd", 0): [0.5, 0.9, 0.8], ("sgd", 1): [0.1, 0.9, 0.895], ("adam", 0): [0.1, 0.9, 0.1]}
+    rows = [
+        {"contender": name, "replicate": replicate, "learning_rate": rate, "val_accuracy": score}
+        for (name, replicate), own in scores.items()
+        for rate, score in zip((1e-3, 1e-2, 1e-1), own, strict=True)
+    ]
+    [found] = end_findings(study, pd.DataFrame(rows))
+    assert (found.rule, found.contender) == (13, "sgd")
+    assert "at least what is shown: in 1 of 2 replicates an end of the sweep is within 1 pp" in found.finding
+
+
+@pytest.mark.parametrize(
+    ("first", "withdrawn", "words"),
+    [
+        (Stated(), 0, []),  # an older journal: the number of replicates is not known
+        (Stated(replicates=10), 0, []),
+        (Stated(replicates=10), 1, ["1 primary claim that stood at the first training"]),
+        (Stated(replicates=10), 2, ["2 primary claims that stood at the first training"]),
+        (Stated(replicates=6), 0, ["6 replicates were planned at the first training, and 10 are shown"]),
+    ],
+)
+def test_what_was_changed_after_a_look_is_found(first: Stated, withdrawn: int, words: list[str]) -> None:
+    found = history_findings(tiny(**FAIR), first, withdrawn)
+    assert [finding.rule for finding in found] == [10] * len(words)
+    assert all(finding.finding.startswith(start) for finding, start in zip(found, words, strict=True))
+
+
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_studies_are_fair_or_say_that_they_are_not_meant_to_be(path: Path) -> None:
     allowed = {"smoke": {7}, "deepobs_check": {1, 7}, "cifar10": {3}, "sst2_minilm": {3, 8}}
+    allowed |= {"digits_schedule": {8}, "fashion_mnist": {13}}
     assert {finding.rule for finding in design_findings(load_study(path))} <= allowed.get(path.stem, set())
 
 
@@ -94,3 +144,18 @@ def test_strict_makes_findings_an_exit_code(options: list[str], code: int) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert "rule 7" in done.stdout
+
+
+def test_check_finds_what_the_tables_of_a_finished_study_show(tmp_path: Path) -> None:
+    study = load_study(Path("configs/ravine.yaml"))
+    for contender in study.optimizers:
+        for kind in ("runs", "selected"):
+            (tmp_path / study.name / kind).mkdir(parents=True, exist_ok=True)
+            edges = ["learning_rate:high"] * 9 + [""] if contender.name == "adam" else [""] * 10
+            table = pd.DataFrame({"trial": range(10), "edge": edges})
+            table.to_csv(tmp_path / study.name / kind / f"{contender.name}.csv", index=False)
+    command = [sys.executable, "-m", "optstudy.cli", "check", "configs/ravine.yaml", "--strict"]
+    for results, code in ((tmp_path / "none", 0), (tmp_path, 1)):
+        done = subprocess.run([*command, "--results", str(results)], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout
+        assert ("9 of 10 searches" in done.stdout) is bool(code)

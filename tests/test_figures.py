@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -11,12 +12,28 @@ from matplotlib.colors import to_rgb
 
 from conftest import tiny
 from optstudy.evidence import Evidence, read_evidence
-from optstudy.figures import COLOURS, DASHES, MARKERS, budget, differences, sensitivity, styles, trajectories
+from optstudy.figures import (
+    COLOURS,
+    DASHES,
+    MARKERS,
+    PLOTS,
+    Style,
+    budget,
+    curves,
+    differences,
+    looks_of,
+    sensitivity,
+    styles,
+    trajectories,
+)
+from optstudy.functions import Ravine
+from optstudy.runs import derive_seed
 from optstudy.stages import Place
 from optstudy.statistics import expected_best
 from optstudy.train import train
 from synthetic import answer_study
 
+SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-1}}
 FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
 
 
@@ -30,17 +47,42 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     return read_evidence(place.tables)
 
 
-def test_a_contender_looks_the_same_in_every_study() -> None:
-    alone = styles(["adam", "mine"])
-    among = styles([*FIVE, "mine", "other"])
-    assert all(alone[name] == among[name] for name in alone)
+LIKES = {"adam-scratch": "adam", "adamw-scratch": "adamw", "adamw-frozen": "adamw", "sgd-frozen": "sgd"}
+OWN = {"mine": "", "other": "", "third": ""}
 
 
-def test_contenders_are_told_apart_by_marker_and_by_line_alone() -> None:
-    looks = styles([*FIVE, "x", "y", "z"])
+def test_a_contenders_colour_does_not_depend_on_the_study() -> None:
+    among = styles({name: name for name in FIVE} | LIKES | OWN)
+    for name, like in (LIKES | OWN).items():
+        assert styles({name: like})[name].colour == among[name].colour
+    assert all(styles({name: name})[name] == among[name] for name in FIVE)
+
+
+def test_what_builds_on_an_optimizer_has_its_colour_with_another_marker_and_line() -> None:
+    looks = styles({name: name for name in FIVE} | LIKES)
+    for name, like in LIKES.items():
+        assert looks[name].colour == COLOURS[like]
+        assert looks[name].marker != MARKERS[like]
+        assert looks[name].line != DASHES[like]
+    assert styles({"adam": "sgd"})["adam"].colour == COLOURS["sgd"]  # whatever it is called
+
+
+@pytest.mark.parametrize("further", [LIKES, OWN, LIKES | OWN])
+def test_no_two_contenders_of_a_study_look_alike(further: dict[str, str]) -> None:
+    looks = styles({name: name for name in FIVE} | further)
     assert len({look.marker for look in looks.values()}) == len(looks)
-    assert len({str(look.line) for look in looks.values() if look.line != "-"}) == len(looks) - 2  # sgd and adam
+    lines = [str(look.line) for name, look in looks.items() if name in further]
+    assert len(set(lines)) == min(len(lines), 4)
     assert set(COLOURS) == set(MARKERS) == set(DASHES) == set(FIVE)
+
+
+def test_the_looks_of_a_study_are_those_of_what_its_contenders_build_on(tmp_path: Path) -> None:
+    own = [{"name": "slow", "like": "adam"}, {"name": "nadam", "class": "torch.optim.NAdam", "search": SPACE}]
+    place = Place(tiny(optimizers=["adam", *own]), tmp_path / "results", tmp_path / "mlruns")
+    answer_study(place)
+    read = read_evidence(place.tables)
+    assert looks_of(read) == styles({"adam": "adam", "slow": "adam", "nadam": ""})
+    assert isinstance(looks_of(read)["slow"], Style)
 
 
 # Brettel 1997 as simplified by Vienot 1999: linear RGB as a dichromat sees it.
@@ -63,6 +105,7 @@ def test_every_trial_is_a_point_and_diverged_ones_are_crosses(evidence: Evidence
     assert figure is not None
     for axes in figure.axes[: len(FIVE)]:
         own = evidence.tuning[evidence.tuning["contender"] == axes.get_title()]
+        assert not axes.collections[0].get_clip_on()  # a cross at chance lies on the edge
         crosses, points = (np.asarray(group.get_offsets()) for group in axes.collections)
         lost = own["status"] == "diverged"
         assert sorted(crosses[:, 0]) == sorted(own["learning_rate"][lost])
@@ -101,5 +144,73 @@ def test_a_study_of_a_function_shows_its_paths_from_where_they_start(tmp_path: P
     for axes in figure.axes:
         own = evidence.curves[(evidence.curves["contender"] == axes.get_title()) & (evidence.curves["replicate"] == 0)]
         path = own[own["variant"] == "tuned"].sort_values("epoch")
-        assert list(axes.lines[0].get_xdata()) == path["x"].tolist()
-        assert list(axes.lines[0].get_ydata()) == path["y"].tolist()
+        x, y = Ravine(**evidence.data["arguments"]).start(derive_seed(study.seed, 0, "split"))
+        assert list(axes.lines[0].get_xdata()) == [x, *path["x"].tolist()]
+        assert list(axes.lines[0].get_ydata()) == [y, *path["y"].tolist()]
+        assert list(axes.lines[1].get_xdata()) == [x]
+
+
+CAPTIONS = {
+    "headline": ("over 6 replicates", "95% t intervals", "tuned (filled) beside the defaults (hollow)"),
+    "differences": ("each of 6 replicates", "margin", "verdict"),
+    "curves": ("tuned runs", "6 replicates", "bands are 95% t intervals"),
+    "sensitivity": ("24 trials of each contender over 6 replicates",),
+    "maps": ("24 trials of each contender", "coloured by validation accuracy"),
+    "budget": ("pool", "24 trials of each contender over 6 replicates", "without replacement", "no interval"),
+    "gap": ("over 6 replicates", "training accuracy minus test accuracy"),
+    "epochs": ("a miss one more than the budget", "over 6 replicates"),
+}
+
+
+def test_captions_say_of_how_many_and_of_what(evidence: Evidence) -> None:
+    """Six replicates of four trials."""
+    written = {plot.name: plot.caption(evidence) for plot in PLOTS if plot.name in CAPTIONS}
+    for name, parts in CAPTIONS.items():
+        assert [part for part in parts if part not in written[name]] == [], written[name]
+
+
+def test_the_curves_say_which_replicates_diverged_and_are_left_out(evidence: Evidence) -> None:
+    caption = next(plot.caption for plot in PLOTS if plot.name == "curves")
+    lost = evidence.runs.copy()
+    lost["status"] = "completed"
+    assert "left out" not in caption(replace(evidence, runs=lost))
+    adams = lost.index[(lost["contender"] == "adam") & (lost["variant"] == "tuned")]
+    lost.loc[adams[:2], "status"] = "diverged"
+    assert caption(replace(evidence, runs=lost)).endswith("left out from where they diverged: adam 2 of 6 replicates.")
+
+
+def test_bands_of_accuracies_stay_within_zero_and_one(evidence: Evidence) -> None:
+    wild = evidence.curves.copy()
+    wild["val_accuracy"] = np.where(wild["replicate"] % 2 == 0, 0.0, 1.0)  # a t interval of 0.5 +- 0.57
+    figure = curves(replace(evidence, curves=wild))
+    assert figure is not None
+    axes = next(axes for axes in figure.axes if axes.get_title().startswith("validation accuracy"))
+    heights = np.concatenate([path.vertices[:, 1] for band in axes.collections for path in band.get_paths()])
+    assert (heights.min(), heights.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(("best", "by_error"), [(0.95, True), (0.85, False)])
+def test_accuracies_are_spaced_by_error_only_where_some_are_high_and_the_axis_says_so(
+    evidence: Evidence, best: float, by_error: bool
+) -> None:
+    scaled = evidence.tuning.copy()
+    own = scaled["val_accuracy"].to_numpy()
+    scaled["val_accuracy"] = 0.3 + (best - 0.3) * (own - own.min()) / (own.max() - own.min())
+    figure = sensitivity(replace(evidence, tuning=scaled))
+    assert figure is not None
+    assert (figure.get_supylabel() == "validation accuracy, spaced by error") is by_error
+    low, high = figure.axes[0].get_ylim()
+    ticks = [tick for tick in figure.axes[0].get_yticks() if low <= tick <= high]
+    assert len(ticks) >= 4
+
+
+def test_differences_name_their_unit_and_the_verdict_with_its_limits(evidence: Evidence) -> None:
+    claim = {**evidence.claims[0], "post_hoc": True, "qualifier": "from weights pretrained by adam"}
+    others = [{**claim, "metric": name} for name in ("epochs_to_target", "learning_rate_tolerance")]
+    figure = differences(replace(evidence, claims=[claim, *others]))
+    assert figure is not None
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    units = ("test accuracy (pp)", "epochs to target (epochs)", "learning-rate tolerance (decades)")
+    assert [unit for unit, label in zip(units, labels, strict=True) if unit not in label] == []
+    shown = figure.axes[0].texts[0].get_text().replace("\n", " ")
+    assert shown == f"{claim['verdict']}, post hoc, from weights pretrained by adam"

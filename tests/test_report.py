@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,10 +13,15 @@ import pytest
 
 from conftest import SCREENSHOTS, browse, needs_browser, tiny
 from optstudy.claims import TOPICS
+from optstudy.evidence import read_evidence
+from optstudy.journal import read_journal
+from optstudy.metrics import amount
+from optstudy.progress import verdict_table
+from optstudy.reading import answer, notes
 from optstudy.report import write_index, write_report
-from optstudy.stages import Place
+from optstudy.stages import Place, named_jobs, write_answer
 from optstudy.study import Study
-from synthetic import answer_study
+from synthetic import answer_study, fill_journal
 
 EVIL = "<script>alert('x')</script> & $\\frac{1}{0}$ <b>"
 NARROW = {"name": "narrow", "like": "adam", "search": {"learning_rate": {"low": 1e-3, "high": 1e-2}}}
@@ -105,7 +111,34 @@ def test_a_claim_absent_at_the_first_training_is_post_hoc_in_every_output(tmp_pa
     answer_study(place, claimed=False)
     claims = json.loads((place.tables / "claims.json").read_text())
     assert all(claim["post_hoc"] for claim in claims)
-    assert Page((place.tables / "report.html").read_text()).text.count("post hoc") == len(claims)
+    worded = "exploratory, post hoc"
+    assert Page((place.tables / "report.html").read_text()).text.count(worded) == 2 * len(claims)  # and figure
+    assert (place.tables / "figures" / "differences.svg").read_text().count(worded) == len(claims)
+    write_index(place.results, [place.study.name])
+    assert Page((place.results / "index.html").read_text()).text.count(worded) == len(claims)
+    assert (place.results / "index.md").read_text().count(worded) == sum(bool(claim["topic"]) for claim in claims)
+    assert notes(read_evidence(place.tables))[""].count(worded) == len(claims)
+    table = verdict_table(place)
+    assert table is not None
+    assert list(table.columns[1].cells) == [worded] * len(claims)
+
+
+def test_the_pretraining_is_named_with_every_verdict_in_every_output(tmp_path: Path) -> None:
+    pretrained = {"name": "linear", "pretrained": "pretraining"}
+    block = {"data": {"name": "digits", "arguments": {"classes": [0, 1]}}, "optimizer": "momentum", "epochs": 1}
+    half = {"name": "digits", "arguments": {"classes": [5, 6]}}
+    claims = [{"statement": "first", "better": "adam", "than": "sgd", "topic": "adam-fast"}]
+    own = tiny(data=half, model=pretrained, pretraining=block, claims=claims, tuning={"trials": 2, "once": True})
+    place = Place(own, tmp_path / "results", tmp_path / "mlruns")
+    answer_study(place)
+    worded = "inconclusive, for these hyperparameters, from weights pretrained by momentum"
+    assert worded in Page((place.tables / "report.html").read_text()).text
+    write_index(place.results, [own.name])
+    assert worded in (place.results / "index.html").read_text()
+    assert worded in (place.results / "index.md").read_text()
+    assert worded in notes(read_evidence(place.tables))[""]
+    assert "from weights pretrained by momentum" in str(verdict_table(place).caption)  # type: ignore[union-attr]
+    assert "weights pretrained by momentum" in answer(read_evidence(place.tables))
 
 
 def test_no_claim_is_post_hoc_that_stood_there_from_the_start(tables: Path) -> None:
@@ -126,6 +159,45 @@ def test_the_index_has_a_row_for_each_claim_of_the_protocol_and_a_column_for_eac
     table = [line.split(" | ") for line in (tables.parent / "index.md").read_text().splitlines()]
     assert {len(line) for line in table} == {5}
     assert [line[3] for line in table[2:]] == [claim["verdict"] for claim in claims if claim["topic"]]
+
+
+def test_each_claim_has_its_n_and_an_open_one_what_it_would_take(tables: Path) -> None:
+    claims = json.loads((tables / "claims.json").read_text())
+    text = " ".join(Page((tables / "report.html").read_text()).text.split())
+    assert {claim["n"] for claim in claims} == {8}
+    for claim in claims:
+        if claim["verdict"] == "inconclusive":
+            difference = amount(claim["metric"], 2 * claim["margin"])
+            needed = "10,000" if claim["replicates_needed"] >= 10_000 else claim["replicates_needed"]
+            assert f"80% power for a true difference of {difference}: {needed} replicates" in text
+    assert "settle" not in text
+
+
+def test_the_tolerance_says_how_it_was_measured(tables: Path) -> None:
+    """Four rates over three decades."""
+    text = " ".join(Page((tables / "report.html").read_text()).text.split())
+    described = "within 1 pp of the sweep's best validation accuracy (4 rates, 1 decade apart)"
+    assert text.count(described) == 2  # below the table, and below the figure
+
+
+def test_the_record_of_a_finished_study_says_what_was_withdrawn_since(tmp_path: Path) -> None:
+    place = Place(study(), tmp_path / "results", tmp_path / "mlruns")
+    content = fill_journal(place)
+    fewer = place.study.model_copy(update={"claims": place.study.claims[:1]})
+    later = Place(fewer, place.results, place.mlruns)
+    done = read_journal(place.journal)
+    write_answer(later, content, named_jobs(later, later.contenders, content, done), done)
+    [claim] = json.loads((later.tables / "claims.json").read_text())
+    assert claim["tests"] == 3
+    assert claim["p_corrected"] == min(1, 3 * claim["p"])
+    assert "2 primary claims that stood at the first training" in (later.tables / "report.html").read_text()
+
+
+def test_a_page_is_written_in_less_than_five_seconds(tables: Path) -> None:
+    """Six contenders with a sweep; what matplotlib takes to be imported is not counted here."""
+    clock = time.process_time()
+    write_report(tables)
+    assert time.process_time() - clock < 5
 
 
 @needs_browser

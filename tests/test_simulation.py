@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-import scipy.stats
 from numpy.typing import NDArray
 
 from optstudy import claims
@@ -37,12 +36,11 @@ ARMS: dict[str, tuple[Draw, float]] = {
 
 @pytest.fixture(autouse=True)
 def _verdicts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what only stands beside a verdict, 90% of the time; look up a quantile, and judge ties, once."""
+    """Leave out what only stands beside a verdict, 90% of the time; judge ties once."""
     monkeypatch.setattr(claims, "probability_positive", lambda _: Probability(0.5, 0.0, 1.0))
     monkeypatch.setattr(claims, "replicates_needed", lambda *_: 0)
     monkeypatch.setattr(claims, "sign_flip_p", lru_cache(maxsize=4)(sign_flip_p))
     monkeypatch.setattr(claims, "t_interval", lru_cache(maxsize=4)(t_interval))
-    monkeypatch.setattr(scipy.stats.t, "ppf", lru_cache(scipy.stats.t.ppf))
 
 
 def verdicts(study: Numbers, margin: float) -> list[Verdict]:

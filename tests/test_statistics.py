@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binom, norm, permutation_test, ttest_1samp
+from scipy.stats import binom, binomtest, norm, permutation_test, ttest_1samp
 
 from optstudy.statistics import (
     DRAWS,
@@ -26,10 +26,12 @@ from optstudy.statistics import (
     learning_rate_tolerance,
     power,
     probability_positive,
+    reaches_an_end,
     replicates_needed,
     sign_flip_p,
     smallest_p,
     t_interval,
+    t_p,
     two_way_bootstrap,
 )
 
@@ -211,9 +213,29 @@ def test_probability_positive_depends_on_signs_alone() -> None:
     assert probability_positive((-values).tolist()).value == pytest.approx(1 - found.value)
 
 
-def test_interval_of_a_unanimous_probability_is_a_point() -> None:
-    unanimous = probability_positive([0.1, 0.2, 0.3])
-    assert (unanimous.value, unanimous.low, unanimous.high) == (1, 1, 1)
+@pytest.mark.parametrize("n", [3, 8, 30])
+def test_interval_of_a_unanimous_probability_is_clopper_and_pearsons(n: int) -> None:
+    exact = binomtest(n, n).proportion_ci(0.95, "exact")
+    won, lost, tied = (probability_positive([difference] * n) for difference in (0.1, -0.1, 0.0))
+    assert (won.value, won.low, won.high) == (1, pytest.approx(exact.low), 1)
+    assert (lost.value, lost.low, lost.high) == (0, 0, pytest.approx(1 - exact.low))
+    # All tied: of what may not be, either all is won or all is lost.
+    assert (tied.value, tied.low, tied.high) == (0.5, pytest.approx(exact.low / 2), pytest.approx(1 - exact.low / 2))
+
+
+def test_the_t_test_is_scipys() -> None:
+    for differences in normal((20, 8), seed=3).tolist():
+        assert t_p(differences) == pytest.approx(ttest_1samp(differences, 0).pvalue)
+    assert (t_p([0.0, 0.0, 0.0]), t_p([1.0, 1.0, 1.0]), t_p([1.0, -1.0])) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [([0.5, 0.9, 0.5], False), ([0.5, 0.9, 0.89], True), ([0.9, 0.9, 0.5], True), ([0.88, 0.9, 0.5], False)],
+)
+def test_a_tolerance_goes_on_where_an_end_of_the_sweep_is_within(scores: list[float], expected: bool) -> None:
+    assert reaches_an_end([1e-3, 1e-2, 1e-1], scores, 0.01) is expected
+    assert reaches_an_end([1e-1, 1e-2, 1e-3], scores[::-1], 0.01) is expected  # rates come in any order
 
 
 # Power

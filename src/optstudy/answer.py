@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from optstudy import claims
 from optstudy.claims import Arm
+from optstudy.journal import Stated
 from optstudy.metrics import HEADLINES
 from optstudy.results import Values
 from optstudy.runs import canonical, digest, unpack
-from optstudy.study import Claim, Study
+from optstudy.study import SWEPT, Claim, Study
 
 
 def weights(study: Study, claim: Claim) -> dict[Arm, float]:
@@ -29,13 +30,34 @@ def margin(claim: Claim) -> float:
 
 
 def claim_hash(study: Study, claim: Claim) -> str:
-    """Return what tells a claim from others: all but its words."""
+    """Return what tells a claim from others: all but its words, and how the study measures its metric."""
     parts = sorted([*side, weight] for side, weight in weights(study, claim).items())
-    return digest(canonical([parts, claim.metric, margin(claim), claim.primary]))
+    return digest(canonical([parts, claim.metric, margin(claim), claim.primary, *_measured_by(study, claim.metric)]))
 
 
-def claim_rows(study: Study, answers: pd.DataFrame, values: Values, known: Collection[str]) -> list[dict[str, Any]]:
-    """Return claims.json; a claim whose hash is not in `known`, those before the first training, is post hoc."""
+def _measured_by(study: Study, name: str) -> list[float]:
+    """Return what else of the study file a metric is a function of; a target that is not given is the runs' median."""
+    if name == "epochs_to_target" and study.target is not None:
+        return [study.target]
+    if name == SWEPT and study.sweep is not None:
+        return [study.sweep.within, study.sweep.points]
+    return []
+
+
+def stated(study: Study) -> Stated:
+    """Return what each entry of the journal keeps of the study file: so that a later change of it shows."""
+    primary = [claim_hash(study, claim) for claim in study.claims if claim.primary]
+    exploratory = [claim_hash(study, claim) for claim in study.claims if not claim.primary]
+    return Stated(tuple(primary), tuple(exploratory), study.replicates)
+
+
+def withdrawn(study: Study, first: Stated) -> int:
+    """Return how many primary claims that stood at the first training stand no longer, or no longer as primary."""
+    return len(set(first.primary) - stated(study).hashes)
+
+
+def claim_rows(study: Study, answers: pd.DataFrame, values: Values, first: Stated) -> list[dict[str, Any]]:
+    """Return claims.json; a claim that is not among those at the `first` training is post hoc."""
     measured = []
     for number, claim in enumerate(study.claims):
         sides = weights(study, claim)
@@ -45,15 +67,15 @@ def claim_rows(study: Study, answers: pd.DataFrame, values: Values, known: Colle
             id=f"{number + 1}-{claim.topic or claim.metric}",
             topic=claim.topic,
             statement=claim.statement,
-            contrast=in_words(claim),
+            contrast=in_words(study, claim),
             metric=claim.metric,
             margin=margin(claim),
             primary=claim.primary,
-            post_hoc=claim_hash(study, claim) not in known,
+            post_hoc=claim_hash(study, claim) not in first.hashes,
             qualifier=qualifier(study),
         )
         measured.append(claims.Measured(stated, tuple(differences.tolist()), examples))
-    return [judged.row() for judged in claims.judge(measured)]
+    return [judged.row() for judged in claims.judge(measured, withdrawn(study, first))]
 
 
 def example_differences(answers: pd.DataFrame, sides: Mapping[Arm, float]) -> NDArray[np.float64] | None:
@@ -67,19 +89,50 @@ def example_differences(answers: pd.DataFrame, sides: Mapping[Arm, float]) -> ND
     return claims.contrast(right, sides)
 
 
-def in_words(claim: Claim) -> str:
-    """Return the contrast as it is read: `momentum against the mean of adam, sgd`."""
+def in_words(study: Study, claim: Claim) -> str:
+    """Return the contrast as it is read, `momentum against the mean of adam, sgd`, or as the formula of its effect.
+
+    The formula is of the metric's values, with the sign that its effect has: where less is better, the side that is
+    claimed to be better is subtracted.
+    """
     if claim.better is not None:
-        others = claim.than[0] if len(claim.than) == 1 else f"the mean of {', '.join(claim.than)}"
-        return f"{claim.better} against {others}"
-    return claims.readable(claim.contrast(""))
+        return f"{claim.better} against {_mean_of(claim.than)}"
+    sign = claims.direction(claim.metric)
+    formula = {side: sign * weight for side, weight in claim.contrast("").items()}
+    return _of_losses(claim.contrast(study.variants[0])) or claims.readable(formula)
+
+
+def _mean_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"the mean of {', '.join(names)}"
+
+
+def _of_losses(sides: Mapping[Arm, float]) -> str:
+    """Return a contrast of what contenders lose untuned in words, empty where it is something else.
+
+    A loss is how much worse the untuned values are than the tuned: a contender's weights are opposite.
+    """
+    names = list(dict.fromkeys(contender for contender, _ in sides))
+    losses = {name: sides.get((name, "tuned"), 0.0) for name in names}
+    if any(losses[name] == 0 or sides.get((name, "untuned"), 0.0) + losses[name] for name in names):
+        return ""
+    less, more = ([name for name in names if losses[name] * sign > 0] for sign in (-1, 1))
+    if len(less) != 1 or not more or any(abs(losses[name] + losses[less[0]] / len(more)) > 1e-9 for name in more):
+        return ""
+    others = f"what {more[0]} loses" if len(more) == 1 else f"the mean loss of {', '.join(more)}"
+    return f"what {less[0]} loses untuned against {others}"
 
 
 def qualifier(study: Study) -> str:
     """Return what every verdict of the study is limited to."""
     once = study.tuning.trials > 0 and study.tuning.once
     words = ["for these hyperparameters"] if once else []
-    return ", ".join(words + ([f"pretrained by {study.pretrained_by}"] if study.pretrained_by else []))
+    return ", ".join(words + ([f"from weights pretrained by {study.pretrained_by}"] if study.pretrained_by else []))
+
+
+def base_of(study: Study, name: str) -> str:
+    """Return the row of the table of optimizers that a contender builds on, empty where it is of a user's own class."""
+    contender = study.contender(name)
+    return "" if contender.class_path is not None else contender.like or contender.name
 
 
 def study_facts(study: Study) -> dict[str, Any]:
@@ -101,9 +154,11 @@ def study_facts(study: Study) -> dict[str, Any]:
         "objective": study.objective,
         "once": study.tuning.once,
         "pretrained_by": study.pretrained_by,
+        "seed": study.seed,
         "within": study.sweep.within if study.sweep else 0.0,
         "contenders": {
             name: {
+                "like": base_of(study, name),
                 "optimizer": row.optimizer,
                 "defaults": dict(row.defaults),
                 "search": {key: {"low": s.low, "high": s.high, "log": s.log} for key, s in row.search.items()},

@@ -58,6 +58,11 @@ class Claim:
     post_hoc: bool = False
     qualifier: str = ""
 
+    @property
+    def confirmatory(self) -> bool:
+        """Return whether it gets a verdict: what was claimed after the first training is explored, not confirmed."""
+        return self.primary and not self.post_hoc
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -75,7 +80,8 @@ class Measured:
 class Judged:
     """A claim with its evidence and verdict; `row` gives the object of claims.json.
 
-    `p_corrected` is None for an exploratory claim, `replicates_needed` for any but an inconclusive one.
+    `p_corrected` is None for an exploratory claim, `replicates_needed` for any but an inconclusive one. `tests` is the
+    number of claims that p is corrected over.
     """
 
     claim: Claim
@@ -87,6 +93,7 @@ class Judged:
     two_way: tuple[float, float] | None
     verdict: Verdict
     replicates_needed: int | None
+    tests: int
 
     def row(self) -> dict[str, Any]:
         """Return the claim's fields and the evidence's, side by side, as JSON takes them."""
@@ -99,8 +106,15 @@ class Judged:
             **dict(zip(("two_way_low", "two_way_high"), self.two_way or (None, None), strict=True)),
             "verdict": self.verdict,
             "replicates_needed": self.replicates_needed,
+            "tests": self.tests,
             "differences": list(self.differences),
         }
+
+
+def worded_verdict(claim: Mapping[str, Any]) -> str:
+    """Return the verdict of a claim of claims.json with all that limits it, as every output has it."""
+    limits = ("post hoc" if claim["post_hoc"] else "", claim["qualifier"])
+    return ", ".join(words for words in (claim["verdict"], *limits) if words)
 
 
 def direction(name: str) -> Literal[1, -1]:
@@ -122,14 +136,17 @@ def contrast(values: Mapping[Arm, ArrayLike], weights: Mapping[Arm, float]) -> N
 
 
 def readable(weights: Mapping[Arm, float]) -> str:
-    """Return a contrast in words, as in `adam - 1/2 sgd - 1/2 momentum/untuned`; an empty variant goes unsaid."""
+    """Return a contrast in words, what is added first: `adam - 1/2 sgd - 1/2 momentum/untuned`.
+
+    An empty variant goes unsaid, and so does that of a sweep, which its metric says.
+    """
     words = ""
-    for (contender, variant), weight in weights.items():
+    for (contender, variant), weight in sorted(weights.items(), key=lambda item: item[1] < 0):
         share = Fraction(abs(weight)).limit_denominator(100)
-        name = f"{contender}/{variant}" if variant else contender
+        name = f"{contender}/{variant}" if variant not in {"", "sweep"} else contender
         sign = " - " if weight < 0 else " + "
         words += sign + (name if share == 1 else f"{share} {name}")
-    return words[3:] if words.startswith(" + ") else words.strip()
+    return words.removeprefix(" + ")
 
 
 def verdict(estimate: Estimate, p_corrected: float, margin: float) -> Verdict:
@@ -146,17 +163,20 @@ def verdict(estimate: Estimate, p_corrected: float, margin: float) -> Verdict:
     return "inconclusive"
 
 
-def judge(measured: Sequence[Measured]) -> list[Judged]:
+def judge(measured: Sequence[Measured], withdrawn: int = 0) -> list[Judged]:
     """Return every claim of one study with its evidence and verdict, in the order given.
 
-    p values are corrected over the primary claims; an exploratory one gets its p, and no verdict.
+    p values are corrected over the primary claims that stood at the first training, the `withdrawn` among them: what
+    was not shown is taken as not found, which corrects the others most. An exploratory claim, and one made post hoc,
+    gets its p and no verdict.
     """
     ps = [sign_flip_p(one.differences) for one in measured]
-    family = [p for one, p in zip(measured, ps, strict=True) if one.claim.primary]
-    assert len(family) <= MOST_PRIMARY, "study.py allows no more primary claims"
+    own = [p for one, p in zip(measured, ps, strict=True) if one.claim.confirmatory]
+    assert len(own) <= MOST_PRIMARY, "study.py allows no more primary claims"
+    family = own + [1.0] * withdrawn
     corrected = iter(holm(family))
     return [
-        _judged(one, p, next(corrected) if one.claim.primary else None, len(family))
+        _judged(one, p, next(corrected) if one.claim.confirmatory else None, len(family))
         for one, p in zip(measured, ps, strict=True)
     ]
 
@@ -175,4 +195,5 @@ def _judged(measured: Measured, p: float, p_corrected: float | None, tests: int)
         two_way=None if measured.examples is None else two_way_bootstrap(measured.examples),
         verdict=found,
         replicates_needed=replicates_needed(estimate.sd, 2 * claim.margin, tests) if undecided else None,
+        tests=tests,
     )

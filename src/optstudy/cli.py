@@ -60,7 +60,8 @@ def check(
     results: Results = Path("results"),
 ) -> None:
     """Say what a study consists of, and what a reviewer would object to; trains nothing."""
-    from optstudy.fairness import design_findings, smallest_p_line
+    from optstudy.fairness import design_findings, smallest_p_line, table_findings
+    from optstudy.metrics import counted
     from optstudy.plan import jobs_in
     from optstudy.study import load_study
 
@@ -70,9 +71,9 @@ def check(
     typer.echo(f"{study_file}: valid: {study.name}: {', '.join(names)}")
     typer.echo(
         f"{study.replicates} replicates, {study.tuning.trials} trials by {study.tuning.sampler} a search: "
-        f"{trainings} trainings of {study.epochs} epochs"
+        f"{counted(trainings, 'training')} of {counted(study.epochs, 'epoch')}"
     )
-    findings = design_findings(study)
+    findings = [*design_findings(study), *table_findings(study, results / study.name)]
     for finding in findings:
         typer.echo(f"{finding.contender or 'study'}: {finding.finding} (rule {finding.rule}; {finding.source})")
     if smallest_p_line(study):

@@ -1,4 +1,4 @@
-"""What a reviewer would object to in a study's design or search, each with the protocol's rule and its source."""
+"""What a reviewer would object to in a study's design, search or history, each with the protocol's rule and source."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optstudy.statistics import LEVEL, smallest_p
-from optstudy.study import Study
+from optstudy.journal import Stated
+from optstudy.metrics import amount, counted, metric
+from optstudy.statistics import LEVEL, reaches_an_end, smallest_p
+from optstudy.study import SWEPT, Study
 from optstudy.tune import EDGE_SHARE
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ SOURCES: Mapping[int, str] = {
     6: "Wilson et al. 2017, arXiv:1705.08292",
     7: "exact sign-flip test: its smallest p is 2m / 2^n",
     8: "Schmidt et al. 2021, arXiv:2007.01547",
+    10: "Simmons et al. 2011, doi:10.1177/0956797611417632",
+    13: "a tolerance is known to within the sweep's step, and up to its ends",
 }
 
 
@@ -44,7 +49,7 @@ def design_findings(study: Study) -> list[Finding]:
     Unequal trials or epochs, selection on test data or on the best epoch, and pruning cannot be written in a study
     file, so they are never found.
     """
-    found = [*_budget(study), *_spaces(study)]
+    found = [*_budget(study), *_spaces(study), *_steps(study)]
     if study.tuning.trials and study.tuning.once:
         found.append(_finding(3, "", "one search serves all replicates: verdicts hold for these hyperparameters"))
     if study.tuning.trials and not study.untuned:
@@ -52,7 +57,8 @@ def design_findings(study: Study) -> list[Finding]:
     primary = sum(claim.primary for claim in study.claims)
     least = smallest_p(study.replicates, max(1, primary))
     if least >= LEVEL:
-        words = f"{study.replicates} replicates and {primary} primary claims: the smallest corrected p is {least:.2g}"
+        words = f"{study.replicates} replicates and {counted(primary, 'primary claim')}"
+        words += f": the smallest corrected p is {least:.2g}"
         found.append(_finding(7, "", f"{words}, so that no verdict but `equivalent` can be reached: add replicates"))
     return found
 
@@ -62,7 +68,49 @@ def smallest_p_line(study: Study) -> str:
     primary = sum(claim.primary for claim in study.claims)
     if not primary:
         return ""
-    return f"{primary} primary claims: the smallest corrected p is {smallest_p(study.replicates, primary):.2g}"
+    return (
+        f"{counted(primary, 'primary claim')}: the smallest corrected p is {smallest_p(study.replicates, primary):.2g}"
+    )
+
+
+def table_findings(study: Study, folder: Path) -> list[Finding]:
+    """Return what the tables of a study that has been run show; none where there are none."""
+    names = [contender.name for contender in study.optimizers]
+    if not all((folder / "runs" / f"{name}.csv").exists() for name in names):
+        return []
+    from optstudy.results import read_table, stacked
+
+    selected = {name: read_table(folder / "selected" / f"{name}.csv") for name in names if study.tuning.trials}
+    return [*edge_findings(study, selected), *end_findings(study, stacked(folder, "sweep", names))]
+
+
+def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Finding]:
+    """Return what was changed after results could be seen: `first` is what stood at the journal's first training."""
+    found = []
+    if withdrawn:
+        words = f"{counted(withdrawn, 'primary claim')} that stood at the first training withdrawn or changed since"
+        found.append(_finding(10, "", f"{words}: p is corrected as if they still stood"))
+    if first.replicates and first.replicates != study.replicates:
+        words = f"{first.replicates} replicates were planned at the first training, and {study.replicates} are shown"
+        found.append(_finding(10, "", f"{words}: p takes their number as fixed beforehand"))
+    return found
+
+
+def end_findings(study: Study, sweep: pd.DataFrame) -> list[Finding]:
+    """Return the contenders whose tolerance goes on beyond their sweep in some replicates: a lower bound."""
+    if study.sweep is None or not len(sweep):
+        return []
+    found = []
+    for name, own in sweep.groupby("contender", sort=False):
+        swept = [
+            (rows["learning_rate"].tolist(), rows["val_accuracy"].tolist()) for _, rows in own.groupby("replicate")
+        ]
+        count = sum(reaches_an_end(rates, scores, study.sweep.within) for rates, scores in swept)
+        if count:
+            words = f"its learning-rate tolerance is at least what is shown: in {count} of {len(swept)} replicates"
+            within = amount("val_accuracy", study.sweep.within)
+            found.append(_finding(13, str(name), f"{words} an end of the sweep is within {within} of its best"))
+    return found
 
 
 def edge_findings(study: Study, selected: Mapping[str, pd.DataFrame]) -> list[Finding]:
@@ -122,6 +170,26 @@ def _spaces(study: Study) -> list[Finding]:
     if len(sharing) == 1 and any(len(families) > 1 for families in sharing.values()):
         found.append(_finding(1, "", "all contenders share one space for learning rates, which decides the ranking"))
     return found
+
+
+def _steps(study: Study) -> list[Finding]:
+    """Find sweeps whose rates lie further apart than a claim's margin."""
+    margins = [claim.margin or metric(SWEPT).margin or 0.0 for claim in study.claims if claim.metric == SWEPT]
+    if study.sweep is None or not margins:
+        return []
+    found = []
+    for name in study.sweep.contenders:
+        space = study.row(study.contender(name)).search["learning_rate"]
+        step = sweep_step(space.low, space.high, study.sweep.points)
+        if step > min(margins) + 1e-9:
+            words = f"the rates of its sweep lie {step:.2g} decades apart, and a claim's margin is {min(margins):g}"
+            found.append(_finding(13, name, f"{words}: add points"))
+    return found
+
+
+def sweep_step(low: float, high: float, points: int) -> float:
+    """Return the decades between neighbouring rates of a sweep."""
+    return math.log10(high / low) / (points - 1)
 
 
 def _finding(rule: int, contender: str, words: str) -> Finding:

@@ -1,4 +1,4 @@
-"""Tables to figures: legible in print and for the colour-blind, one colour, marker and line per contender everywhere.
+"""Tables to figures: legible in print and for the colour-blind, one colour for each contender in every study.
 
 The same tables give the same bytes. Text is never read as mathematics, so that a statement may hold any character.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from optstudy.claims import worded_verdict
 from optstudy.evidence import Evidence
 from optstudy.functions import Ravine, Rosenbrock
-from optstudy.metrics import metric
+from optstudy.metrics import amount, counted, metric
+from optstudy.runs import derive_seed
 from optstudy.statistics import expected_best
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito 2008, which the colour-blind tell apart; contenders beyond the table's five take the rest in turn.
+# Okabe & Ito 2008, which the colour-blind tell apart. What builds on one of the five has its colour, with another
+# marker and line; a user's own optimizers take the rest by their names.
 COLOURS = {"sgd": "#0072B2", "momentum": "#56B4E9", "rmsprop": "#009E73", "adam": "#D55E00", "adamw": "#CC79A7"}
 INK, PAPER = "#1a1a1a", "#ffffff"  # the report replaces both, so that its figures follow light and dark
 FURTHER = ("#E69F00", INK, "#999999")
@@ -34,7 +38,7 @@ FURTHER_MARKERS = ("P", "X", "*", "p", "<", ">", "h")
 DASHES: dict[str, Any] = {"sgd": "-", "momentum": "--", "rmsprop": "-.", "adam": "-", "adamw": (0, (5, 1, 1, 1, 1, 1))}
 FURTHER_DASHES: tuple[Any, ...] = (":", (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {"ravine": Ravine, "rosenbrock": Rosenbrock}
-ACCURACIES = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 1)  # ticks
+ACCURACIES = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1)  # ticks where accuracies are spaced by their error
 LOGARITHMIC = {"learning_rate", "weight_decay", "trials"}
 FLOOR = 1e-12  # losses of functions below it are drawn at it
 WIDTH = 7.4  # inches
@@ -75,18 +79,38 @@ class Plot:
     """One row of the table of figures: `draw` returns None where the study lacks what the figure shows."""
 
     name: str
-    caption: str
+    caption: Callable[[Evidence], str]
     draw: Callable[[Evidence], Figure | None]
 
 
-def styles(contenders: Sequence[str]) -> dict[str, Style]:
-    """Return each contender's looks; beyond the five of the table they go by place."""
-    others = [name for name in contenders if name not in COLOURS]
-    looks = {name: Style(COLOURS[name], MARKERS[name], DASHES[name]) for name in COLOURS}
-    for place, name in enumerate(others):
-        series = (FURTHER, FURTHER_MARKERS, FURTHER_DASHES)
-        looks[name] = Style(*(each[place % len(each)] for each in series))
-    return {name: looks[name] for name in contenders}
+def styles(likes: Mapping[str, str]) -> dict[str, Style]:
+    """Return each contender's looks, given the optimizer of the table that each is or builds on, "" for none.
+
+    Its colour follows from the contender alone; beyond the table's five it takes the next marker and line that no other
+    of the study has.
+    """
+    looks: dict[str, Style] = {}
+    for name, like in likes.items():
+        if name == like and name in COLOURS:
+            looks[name] = Style(COLOURS[name], MARKERS[name], DASHES[name])
+            continue
+        place = zlib.crc32(name.encode())
+        marker = _next(FURTHER_MARKERS, place, [look.marker for look in looks.values()])
+        line = _next(FURTHER_DASHES, place, [look.line for look in looks.values()])
+        looks[name] = Style(COLOURS.get(like) or FURTHER[place % len(FURTHER)], marker, line)
+    return looks
+
+
+def _next(series: Sequence[Any], place: int, taken: Sequence[Any]) -> Any:
+    """Return the first from `place` on that is not taken, where any is free."""
+    turned = [series[(place + step) % len(series)] for step in range(len(series))]
+    return next((one for one in turned if one not in taken), turned[0])
+
+
+def looks_of(evidence: Evidence) -> dict[str, Style]:
+    """Return the looks of the study's contenders."""
+    known = evidence.study.get("contenders", {})
+    return styles({name: known.get(name, {}).get("like", name) for name in evidence.contenders})
 
 
 def draw_all(evidence: Evidence, folder: Path) -> dict[str, str]:
@@ -122,14 +146,13 @@ def means(*names: str) -> Callable[[Evidence], Figure | None]:
 
     def draw(evidence: Evidence) -> Figure | None:
         found = [name for name in names if name in evidence.metrics]
-        return _means(evidence.comparison, found[0]) if found else None
+        return _means(evidence.comparison, found[0], looks_of(evidence)) if found else None
 
     return draw
 
 
-def _means(comparison: pd.DataFrame, name: str) -> Figure:
+def _means(comparison: pd.DataFrame, name: str, looks: Mapping[str, Style]) -> Figure:
     """All on the left; on the right the tuned alone, enlarged, where both variants are there."""
-    looks = styles(list(dict.fromkeys(comparison["contender"])))
     comparison = comparison.dropna(subset=[f"{name}_mean"])
     contenders = list(dict.fromkeys(comparison["contender"]))
     variants = list(dict.fromkeys(comparison["variant"]))
@@ -142,7 +165,8 @@ def _means(comparison: pd.DataFrame, name: str) -> Figure:
         _intervals(panels[1], comparison[comparison["variant"] == "tuned"], name, looks)
         panels[1].set_title("tuned, enlarged")
     replicates = int(comparison["n"].max())
-    figure.supxlabel(f"{metric(name).label}: mean and 95% interval over {replicates} replicates", fontsize=9)
+    unit = "" if metric(name).share or not metric(name).unit else f" ({metric(name).unit})"
+    figure.supxlabel(f"{metric(name).label}{unit}: mean and 95% interval over {replicates} replicates", fontsize=9)
     return figure
 
 
@@ -176,13 +200,14 @@ def curves(evidence: Evidence) -> Figure | None:
         return None
     wide = max(map(len, rows))
     figure, panels = _panels(wide * len(rows), 2.5 * len(rows) + 0.4, columns=2, sharex=True, sharey="row")
-    looks = styles(evidence.contenders)
+    looks = looks_of(evidence)
     for axes, (name, label) in zip(panels, (item for row in rows for item in row), strict=False):
         for contender, look in looks.items():
             _band(axes, own[own["contender"] == contender], name, look, contender)
-        axes.set(title=label, xlabel="step" if name == "loss" else "epoch")
+        axes.set_title(label + _scaled(axes, "y", name))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        _scaled(axes, "y", name)
+    for axes in panels[-wide:]:
+        axes.set_xlabel("step" if "loss" in own else "epoch")
     _legend(figure, panels[0])
     return figure
 
@@ -197,6 +222,8 @@ def _band(axes: Axes, rows: pd.DataFrame, name: str, look: Style, label: str) ->
     half = stdtrit(np.maximum(by_epoch["count"] - 1, 1), 0.975) * by_epoch["std"] / np.sqrt(by_epoch["count"])
     lines = [by_epoch["mean"], by_epoch["mean"] - half, by_epoch["mean"] + half]
     middle, low, high = ([10**line for line in lines]) if is_loss else lines
+    if metric(name).share:
+        low, high = low.clip(lower=0), high.clip(upper=1)  # an interval knows no bounds, an accuracy does
     every = max(1, len(by_epoch) // 8)
     axes.plot(
         middle.index, middle, color=look.colour, linestyle=look.line, marker=look.marker, markevery=every, label=label
@@ -214,7 +241,7 @@ def sensitivity(evidence: Evidence) -> Figure | None:
     everything[name] = everything[name].clip(lower=FLOOR) if name.endswith("loss") else everything[name]
     shown = [contender for contender in evidence.contenders if contender in set(everything["contender"])]
     figure, panels = _panels(len(shown), _grid_height(len(shown)), columns=3, sharex=True, sharey=True)
-    looks = styles(evidence.contenders)
+    looks = looks_of(evidence)
     for axes, contender in zip(panels, shown, strict=False):
         own, look = everything[everything["contender"] == contender], looks[contender]
         _trials(axes, own, name, look, s=14, color=look.colour, alpha=0.7, linewidths=0)
@@ -224,9 +251,9 @@ def sensitivity(evidence: Evidence) -> Figure | None:
         axes.set_title(contender)
     for axes in panels:
         _scaled(axes, "x", "learning_rate")
-        _scaled(axes, "y", name)
+        scale = _scaled(axes, "y", name)
     figure.supxlabel("learning rate", fontsize=9)
-    figure.supylabel(metric(name).label, fontsize=9)
+    figure.supylabel(metric(name).label + scale, fontsize=9)
     return figure
 
 
@@ -234,7 +261,14 @@ def _trials(axes: Axes, rows: pd.DataFrame, y: str, look: Style, **drawn: Any) -
     """Draw trials over their learning rates, diverged ones as crosses; return the points of the others."""
     lost = rows["status"] == "diverged"
     many = len(rows) > MANY
-    axes.scatter("learning_rate", y, data=rows[lost], s=22, color=INK, marker="x", linewidths=1, rasterized=many)
+    crosses: dict[str, Any] = {
+        "s": 22,
+        "color": INK,
+        "marker": "x",
+        "linewidths": 1,
+        "clip_on": False,
+    }  # at chance: on the very edge
+    axes.scatter("learning_rate", y, data=rows[lost], rasterized=many, **crosses)
     return axes.scatter("learning_rate", y, data=rows[~lost], marker=look.marker, rasterized=many, **drawn)
 
 
@@ -250,10 +284,9 @@ def maps(evidence: Evidence) -> Figure | None:
         return None
     columns = 2 if len(shown) <= 4 else 3
     figure, panels = _panels(len(shown), 2.6 * math.ceil(len(shown) / columns) + 0.3, columns=columns)
-    rows = rows[rows["contender"].isin(shown)]
+    looks, rows = looks_of(evidence), rows[rows["contender"].isin(shown)]
     norm = _norm(rows[evidence.objective][rows["status"] != "diverged"], evidence.objective)
     coloured = {"c": evidence.objective, "norm": norm, "cmap": "cividis", "edgecolors": INK, "linewidths": 0.4}
-    looks = styles(evidence.contenders)
     for axes, name in zip(panels, shown, strict=False):
         points = _trials(axes, rows[rows["contender"] == name], "weight_decay", looks[name], s=34, **coloured)
         axes.set(title=name, xlabel="learning rate", ylabel="weight decay")
@@ -281,7 +314,7 @@ def budget(evidence: Evidence) -> Figure | None:
     names = [name] if tested == name or tested not in evidence.tuning else [name, tested]
     figure, panels = _panels(len(names), 3.2, columns=2)
     sign = 1.0 if metric(name).higher else -1.0
-    for contender, look in styles(evidence.contenders).items():
+    for contender, look in looks_of(evidence).items():
         pool = evidence.tuning[evidence.tuning["contender"] == contender].dropna(subset=names)
         if len(pool) < 2:
             continue
@@ -293,9 +326,8 @@ def budget(evidence: Evidence) -> Figure | None:
             best = [sign * getattr(point, column) for point in found]
             axes.plot(ks, best, markevery=max(1, len(ks) // 6), **line)
     for axes, each in zip(panels, names, strict=False):
-        axes.set(title=f"{metric(each).label} of the best of k", xlabel="trials k")
         _scaled(axes, "x", "trials")
-        _scaled(axes, "y", each)
+        axes.set(title=f"{metric(each).label} of the best of k{_scaled(axes, 'y', each)}", xlabel="trials k")
     _legend(figure, panels[0])
     return figure
 
@@ -306,19 +338,19 @@ def _budgets(most: int) -> list[int]:
 
 
 def trajectories(evidence: Evidence) -> Figure | None:
-    """The path of replicate 0 over the function's contours."""
+    """The path of the first replicate over the function's contours, from where it starts."""
     function = _function(evidence.data)
     if function is None or not {"x", "y"} <= set(evidence.curves):
         return None
     own = evidence.curves[evidence.curves["variant"] == evidence.variant]
-    paths = {name: rows[rows["replicate"] == rows["replicate"].min()] for name, rows in own.groupby("contender")}
+    paths = {str(name): _path(function, evidence, rows) for name, rows in own.groupby("contender")}
     shown = [name for name in evidence.contenders if name in paths]
     if not shown:
         return None
     everything = pd.concat([paths[name] for name in shown])
     figure, panels = _panels(len(shown), _grid_height(len(shown)), columns=3, sharex=True, sharey=True)
     grid = _contours(function, everything)
-    looks = styles(evidence.contenders)
+    looks = looks_of(evidence)
     for axes, name in zip(panels, shown, strict=False):
         axes.contour(*grid, colors=INK, alpha=0.25, linewidths=0.6)
         look, path = looks[name], paths[name]
@@ -334,6 +366,16 @@ def trajectories(evidence: Evidence) -> Figure | None:
     return figure
 
 
+def _path(function: Any, evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return x and y of the first replicate: its start, which its seed gives, and where each step led."""
+    replicate = int(rows["replicate"].min())
+    steps = rows[rows["replicate"] == replicate].sort_values("epoch")[["x", "y"]]
+    if "seed" not in evidence.study:  # tables of an earlier version
+        return steps
+    start = function.start(derive_seed(evidence.study["seed"], replicate, "split"))
+    return pd.concat([pd.DataFrame([start], columns=["x", "y"]), steps], ignore_index=True)
+
+
 def _function(data: Mapping[str, Any]) -> Any:
     known = FUNCTIONS.get(str(data.get("name")))
     return known(**data.get("arguments", {})) if known else None
@@ -343,7 +385,9 @@ def _contours(function: Any, path: pd.DataFrame) -> tuple[Any, Any, Any, Any]:
     """x, y, f and levels over what the paths cover."""
     sides = []
     for name in ("x", "y"):
-        low, high = path[name].quantile(0.005), path[name].quantile(0.995)
+        starts = path[name].loc[[0]] if 0 in path.index else path[name]
+        low = min(path[name].quantile(0.005), starts.min())
+        high = max(path[name].quantile(0.995), starts.max())
         margin = 0.15 * (high - low) or 0.1
         sides.append(np.linspace(low - margin, high + margin, 120))
     x, y = np.meshgrid(*sides)
@@ -370,7 +414,8 @@ def differences(evidence: Evidence) -> Figure | None:
         axes.set_yticks(range(len(group)), [textwrap.fill(str(claim["statement"]), 40) for claim in group], fontsize=8)
         axes.set_ylim(len(group) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel(f"difference in {row.label}{' (pp)' if row.share else ''}; right of 0: as claimed", fontsize=8)
+        unit = f" ({row.difference_unit})" if row.difference_unit not in {"", row.label} else ""
+        axes.set_xlabel(f"difference in {row.label}{unit}; right of 0: as claimed", fontsize=8)
     return figure
 
 
@@ -389,7 +434,8 @@ def _one_claim(axes: Axes, place: int, claim: Mapping[str, Any], scale: float) -
     axes.plot(values, spread, "o", color=INK, markersize=3.5, alpha=0.45, markeredgewidth=0)
     axes.plot([scale * claim["ci_low"], scale * claim["ci_high"]], [place, place], color=INK, linewidth=2)
     axes.plot(scale * claim["effect"], place, "D", color=INK, markersize=6)
-    axes.text(1.01, place, claim["verdict"], transform=axes.get_yaxis_transform(), fontsize=8, va="center")
+    verdict = textwrap.fill(worded_verdict(claim), 22)
+    axes.text(1.01, place, verdict, transform=axes.get_yaxis_transform(), fontsize=8, va="center", linespacing=0.95)
 
 
 def _figure(height: float) -> Figure:
@@ -421,23 +467,32 @@ def _legend(figure: Figure, axes: Axes) -> None:
     )
 
 
-def _scaled(axes: Axes, which: str, name: str) -> None:
-    """Scale the x or y axis by what it shows, once it is drawn: rates and losses in logarithms, accuracies by error."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+def _scaled(axes: Axes, which: str, name: str) -> str:
+    """Scale the x or y axis by what it shows, once it is drawn; return what a label must say of it.
+
+    Rates and losses are in logarithms; accuracies that go from low to above 0.9 are spaced by the error, so that both
+    ends can be read.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = axis.get_view_interval()
+    said = ""
+    low, high = axis.get_view_interval()  # the data's, and 1/22 of the whole beyond each end
     if name in LOGARITHMIC or name.endswith("loss"):
         axes.set(**{f"{which}scale": "log"})
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=4))
         axis.set_major_formatter(FuncFormatter(_short))
-    elif metric(name).share and low < 0.7:
+    elif axes.get_yscale() == "function" or (metric(name).share and low < 0.7 and high - 0.045 * (high - low) > 0.9):
         axes.set_yscale("function", functions=(_by_error, _from_error))
         axes.set_ylim(max(low, 0), min(high, 1.002))
         axis.set_major_locator(FixedLocator(ACCURACIES))
         axis.set_major_formatter(FuncFormatter(_short))
+        said = ", spaced by error"
+    elif metric(name).share:
+        axis.set_major_locator(MaxNLocator(6))
     axis.set_minor_locator(NullLocator())
+    return said
 
 
 def _short(value: float, _: int) -> str:
@@ -454,57 +509,122 @@ def _from_error(place: Any) -> Any:
     return 1.01 - 10 ** -np.asarray(place)
 
 
+def _n(evidence: Evidence) -> str:
+    return counted(int(evidence.comparison["n"].max()), "replicate")
+
+
+def _means_caption(words: str) -> Callable[[Evidence], str]:
+    def caption(evidence: Evidence) -> str:
+        both = len(set(evidence.comparison["variant"])) > 1
+        which = "tuned (filled) beside the defaults (hollow)" if both else evidence.variant
+        return f"{words}: means over {_n(evidence)} with 95% t intervals, {which}."
+
+    return caption
+
+
+def _headline_caption(evidence: Evidence) -> str:
+    name = next(name for name in HEADLINE if name in evidence.metrics)
+    return _means_caption(metric(name).label.capitalize())(evidence)
+
+
+def _differences_caption(evidence: Evidence) -> str:
+    return (
+        f"Paired differences of each claim: a dot for each of {_n(evidence)}, the mean (diamond) with its 95% t "
+        "interval, ± the claim's margin in grey, the verdict at the right."
+    )
+
+
+def _curves_caption(evidence: Evidence) -> str:
+    rows = evidence.runs[evidence.runs["variant"] == evidence.variant]
+    lost = rows[rows["status"] == "diverged"].groupby("contender", sort=False).size()
+    left_out = ", ".join(f"{name} {count} of {_n(evidence)}" for name, count in lost.items())
+    words = (
+        f"Course of the {evidence.variant} runs: means over {_n(evidence)}, of losses geometric ones; "
+        "bands are 95% t intervals of the mean"
+    )
+    return f"{words}; left out from where they diverged: {left_out}." if left_out else f"{words}."
+
+
+def _trajectories_caption(evidence: Evidence) -> str:
+    start = "start" if "seed" in evidence.study else "first step"
+    return (
+        f"The {evidence.variant} path of the first of {_n(evidence)} over the function's contours, a dot for each "
+        f"step, from its {start} (large marker) to its end (star)."
+    )
+
+
+def _sensitivity_caption(evidence: Evidence) -> str:
+    lost = sum(int((table["status"] == "diverged").sum()) for table in (evidence.tuning, evidence.sweep) if len(table))
+    words = (
+        f"{metric(evidence.objective).label.capitalize()} against the learning rate, {_pool(evidence)}: a point each"
+    )
+    scored = "at their start" if evidence.study.get("kind") == "function" else "at chance"
+    words += f", crosses the {lost} that diverged (scored {scored})" if lost else ""
+    return words + (f"; line: the sweep's median over {_n(evidence)}." if len(evidence.sweep) else ".")
+
+
+def _pool(evidence: Evidence) -> str:
+    """Return how many trials of a contender there are."""
+    sizes = evidence.tuning.groupby("contender").size() if len(evidence.tuning) else [0]
+    return f"{counted(max(sizes), 'trial')} of each contender over {_n(evidence)}"
+
+
+def _maps_caption(evidence: Evidence) -> str:
+    return (
+        f"Learning rate against weight decay of Adam and AdamW, {_pool(evidence)}, coloured by "
+        f"{metric(evidence.objective).label}; crosses diverged. Exploratory."
+    )
+
+
+def _budget_caption(evidence: Evidence) -> str:
+    return (
+        "Expected best of k trials, and the test value that it leads to: exact means of draws without replacement from "
+        f"the {_pool(evidence)}, k up to half of them. Of one pool: it has no interval."
+    )
+
+
+def _epochs_caption(evidence: Evidence) -> str:
+    target = f"{evidence.comparison['target_val_accuracy'].iloc[0]:.4f}"
+    return _means_caption(f"Epochs to {target} validation accuracy, a miss one more than the budget")(evidence)
+
+
+def _crossings_caption(evidence: Evidence) -> str:
+    steps = counted(evidence.study["epochs"], "step")
+    words = (
+        f"Sign changes of the gradient across the valley in all of {steps}, those after the tolerance is reached too"
+    )
+    return _means_caption(words)(evidence)
+
+
+def swept(evidence: Evidence) -> str:
+    """Return what a learning-rate tolerance is, with the sweep that it is read off."""
+    rates = [np.unique(own["learning_rate"]) for _, own in evidence.sweep.groupby("contender")]
+    points = sorted({len(own) for own in rates})
+    steps = sorted({round(math.log10(own[-1] / own[0]) / (len(own) - 1), 2) for own in rates})
+    apart = " or ".join(amount("learning_rate_tolerance", step) for step in steps)
+    grid = f"{' or '.join(map(str, points))} rates, {apart} apart"
+    within = amount("val_accuracy", evidence.study["within"])
+    return f"decades of learning rate within {within} of the sweep's best validation accuracy ({grid})"
+
+
+def _tolerance_caption(evidence: Evidence) -> str:
+    return _means_caption(f"Learning-rate tolerance, {swept(evidence)}")(evidence)
+
+
+HEADLINE = ("test_accuracy", "steps_to_tolerance", "val_accuracy", "val_loss", "loss")
+_GAP = "Generalisation gap, training accuracy minus test accuracy of the final weights"
+
 # The figures of a report, in its order.
 PLOTS = (
-    Plot(
-        "headline",
-        "The headline metric: means with 95% intervals, tuned (filled) beside the defaults (hollow).",
-        means("test_accuracy", "steps_to_tolerance", "val_accuracy", "val_loss", "loss"),
-    ),
-    Plot(
-        "differences",
-        "Paired differences of each claim: a dot per replicate, mean and 95% interval, the margin in grey.",
-        differences,
-    ),
-    Plot(
-        "curves",
-        "Training and validation by epoch: means with 95% bands over replicates (of losses, geometric means).",
-        curves,
-    ),
-    Plot(
-        "trajectories",
-        "The path of the first replicate over the function's contours, from its first step to the star.",
-        trajectories,
-    ),
-    Plot(
-        "sensitivity",
-        "The objective against the learning rate: every trial a point, crosses diverged, the sweep's median a line.",
-        sensitivity,
-    ),
-    Plot("maps", "Learning rate against weight decay of Adam and AdamW: every trial a point, crosses diverged.", maps),
-    Plot(
-        "budget",
-        "The expected best of k trials, and the test value it leads to, drawn from all replicates' trials.",
-        budget,
-    ),
-    Plot(
-        "gap",
-        "The generalisation gap: training accuracy minus test accuracy of the final weights.",
-        means("generalisation_gap"),
-    ),
-    Plot(
-        "epochs",
-        "Epochs to the target validation accuracy; a miss counts as one more than the budget.",
-        means("epochs_to_target"),
-    ),
-    Plot(
-        "sign_changes",
-        "Sign changes of the gradient across the valley: how often the path crosses its floor.",
-        means("sign_changes"),
-    ),
-    Plot(
-        "tolerance",
-        "Decades of learning rate within the tolerance of the best, from the sweep.",
-        means("learning_rate_tolerance"),
-    ),
+    Plot("headline", _headline_caption, means(*HEADLINE)),
+    Plot("differences", _differences_caption, differences),
+    Plot("curves", _curves_caption, curves),
+    Plot("trajectories", _trajectories_caption, trajectories),
+    Plot("sensitivity", _sensitivity_caption, sensitivity),
+    Plot("maps", _maps_caption, maps),
+    Plot("budget", _budget_caption, budget),
+    Plot("gap", _means_caption(_GAP), means("generalisation_gap")),
+    Plot("epochs", _epochs_caption, means("epochs_to_target")),
+    Plot("sign_changes", _crossings_caption, means("sign_changes")),
+    Plot("tolerance", _tolerance_caption, means("learning_rate_tolerance")),
 )

@@ -68,11 +68,13 @@ def number(value: float, half: float) -> str:
     """Write a value to two significant digits of `half`, half the width of its interval."""
     if not math.isfinite(value):
         return "not finite"
+    value = value or 0.0  # -0.0 is none to a reader
     size = abs(half) if half and math.isfinite(half) else abs(value)
     if size and (size < 1e-4 or abs(value) >= 1e6):
         return f"{value:.2g}".replace("-", "−")
     decimals = 1 - math.floor(math.log10(size)) if size else 0
-    return f"{value:.{min(max(decimals, 0), 5)}f}".replace("-", "−")
+    text = f"{value:.{min(max(decimals, 0), 5)}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def level(mean: float, low: float, high: float) -> str:
@@ -93,8 +95,28 @@ def difference(name: str, value: float, low: float, high: float) -> str:
     value, low, high = row.scale * value, row.scale * low, row.scale * high
     half = (high - low) / 2
     sign = "+" if value > 0 else ""
-    unit = f" {row.difference_unit}" if row.difference_unit else ""
-    return f"{sign}{number(value, half)}{unit} ({number(low, half)} to {number(high, half)})"
+    return f"{sign}{_with_unit(name, number(value, half))} ({number(low, half)} to {number(high, half)})"
+
+
+def amount(name: str, value: float) -> str:
+    """Write a difference that is given, such as a margin, with its unit: 0.5 pp, 1 epoch."""
+    return _with_unit(name, f"{metric(name).scale * value:g}")
+
+
+def in_unit(name: str, mean: float, low: float, high: float) -> str:
+    """Write a mean with half of its interval in the metric's unit of differences: 2.3 ± 0.4 pp."""
+    scale = metric(name).scale
+    return _with_unit(name, level(scale * mean, scale * low, scale * high))
+
+
+def counted(count: int, thing: str) -> str:
+    """Write 1 epoch, 2 epochs."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _with_unit(name: str, text: str) -> str:
+    unit = metric(name).difference_unit
+    return f"{text} {unit.removesuffix('s') if text == '1' else unit}".strip()
 
 
 def probability(p: float | None) -> str:

@@ -12,8 +12,10 @@ from datetime import timedelta
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from optstudy.claims import worded_verdict
 from optstudy.metrics import METRICS, difference, present, probability
 from optstudy.results import read_table
 from optstudy.stages import Cost, Place
@@ -101,7 +103,7 @@ def answered(console: Console, place: Place, comparison: pd.DataFrame) -> None:
 def closing_table(place: Place, comparison: pd.DataFrame) -> Table:
     """Return the table that ends a run: means with half of their 95% intervals, tuned first, then the defaults."""
     table = Table(
-        title=place.study.question or place.study.name,
+        title=escape(place.study.question or place.study.name),
         caption=_caption(place, comparison),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -124,16 +126,17 @@ def verdict_table(place: Place) -> Table | None:
     rows = json.loads((place.tables / "claims.json").read_text(encoding="utf-8"))
     if not rows:
         return None
-    qualifier = f", {rows[0]['qualifier']}" if rows[0]["qualifier"] else ""
-    caption = f"Effect: mean and 95% interval of the paired differences, positive as claimed{qualifier}."
+    caption = "Effect: mean and 95% interval of the paired differences, positive as claimed."
+    if rows[0]["qualifier"]:  # once for all: it would take a column's width from the claims
+        caption += f" Every verdict: {rows[0]['qualifier']}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("claim", "verdict", "effect", "p"):
         table.add_column(heading, no_wrap=heading != "claim")
     for row in rows:
         effect = difference(row["metric"], row["effect"], row["ci_low"], row["ci_high"])
         p = row["p"] if row["p_corrected"] is None else row["p_corrected"]
-        verdict = row["verdict"] + (", post hoc" if row["post_hoc"] else "")
-        table.add_row(row["statement"], verdict, effect, probability(p))
+        verdict = worded_verdict({**row, "qualifier": ""})
+        table.add_row(escape(row["statement"]), verdict, effect, probability(p))
     return table
 
 
@@ -144,7 +147,7 @@ def _caption(place: Place, comparison: pd.DataFrame) -> str:
     if place.study.tuning.trials:
         words.append("edge n: in n replicates the selected value lies within 5% of an end of its space: widen it.")
     if place.study.pretrained_by:
-        words.append(f"The weights that contenders start from were made by {place.study.pretrained_by}.")
+        words.append(f"The weights that contenders start from were made by {escape(place.study.pretrained_by)}.")
     return " ".join(words)
 
 

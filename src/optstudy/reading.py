@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from optstudy.claims import worded_verdict
 from optstudy.evidence import Evidence
-from optstudy.metrics import difference, level, metric
-from optstudy.statistics import LEVEL, Estimate, holm, sign_flip_p, t_interval
+from optstudy.metrics import difference, in_unit, level, metric
+from optstudy.statistics import LEVEL, Estimate, holm, sign_flip_p, t_interval, t_p
 
 # What makes a diagnosis; ours, and stated with each.
 OVERFITS = 0.01  # generalisation gap whose whole interval lies above
 UNSTABLE = 0.05  # share of diverged trials
 OSCILLATES = 0.25  # share of epochs after which the training loss is higher than before; functions: of steps
 
-# When a metric decides, most telling first; the variant is that of the study where it is None.
-CHOICES: tuple[tuple[str, str, str | None], ...] = (
-    ("You can tune it", "test_accuracy", None),
-    ("You can tune it", "val_loss", None),
-    ("You take its defaults", "test_accuracy", "untuned"),
-    ("Epochs are dear", "epochs_to_target", None),
-    ("You do not know the learning rate", "learning_rate_tolerance", "sweep"),
-    ("The training set is small and overfitting the worry", "generalisation_gap", None),
-    ("The valley is narrow and steps are dear", "steps_to_tolerance", None),
-    ("The path must not oscillate", "sign_changes", None),
+
+class Situation(NamedTuple):
+    """When a metric decides; the variant is that of the study where it is None.
+
+    What has learnt nothing has no gap, and what does not move no oscillation: such metrics decide among the contenders
+    that are not beaten in the metric `among`.
+    """
+
+    when: str
+    metric: str
+    variant: str | None = None
+    among: str = ""
+
+
+# Of situations that are called the same, the first that a study can tell of.
+SITUATIONS = (
+    Situation("You can tune it", "test_accuracy"),
+    Situation("You can tune it", "val_loss"),
+    Situation("You take its defaults", "test_accuracy", "untuned"),
+    Situation("Epochs are dear", "epochs_to_target"),
+    Situation("You do not know the learning rate", "learning_rate_tolerance", "sweep"),
+    Situation("Overfitting is the worry", "generalisation_gap", among="test_accuracy"),
+    Situation("The valley is narrow and steps are dear", "steps_to_tolerance"),
+    Situation("The path must not oscillate", "sign_changes", among="steps_to_tolerance"),
 )
 
 
@@ -43,14 +63,15 @@ class Rival:
 class Leader:
     """The contender with the best mean of a metric; `rivals` in the order of their means.
 
-    It was picked after the fact: its leads are no claims, only what of the ranking the replicates bear out. p is
-    corrected over the rivals (Holm).
+    It was picked after the fact: its leads are no claims, only what of the ranking the replicates bear out. Any
+    contender could have been it, so p is corrected over all `pairs` of contenders (see `_pairwise`).
     """
 
     contender: str
     metric: str
     values: tuple[float, ...]
     rivals: tuple[Rival, ...]
+    pairs: int
 
     @property
     def beaten(self) -> list[Rival]:
@@ -63,22 +84,41 @@ class Leader:
         return [rival for rival in self.rivals if rival not in self.beaten]
 
 
-def leader(evidence: Evidence, name: str, variant: str) -> Leader | None:
-    """Return who leads in a metric, None where fewer than two contenders have it."""
+def leader(evidence: Evidence, name: str, variant: str, among: Collection[str] | None = None) -> Leader | None:
+    """Return who leads in a metric `among` these contenders (all), None where fewer than two of them have it."""
     known = {c: evidence.values.get((c, variant), {}).get(name) for c in evidence.contenders}
-    values = {contender: np.asarray(own, dtype=float) for contender, own in known.items() if own is not None}
+    values = {
+        contender: np.asarray(own, dtype=float)
+        for contender, own in known.items()
+        if own is not None and (among is None or contender in among)
+    }
     if len(values) < 2:
         return None
     sign = 1.0 if metric(name).higher else -1.0
     first, *others = sorted(values, key=lambda contender: -sign * float(values[contender].mean()))
-    leads = [(sign * (values[first] - values[other])).tolist() for other in others]
-    ps = holm([sign_flip_p(lead) for lead in leads])
-    rivals = tuple(Rival(*row) for row in zip(others, map(t_interval, leads), ps, strict=True))
-    return Leader(first, name, tuple(values[first].tolist()), rivals)
+    ps = _pairwise(values)
+    rivals = tuple(
+        Rival(other, t_interval((sign * (values[first] - values[other])).tolist()), ps[frozenset((first, other))])
+        for other in others
+    )
+    return Leader(first, name, tuple(values[first].tolist()), rivals, len(ps))
+
+
+def _pairwise(values: Mapping[str, NDArray[np.float64]]) -> dict[frozenset[str], float]:
+    """Return p of each pair: the larger of the t test's, corrected over all pairs (Holm), and the exact test's own.
+
+    Corrected over the ten pairs of five contenders, the exact test of eight replicates can show nothing (10 * 2 / 2^8),
+    and the t test alone takes two that happen to agree for certain.
+    """
+    pairs = list(combinations(values, 2))
+    differences = [(values[one] - values[other]).tolist() for one, other in pairs]
+    corrected = holm([t_p(own) for own in differences])
+    both = [max(p, sign_flip_p(own)) for p, own in zip(corrected, differences, strict=True)]
+    return {frozenset(pair): p for pair, p in zip(pairs, both, strict=True)}
 
 
 def answer(evidence: Evidence) -> str:
-    """Return the study's answer in one sentence."""
+    """Return the study's answer in one sentence: who had the best mean, and what became of the claims."""
     found = next((leader(evidence, name, evidence.variant) for name in evidence.metrics), None)
     if found is None:
         return "The study has a single contender: there is nothing to compare."
@@ -87,26 +127,38 @@ def answer(evidence: Evidence) -> str:
     row = metric(found.metric)
     best = "highest" if row.higher else "lowest"
     mean = f"{_mean(found.values)} (n = {len(found.values)})"
-    words = f"{budget}, {found.contender} had the {best} mean {row.label}, {mean}"
-    limits = [limit for limit in (_once(evidence), _pretrained(evidence)) if limit]
-    return f"{words}; {_rivals(found)}{''.join(f', {limit}' for limit in limits)}."
+    words = f"{budget}{_limits(evidence)}, {found.contender} had the {best} mean {row.label}, {mean}"
+    return "; ".join(part for part in (words, _rivals(found), _decided(evidence.claims)) if part) + "."
 
 
-def _rivals(found: Leader) -> str:
+def _limits(evidence: Evidence) -> str:
+    """Return in brackets what every result of the study is limited to."""
+    once = "for these hyperparameters" if evidence.study["trials"] and evidence.study["once"] else ""
+    by = evidence.study["pretrained_by"]
+    limits = [words for words in (once, f"starting weights pretrained by {by}" if by else "") if words]
+    return f" ({'; '.join(limits)})" if limits else ""
+
+
+def _rivals(found: Leader, intervals: bool = False) -> str:
+    """Return whom the leader is told apart from; with `intervals`, how far ahead it is of the others, too."""
     beaten = [f"{rival.contender} by {_lead(found, rival)}" for rival in found.beaten]
-    tied = [rival.contender for rival in found.level_with]
+    tied = [f"{rival.contender}{f' ({_lead(found, rival)})' if intervals else ''}" for rival in found.level_with]
     ahead = f"it is ahead of {_listed(beaten)}" if beaten else ""
     apart = f"it cannot be told apart from {_listed(tied)}" if tied else ""
-    return ", and ".join(words for words in (ahead, apart) if words)
+    over = f" (corrected over all {found.pairs} pairs)" if found.pairs > 1 else ""
+    return ", and ".join(words for words in (ahead, apart) if words) + over
 
 
-def _once(evidence: Evidence) -> str:
-    return "for these hyperparameters" if evidence.study["trials"] and evidence.study["once"] else ""
-
-
-def _pretrained(evidence: Evidence) -> str:
-    by = evidence.study["pretrained_by"]
-    return f"from weights pretrained by {by}" if by else ""
+def _decided(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Return the claims by verdict: those that were decided by name, the open ones by number."""
+    found = []
+    for verdict in ("supported", "contradicted", "equivalent"):
+        own = [f"“{claim['statement']}”" for claim in claims if claim["verdict"] == verdict]
+        found += [f"{verdict}: {_listed(own)}"] if own else []
+    undecided = sum(claim["verdict"] == "inconclusive" for claim in claims)
+    if undecided:
+        found.append(f"{undecided} {'remains' if undecided == 1 else 'remain'} open")
+    return f"of the claims, {'; '.join(found)}" if found else ""
 
 
 @dataclass(frozen=True)
@@ -121,17 +173,41 @@ class Choice:
 def choices(evidence: Evidence) -> list[Choice]:
     """Return which contenders each situation speaks for: the leader and whoever it is not told apart from."""
     found: list[Choice] = []
-    for when, name, variant in CHOICES:
-        if when in {choice.when for choice in found} or variant == evidence.variant:
+    for situation in SITUATIONS:
+        variant = situation.variant or evidence.variant
+        if situation.when in {choice.when for choice in found} or situation.variant == evidence.variant:
             continue
-        first = leader(evidence, name, variant or evidence.variant)
+        first = leader(evidence, situation.metric, variant, _unbeaten(evidence, situation.among))
         if first is None:
             continue
-        tied = [rival.contender for rival in first.level_with]
-        everyone = not first.beaten
-        named = () if everyone else (first.contender, *tied)
-        words = f"{metric(name).label} {_mean(first.values)} for {first.contender}; {_rivals(first)}"
-        found.append(Choice(when, named, words))
+        named = (first.contender, *(rival.contender for rival in first.level_with)) if first.beaten else ()
+        words = [f"{metric(situation.metric).label} {_mean(first.values)} for {first.contender}"]
+        words.append(_rivals(first, intervals=True))
+        if situation.among and len(first.rivals) + 1 < len(evidence.contenders):
+            words.append(f"among those not beaten on {metric(situation.among).label}")
+        if (situation.metric, variant) == ("test_accuracy", "tuned"):
+            words += _dearly_tuned(evidence)
+        found.append(Choice(situation.when, named, "; ".join(words)))
+    return found
+
+
+def _unbeaten(evidence: Evidence, name: str) -> set[str] | None:
+    """Return the contenders that the leader in a metric is not told apart from, and itself; None for all."""
+    first = leader(evidence, name, evidence.variant) if name else None
+    return None if first is None else {first.contender, *(rival.contender for rival in first.level_with)}
+
+
+def _dearly_tuned(evidence: Evidence) -> list[str]:
+    """Return where tuning cost test accuracy: the whole interval of tuned against defaults lies below zero."""
+    found = []
+    for name in evidence.contenders:
+        tuned, untuned = (evidence.values.get((name, v), {}).get("test_accuracy") for v in ("tuned", "untuned"))
+        if tuned is None or untuned is None:
+            continue
+        gain = t_interval((np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float)).tolist())
+        if gain.low > 0:
+            cost = difference("test_accuracy", gain.mean, gain.low, gain.high).lstrip("+")
+            found.append(f"tuning cost {name} {cost} against its defaults")
     return found
 
 
@@ -157,7 +233,7 @@ def _slow(evidence: Evidence, contender: str) -> str:
     own = _of(evidence.selected, contender)
     count = int(own["edge"].astype(str).str.contains("learning_rate:high", regex=False).sum()) if len(own) else 0
     where = f"in {count} of {len(own)} replicates its selected learning rate lies at the upper end of its space"
-    return f"slow: {where}" if count and 2 * count >= len(own) else ""
+    return f"slow: {where} (half of them or more)" if count and 2 * count >= len(own) else ""
 
 
 def _overfits(evidence: Evidence, contender: str) -> str:
@@ -165,27 +241,37 @@ def _overfits(evidence: Evidence, contender: str) -> str:
     if values is None:
         return ""
     gap = t_interval(values)
-    return f"overfits: generalisation gap {level(gap.mean, gap.low, gap.high)}" if gap.low > OVERFITS else ""
+    words = f"overfits: generalisation gap {in_unit('generalisation_gap', gap.mean, gap.low, gap.high)}"
+    return f"{words} (its interval above {100 * OVERFITS:g} pp)" if gap.low > OVERFITS else ""
 
 
 def _unstable(evidence: Evidence, contender: str) -> str:
     status = pd.concat([_of(table, contender)["status"] for table in (evidence.tuning, evidence.sweep, evidence.runs)])
     lost = int((status == "diverged").sum())
-    return f"unstable: {lost} of {len(status)} trainings diverged" if lost > UNSTABLE * len(status) else ""
+    words = f"unstable: {lost} of {len(status)} trainings diverged (more than {UNSTABLE:.0%})"
+    return words if lost > UNSTABLE * len(status) else ""
 
 
 def _oscillates(evidence: Evidence, contender: str) -> str:
-    values = evidence.values.get((contender, evidence.variant), {}).get("sign_changes")
-    if values is not None:
-        mean, most = float(np.mean(values)), OSCILLATES * evidence.study["epochs"]
-        return f"oscillates: {mean:.0f} sign changes across the valley" if mean > most else ""
+    values = evidence.values.get((contender, evidence.variant), {})
+    if "sign_changes" in values:
+        return _crosses(values["sign_changes"], values["steps_to_tolerance"], evidence.study["epochs"])
     own = _of(evidence.curves, contender)
     own = own[own["variant"] == evidence.variant] if len(own) else own
     if "train_loss" not in own or own["epoch"].max() < 2:
         return ""
     steps = own.sort_values("epoch").groupby("replicate")["train_loss"].diff().dropna()
     share = float((steps > 0).mean())
-    return f"oscillates: the training loss rises after {share:.0%} of epochs" if share > OSCILLATES else ""
+    words = f"oscillates: the training loss rises after {share:.0%} of epochs (more than {OSCILLATES:.0%})"
+    return words if share > OSCILLATES else ""
+
+
+def _crosses(changes: Sequence[float], steps: Sequence[float], budget: int) -> str:
+    """Sign changes are counted to the end, so only paths that never reached the tolerance tell of the way to it."""
+    missed = [count for count, step in zip(changes, steps, strict=True) if step > budget]
+    share = float(np.mean(missed)) / budget if missed else 0.0
+    where = f"in {len(missed)} of {len(steps)} replicates it misses the tolerance and crosses the valley"
+    return f"oscillates: {where} at {share:.0%} of steps (more than {OSCILLATES:.0%})" if share > OSCILLATES else ""
 
 
 def _of(table: pd.DataFrame, contender: str) -> pd.DataFrame:
@@ -207,18 +293,38 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def plain(text: str) -> str:
+    """Return text for Markdown in which none of it is markup: neither Markdown's own nor HTML; on one line."""
+    escaped = re.sub(r"[\\`*\[\]|~#]|(?<!\w)_|_(?!\w)", r"\\\g<0>", html.escape(text, quote=False))
+    return " ".join(escaped.split())
+
+
+def effect(claim: Mapping[str, Any]) -> str:
+    """Return a claim's effect with its interval, and of what."""
+    found = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
+    return f"{metric(claim['metric']).label}: {found}, n = {claim['n']}"
+
+
 def notes(evidence: Evidence) -> dict[str, str]:
     """Return the result in Markdown for each contender, and for the study as a whole under the empty name."""
-    verdicts = [f"- {claim['statement']}: **{claim['verdict']}**" for claim in evidence.claims]
-    whole = "\n".join([f"**{evidence.study['question'] or evidence.name}**", "", answer(evidence), "", *verdicts])
+    told = plain(answer(evidence))
+    verdicts = [_verdict_line(claim) for claim in evidence.claims]
+    whole = [f"**{plain(evidence.study['question'] or evidence.name)}**", "", told, "", *verdicts]
+    whole += ["", "Effects: means over n replicates with 95% intervals, positive as claimed."] if verdicts else []
     ailments = {diagnosis.contender: diagnosis.words for diagnosis in diagnoses(evidence)}
-    return {"": whole} | {name: _note(evidence, name, ailments[name]) for name in evidence.contenders}
+    own = {name: _note(evidence, name, [*map(plain, ailments[name])], told) for name in evidence.contenders}
+    return {"": "\n".join(whole)} | own
 
 
-def _note(evidence: Evidence, contender: str, ailments: Sequence[str]) -> str:
-    lines = [f"**{contender}** in {evidence.name}", ""]
+def _verdict_line(claim: Mapping[str, Any]) -> str:
+    found = f"- {plain(claim['statement'])}: **{plain(worded_verdict(claim))}**"
+    return f"{found}; {plain(claim['contrast'])}; {effect(claim)}"
+
+
+def _note(evidence: Evidence, contender: str, ailments: Sequence[str], told: str) -> str:
+    lines = [f"**{plain(contender)}** in {plain(evidence.name)}", ""]
     for variant in dict.fromkeys(evidence.comparison["variant"]):
         values = evidence.values.get((contender, variant), {})
-        told = [f"{metric(name).label} {_mean(values[name])}" for name in evidence.metrics if name in values]
-        lines.append(f"- {variant}: {', '.join(told)}")
-    return "\n".join([*lines, *(f"- {words}" for words in ailments), "", answer(evidence)])
+        shown = [f"{plain(metric(name).label)} {_mean(values[name])}" for name in evidence.metrics if name in values]
+        lines.append(f"- {variant}: {', '.join(shown)}")
+    return "\n".join([*lines, *(f"- {words}" for words in ailments), "", told])

@@ -15,11 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from optstudy import reading
-from optstudy.claims import TOPICS
+from optstudy.claims import TOPICS, worded_verdict
 from optstudy.evidence import Evidence, read_evidence
-from optstudy.figures import INK, PAPER, PLOTS, draw_all
-from optstudy.metrics import difference, metric, probability, span
+from optstudy.figures import INK, PAPER, PLOTS, draw_all, swept
+from optstudy.metrics import amount, counted, difference, metric, probability, span
 from optstudy.results import write_text
+from optstudy.statistics import MOST_REPLICATES
 
 
 def write_report(folder: Path) -> Evidence:
@@ -42,7 +43,7 @@ def write_index(results: Path, studies: Sequence[str]) -> None:
     page = _page("index.html", title="optstudy", rows=rows, studies=studies, further=further, answers=answers)
     write_text(results / "index.html", page)
     lines = [
-        _line(words, evidence.name, claim["contrast"], claim["verdict"], f"{claim['label']}: {claim['effect']}")
+        _line(words, evidence.name, claim["contrast"], claim["worded"], f"{claim['label']}: {claim['effect']}")
         for words, cells in rows
         for evidence, claims in zip(read, cells, strict=True)
         for claim in claims
@@ -53,7 +54,7 @@ def write_index(results: Path, studies: Sequence[str]) -> None:
 
 def _line(*cells: str) -> str:
     """Return a row of a Markdown table; what a study file says cannot break it."""
-    return f"| {' | '.join(cell.replace('|', '&#124;').replace('<', '&lt;') for cell in cells)} |"
+    return f"| {' | '.join(map(reading.plain, cells))} |"
 
 
 def _about(topic: str, evidence: Evidence) -> list[dict[str, Any]]:
@@ -70,20 +71,21 @@ def _page(template: str, **parts: Any) -> str:
 
 def _parts(evidence: Evidence, figures: Mapping[str, str]) -> dict[str, Any]:
     """Return what the template of a study's page shows."""
-    captions = [(plot.name, plot.caption) for plot in PLOTS if plot.name in figures]
+    captions = [(plot.name, plot.caption(evidence)) for plot in PLOTS if plot.name in figures]
     return {
         "title": evidence.study["question"] or evidence.name,
         "study": evidence.study,
         "answer": reading.answer(evidence),
         "claims": [_claim(claim) for claim in evidence.claims],
-        "metrics": [metric(name).label for name in evidence.metrics],
-        "variants": [(variant, _rows(evidence, variant)) for variant in dict.fromkeys(evidence.comparison["variant"])],
+        "tests": max((claim.get("tests", 0) for claim in evidence.claims), default=0),
+        "budget": counted(evidence.study["epochs"], "step" if evidence.study["kind"] == "function" else "epoch"),
+        "variants": [_table(evidence, variant) for variant in dict.fromkeys(evidence.comparison["variant"])],
         "figures": [(name, caption, inline(figures[name])) for name, caption in captions],
         "choices": reading.choices(evidence),
         "diagnoses": reading.diagnoses(evidence),
         "findings": evidence.findings,
         "provenance": evidence.provenance,
-        "target": _target(evidence),
+        "notes": _notes(evidence),
     }
 
 
@@ -95,7 +97,9 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
         **claim,
         "label": metric(name).label,
         "effect": difference(name, claim["effect"], claim["ci_low"], claim["ci_high"]),
-        "margin": f"{metric(name).scale * claim['margin']:g} {metric(name).difference_unit}".strip(),
+        "margin": amount(name, claim["margin"]),
+        "worded": worded_verdict(claim),
+        "power": _power(claim),
         "p": probability(claim["p"]),
         "p_corrected": probability(claim["p_corrected"]),
         "two_way": difference(name, claim["effect"], claim["two_way_low"], claim["two_way_high"]) if two_way else "",
@@ -103,12 +107,19 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rows(evidence: Evidence, variant: str) -> list[dict[str, Any]]:
+def _table(evidence: Evidence, variant: str) -> tuple[str, list[str], list[dict[str, Any]]]:
+    """Return the variant, the labels of the metrics that it has, and its rows."""
+    rows = evidence.rows(variant)
+    names = [name for name in evidence.metrics if rows[f"{name}_mean"].notna().any()]
+    return variant, [metric(name).label for name in names], _rows(evidence, variant, names)
+
+
+def _rows(evidence: Evidence, variant: str, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return a row for each contender: its metrics, its hyperparameters, how many of its runs diverged."""
     return [
         {
             "contender": row["contender"],
-            "cells": [_cell(row, name) for name in evidence.metrics],
+            "cells": [_cell(row, name) for name in names],
             "hyperparameters": _hyperparameters(evidence, row["contender"], variant),
             "diverged": int(row["diverged"]),
             "n": int(row["n"]),
@@ -131,9 +142,26 @@ def _hyperparameters(evidence: Evidence, contender: str, variant: str) -> str:
     return ", ".join(f"{_words(name)} {own[name].min():.2g} to {own[name].max():.2g}" for name in facts["search"])
 
 
-def _target(evidence: Evidence) -> str:
-    target = evidence.comparison.get("target_val_accuracy")
-    return "" if target is None else f"{target.iloc[0]:.4f}"
+def _power(claim: Mapping[str, Any]) -> str:
+    """Return what an inconclusive claim would take, in words; empty where it has a verdict."""
+    needed = claim["replicates_needed"]
+    if not needed:
+        return ""
+    replicates = "10,000 replicates or more" if needed >= MOST_REPLICATES else f"{needed} replicates"
+    return f"80% power for a true difference of {amount(claim['metric'], 2 * claim['margin'])}: {replicates}"
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    """Return what must be known to read the table of optimizers."""
+    found = [f"Diverged trainings are scored at {'their start' if evidence.study['kind'] == 'function' else 'chance'}."]
+    if "target_val_accuracy" in evidence.comparison:
+        target = f"{evidence.comparison['target_val_accuracy'].iloc[0]:.4f}"
+        found.append(f"Epochs to target: to {target} validation accuracy; a miss counts as one more than the budget.")
+    if "learning_rate_tolerance" in evidence.metrics:
+        found.append(f"Learning-rate tolerance: {swept(evidence)}.")
+    if "sign_changes" in evidence.metrics:
+        found.append("Sign changes are counted over all steps, also after the tolerance is reached.")
+    return found
 
 
 def _words(name: str) -> str:

@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -22,12 +24,12 @@ from typing import cast
 import pandas as pd
 
 from optstudy import journal, results
-from optstudy.answer import claim_hash, claim_rows, study_facts
+from optstudy.answer import claim_rows, stated, study_facts, withdrawn
 from optstudy.datasets import data_digest, load_arrays
 from optstudy.errors import TrainingFailed
 from optstudy.evidence import Evidence
 from optstudy.execute import Workers
-from optstudy.fairness import design_findings, edge_findings
+from optstudy.fairness import design_findings, history_findings, table_findings
 from optstudy.journal import Entry
 from optstudy.plan import (
     Content,
@@ -214,7 +216,7 @@ def complete(
     ready, units_of = Ready(), defaultdict[str, list[Unit]](list)
     counts = Counter[str]()  # of finished trainings, by contender
     running, failures = 0, list[str]()
-    claims = [claim_hash(place.study, claim) for claim in place.study.claims]
+    claims = stated(place.study)
     live = Live(lambda: Tracker(place.mlruns, place.study.name, tags(place.study)))
 
     def name_jobs(unit: Unit) -> int:
@@ -273,7 +275,7 @@ def _total(study: Study, contender: str, selections: Selections | None, finals: 
     return jobs_in(study, contender) - (trials if selections is not None else 0)
 
 
-def _record(place: Place, job: Job, ended: TrainingEnded, claims: Sequence[str]) -> Entry:
+def _record(place: Place, job: Job, ended: TrainingEnded, claims: journal.Stated) -> Entry:
     """Write a finished training into the journal, and before it the weights that are kept; return its entry."""
     if ended.weights is not None and is_shown(place.study, job):
         save_weights(weights_of(place, job), ended.weights)
@@ -332,12 +334,13 @@ def write_answer(
     table = results.comparison(runs, values, target)
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    known = set(next(iter(done.values())).claims)
-    findings = [*design_findings(study), *edge_findings(study, read_selected(place))]
+    first = journal.first_stated(done)
+    history = history_findings(study, first, withdrawn(study, first))
+    findings = [*design_findings(study), *table_findings(study, folder), *history]
     results.write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, content_of_file in (
         ("metrics", _metrics_of_dvc(table)),
-        ("claims", claim_rows(study, answers, values, known)),
+        ("claims", claim_rows(study, answers, values, first)),
         ("findings", [asdict(finding) for finding in findings]),
         ("study", study_facts(study)),
         ("provenance", provenance(place, content, [done[job.key] for job in jobs])),
@@ -354,13 +357,6 @@ def _metrics_of_dvc(table: pd.DataFrame) -> dict[str, dict[str, float]]:
         row["contender"]: {str(key): row[key] for key in row if str(key).endswith(ends) and row[key] == row[key]}
         for row in rows  # a metric that a contender lacks is nan, which is no JSON
     }
-
-
-def read_selected(place: Place) -> dict[str, pd.DataFrame]:
-    """Return the tables of selected hyperparameters by contender; none where nothing is searched."""
-    if not place.study.tuning.trials:
-        return {}
-    return {name: results.read_table(place.tables / "selected" / f"{name}.csv") for name in place.contenders}
 
 
 def project_trials(place: Place, jobs: Sequence[Job], done: dict[str, Entry]) -> None:
@@ -543,15 +539,25 @@ def provenance(place: Place, content: Content, mine: Sequence[Entry]) -> dict[st
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "git_commit": git_commit(),
-        "command": f"optstudy run configs/{place.study.name}.yaml",
+        "command": f"optstudy run {_study_file(place.study)}",
         "seed": place.study.seed,
         "data_digest": content.data,
         "first_training": _utc(min(entry.started_ms for entry in mine)),
         "last_training": _utc(max(entry.ended_ms for entry in mine)),
+        "wall_seconds": (max(entry.ended_ms for entry in mine) - min(entry.started_ms for entry in mine)) / 1000,
         "trainings": len(mine),
         "training_seconds": sum(entry.result.seconds for entry in mine),
         "versions": {package: version(package) for package in packages},
     }
+
+
+def _study_file(study: Study) -> str:
+    """Return the study file as it was given to the command; its usual place where the command named none, or several.
+
+    A study does not know its file, and DVC's stages name the study alone.
+    """
+    given = [argument for argument in sys.argv[1:] if argument.endswith((".yaml", ".yml"))]
+    return shlex.quote(given[0]) if len(given) == 1 else f"configs/{study.name}.yaml"
 
 
 def _utc(milliseconds: int) -> str:
@@ -565,12 +571,15 @@ def tags(study: Study) -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Return the commit of the current folder, or `unknown` outside a repository."""
+    """Return the commit of the current folder, `-dirty` where tracked files differ; `unknown` outside a repository."""
+    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        commit, changed = (
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for command in commands
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
 
 
 def _failure(job: Job, result: RunResult, objective: str) -> str:
@@ -613,8 +622,7 @@ def _pretrained(place: Place, say: Say) -> RunResult:
     if ended.weights is None or result.status != "completed":
         raise TrainingFailed(f"pretraining: {result.status}: {result.message or 'lower its learning rate'}")
     save_weights(path, ended.weights)
-    claims = [claim_hash(place.study, claim) for claim in place.study.claims]
-    journal.append(place.journal, job.key, job.spec, ended, claims)
+    journal.append(place.journal, job.key, job.spec, ended, stated(place.study))
     say(f"pretraining by {place.study.pretrained_by}: test accuracy {result.metrics['test/accuracy']:.4f} on its data")
     return result
 

@@ -56,12 +56,22 @@ class Best:
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
     """Return mean, sample standard deviation and Student's t interval of at least two values."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # what scipy.stats calls, without the half second that importing that takes
 
     assert len(values) >= 2, "an interval needs two replicates"
     mean, sd = statistics.fmean(values), statistics.stdev(values)
-    half = float(t.ppf(0.5 + level / 2, len(values) - 1)) * sd / len(values) ** 0.5
+    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * sd / len(values) ** 0.5
     return Estimate(len(values), mean, sd, mean - half, mean + half)
+
+
+def t_p(differences: Sequence[float]) -> float:
+    """Return the two-sided p of Student's paired t test; 1 where all differences are zero."""
+    from scipy.special import stdtr
+
+    mean, sd = statistics.fmean(differences), statistics.stdev(differences)
+    if mean == 0:
+        return 1.0
+    return 2 * float(stdtr(len(differences) - 1, -abs(mean) * len(differences) ** 0.5 / sd)) if sd else 0.0
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
@@ -108,11 +118,17 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 def probability_positive(differences: Sequence[float]) -> Probability:
     """Return P(difference > 0), ties half, with a 95% percentile bootstrap interval (Bouthillier et al. 2021,
-    arXiv:2103.03098). Where all replicates agree the interval is a point: resampling cannot show what it never saw.
+    arXiv:2103.03098).
+
+    Where all replicates agree, resampling shows nothing else: they are all of one kind (won, lost or tied) whose share
+    is at least (2.5%)^(1/n) with 97.5% confidence (Clopper & Pearson 1934), and of the rest nothing is known.
     """
     from scipy.stats import bootstrap
 
     wins = (1 + np.sign(np.asarray(differences, dtype=float))) / 2
+    if np.ptp(wins) == 0:
+        value, share = float(wins[0]), (LEVEL / 2) ** (1 / len(wins))
+        return Probability(value, value * share, 1 - (1 - value) * share)
     found = bootstrap((wins,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
     return Probability(float(wins.mean()), float(found.low), float(found.high))
 
@@ -226,6 +242,12 @@ def learning_rate_tolerance(rates: Sequence[float], scores: Sequence[float], wit
     totals = np.maximum(total[:-1] + total[1:], np.finfo(float).tiny)
     shares = (inside[:-1] + inside[1:]) / totals  # of each stretch between two rates
     return float(shares @ decades)
+
+
+def reaches_an_end(rates: Sequence[float], scores: Sequence[float], within: float) -> bool:
+    """Return whether the score at an end of a sweep is at most `within` below its best: the tolerance goes on there."""
+    first, *_, last = np.asarray(scores, dtype=float)[np.argsort(rates)]
+    return bool(max(first, last) >= max(scores) - within * (1 + 1e-9))
 
 
 def epochs_to_target(curve: Sequence[float], target: float, epochs: int) -> int:
