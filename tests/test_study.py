@@ -47,6 +47,23 @@ def with_contender(text: str) -> str:
     return edited("  - adam\n", text)
 
 
+def with_data(text: str) -> str:
+    return edited("data: digits", f"data: {text}")
+
+
+def with_model(text: str) -> str:
+    return edited("model: linear", f"model: {text}")
+
+
+def of_ravine(before: str, after: str) -> str:
+    return edited("model: linear", "model: point").replace("data: digits", "data: ravine").replace(before, after)
+
+
+def with_pretraining(optimizer: str, rest: str = "") -> str:
+    block = f"pretraining: {{data: digits, optimizer: {optimizer}, epochs: 3{rest}}}\n"
+    return with_model("{name: linear, pretrained: pretraining}") + block
+
+
 def with_claim(*claims: str) -> str:
     return GOOD + "claims:\n" + "".join(f"  - {claim}\n" for claim in claims)
 
@@ -190,6 +207,90 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         edited("data: digits", "data: {name: digits, validation_share: 1.5}"),
         ["data.validation_share", "1.5", "less than 1"],
     ),
+    "one class": (
+        with_data("{name: digits, arguments: {classes: [1]}}"),
+        ["data.arguments.classes", "[1]", "at least two"],
+    ),
+    "a class twice": (
+        with_data("{name: digits, arguments: {classes: [1, 1, 2]}}"),
+        ["data.arguments.classes", "[1, 1, 2]", "each once"],
+    ),
+    "a class that is true": (
+        with_data("{name: digits, arguments: {classes: [true, 2]}}"),
+        ["data.arguments.classes", "[True, 2]", "0, 1, 2"],
+    ),
+    "classes in lists": (
+        with_data("{name: digits, arguments: {classes: [[1], [2]]}}"),
+        ["data.arguments.classes", "[[1], [2]]", "0, 1, 2"],
+    ),
+    "a date for the user's own": (
+        with_data("{class: os.getcwd, kind: image, arguments: {day: 2020-01-31}}"),
+        ["data.arguments.day", "2020", "text, a finite number"],
+    ),
+    "no number for the user's own": (
+        with_model("{class: os.getcwd, arguments: {rates: [1.0, .nan]}}"),
+        ["model.arguments.rates", "[1.0, nan]", "a finite number"],
+    ),
+    "architecture that torchvision lacks": (
+        with_model("{name: torchvision, arguments: {architecture: resnet19}}"),
+        ["model.arguments.architecture", "'resnet19'", "resnet18"],
+    ),
+    "maker of no weights": (
+        with_model("{name: linear, pretrained_by: adam}"),
+        ["model.pretrained_by", "'adam'", "needs `pretrained`"],
+    ),
+    "maker of other weights": (
+        with_pretraining("adam").replace("pretrained: pretraining", "pretrained: pretraining, pretrained_by: sgd"),
+        ["model.pretrained_by", "'sgd'", "pretraining"],
+    ),
+    "tokenizer of another model": (
+        with_model("{name: transformer, arguments: {folder: mine}}").replace(
+            "data: digits", "data: {name: text, arguments: {train: a, test: b}}"
+        ),
+        ["data.arguments.tokenizer", "'words'", "mine"],
+    ),
+    "subset of a function": (
+        of_ravine("ravine", "{name: ravine, train_size: 5}"),
+        ["data.train_size", "5", "ravine is a function", "leave the key out"],
+    ),
+    "validation part of a function": (
+        of_ravine("ravine", "{name: ravine, validation_share: 0.3}"),
+        ["data.validation_share", "0.3", "ravine is a function"],
+    ),
+    "frozen function": (
+        of_ravine("- adam", "- {name: adam, freeze: [x]}"),
+        ["optimizers.1.freeze", "['x']", "ravine is a function"],
+    ),
+    "warm-up of no epoch": (
+        edited("epochs: 2", "epochs: 2\nschedule: {warmup: 0.1}"),
+        ["schedule.warmup", "0.1", "2 epochs", "interval: step"],
+    ),
+    "contender's warm-up of no epoch": (
+        with_contender("  - {name: adam, schedule: {warmup: 0.2}}\n"),
+        ["optimizers.1.schedule.warmup", "0.2", "interval: step"],
+    ),
+    "pretraining's warm-up of no epoch": (
+        with_pretraining("adam", ", schedule: {warmup: 0.1}"),
+        ["pretraining.schedule.warmup", "0.1", "3 epochs"],
+    ),
+    "pretraining that searches": (
+        with_pretraining("{name: adam, search: {learning_rate: {low: 1.0e-3, high: 1.0e-2}}}"),
+        ["pretraining.optimizer.search", "learning_rate", "`fixed`"],
+    ),
+    "pretraining with two schedules": (
+        with_pretraining("{name: adam, schedule: constant}"),
+        ["pretraining.optimizer.schedule", "constant", "pretraining.schedule"],
+    ),
+    "pretraining that freezes": (
+        with_pretraining("{name: adam, freeze: [head]}"),
+        ["pretraining.optimizer.freeze", "['head']", "all parameters"],
+    ),
+    "pretraining from scratch": (
+        with_pretraining("{name: adam, from_scratch: true}"),
+        ["pretraining.optimizer.from_scratch", "True"],
+    ),
+    "key twice": (edited("epochs: 2", "epochs: 2\nepochs: 3"), ["line 5", "'epochs'", "twice"]),
+    "key twice in a block": (edited("trials: 2", "trials: 2\n  trials: 3"), ["line 11", "'trials'", "twice"]),
     "bad YAML": ("name: [good\n", ["not valid YAML"]),
     "no mapping": ("- good\n", ["mapping"]),
     "empty file": ("", ["mapping"]),
@@ -224,6 +325,25 @@ def test_bad_input_exits_2_without_traceback_and_writes_nothing(name: str, write
     assert "Traceback" not in ended.stderr
     assert str(path) in ended.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_key_that_a_merge_brings_can_be_said_anew(write: Any) -> None:
+    path = write(
+        with_contender(
+            "  - &b {name: adam, clip: 1.0, decay: null}\n  - {<<: *b, name: other, like: adam, clip: 2.0}\n"
+        )
+    )
+    assert [contender.clip for contender in load_study(path).optimizers] == [None, 1.0, 2.0]
+
+
+def test_a_pretraining_takes_a_class_without_a_search(write: Any) -> None:
+    study = load_study(write(with_pretraining("{name: n, class: torch.optim.NAdam, fixed: {learning_rate: 0.01}}")))
+    assert study.pretraining_spec().hyperparameters == {"learning_rate": 0.01, "weight_decay": 0.0}
+
+
+def test_a_warm_up_of_an_epoch_or_by_steps_is_valid() -> None:
+    assert tiny(epochs=5, schedule={"warmup": 0.2}).schedule.warmup == 0.2
+    assert tiny(epochs=2, schedule={"warmup": 0.1, "interval": "step"}).schedule.warmup == 0.1
 
 
 def test_a_class_from_the_study_file_takes_its_defaults_from_its_signature(write: Any) -> None:

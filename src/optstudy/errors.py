@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -31,3 +33,12 @@ class StudyHeld(Stopped):
 
 class DataError(StudyError):
     """A data set or file of weights is missing, cut short or altered; the message says which, and what to do."""
+
+
+@contextmanager
+def in_study(name: str) -> Iterator[None]:
+    """Put the study's name before what a DataError says: neither data nor weights know whose they are."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error

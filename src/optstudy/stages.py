@@ -26,7 +26,7 @@ import pandas as pd
 from optstudy import journal, results
 from optstudy.answer import claim_rows, stated, study_facts, withdrawn
 from optstudy.datasets import data_digest, load_arrays
-from optstudy.errors import TrainingFailed
+from optstudy.errors import TrainingFailed, in_study
 from optstudy.evidence import Evidence
 from optstudy.execute import Workers
 from optstudy.fairness import design_findings, history_findings, table_findings
@@ -51,7 +51,7 @@ from optstudy.pretrained import save_weights, weights_digest, weights_file
 from optstudy.reading import notes
 from optstudy.report import write_report
 from optstudy.runs import Event, RunResult, RunSpec, TrainingEnded
-from optstudy.stacking import decisions, read_stored, stored_path
+from optstudy.stacking import decisions, read_stored, start, stored_path
 from optstudy.study import Study
 from optstudy.tracking import Live, Tracker, project_optuna
 
@@ -99,26 +99,31 @@ OnProgress = Callable[[Progress], None]
 
 
 def content_of(study: Study, mlruns: Path = MLRUNS) -> Content:
-    """Return what the study's names stand for; loads its data. Raises DataError where data or weights are missing."""
-    data, source = data_digest(study.data.resolved()), study.model.pretrained
-    key = "" if study.pretraining is None else _pretraining_job(study).key
-    weights = "" if source is None else weights_digest(source, key)
-    return Content(data, weights, decisions(study, data, weights, read_stored(mlruns, study.name)))
+    """Return what the study's names stand for; loads its data, and tries its networks on them once.
+
+    Raises DataError where data or weights are missing, or data, model and contenders do not go together.
+    """
+    with in_study(study.name):
+        data, source = data_digest(study.data.resolved()), study.model.pretrained
+        key = "" if study.pretraining is None else _pretraining_job(study).key
+        weights = "" if source is None else weights_digest(source, key)
+        return Content(data, weights, decisions(study, data, weights, read_stored(mlruns, study.name)))
 
 
 def check_start(study: Study, content: Content) -> None:
-    """Build what fine-tuning contenders start from, before anything is written.
+    """Build what a pretraining starts from, or else contenders from given weights, before anything is written.
 
-    Raises DataError where weights do not fit the network, or a frozen name matches nothing.
+    Raises DataError where weights do not fit the network, or the pretraining's data do not.
     """
-    if study.model.pretrained is None and not any(contender.freeze for contender in study.optimizers):
+    if study.model.pretrained is None:
         return
-    from optstudy.batches import ArrayData
-    from optstudy.train import start_network
-
-    for name in [contender.name for contender in study.optimizers]:
-        spec = _spec_without_pretraining(study, name, content)
-        start_network(spec, ArrayData(spec).inputs)
+    if study.pretraining is not None:
+        specs = [study.pretraining_spec()]
+    else:
+        specs = [_spec_without_pretraining(study, contender.name, content) for contender in study.optimizers]
+    with in_study(study.name):
+        for spec in {spec.pretrained is None: spec for spec in specs}.values():
+            start(spec)
 
 
 def _spec_without_pretraining(study: Study, name: str, content: Content) -> RunSpec:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +22,7 @@ from optstudy.metrics import HEADLINES
 from optstudy.mistakes import NOTHING, Frozen, Key, Mistake, lines
 from optstudy.models import MODELS
 from optstudy.optimizers import OPTIMIZERS, Row, Space, import_class
-from optstudy.runs import RunSpec, derive_seed
+from optstudy.runs import RunSpec, canonical, derive_seed
 
 
 def _number(value: Any) -> Any:
@@ -55,6 +57,7 @@ Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 Flag = Annotated[bool, Field(strict=True)]
 
 SWEPT = "learning_rate_tolerance"
+VALIDATION_SHARE = 0.2
 FUNCTION_METRICS = frozenset({"steps_to_tolerance", "sign_changes", "loss"})
 
 
@@ -118,6 +121,18 @@ def _takes_arguments(table: Mapping[str, Any]) -> Callable[..., Iterator[Mistake
     return rule
 
 
+def _are_plain(class_path: str | None, arguments: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield arguments of the user's own that JSON does not hold as they are: a training's key is made of it."""
+    for key, value in arguments.items() if class_path is not None else ():
+        try:
+            same = json.loads(canonical(value)) == value
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            allowed = "must be text, a finite number, true, false, null, or lists or mappings by text of these"
+            yield Mistake(("arguments", key), value, allowed)
+
+
 def _kind_allows(name: str | None, kind: str | None, scaling: str, augment: tuple[str, ...]) -> Iterator[Mistake]:
     kind = kind if name is None else DATASETS[name].kind
     if scaling != "unit" and kind not in {"image", "sequence"}:
@@ -126,16 +141,32 @@ def _kind_allows(name: str | None, kind: str | None, scaling: str, augment: tupl
         yield Mistake(("augment",), list(augment), f"needs data of kind image, not {kind}")
 
 
+def _function_has_no_examples(name: str | None, validation_share: float, train_size: int | None) -> Iterator[Mistake]:
+    """Yield what cuts a training part that a function has not."""
+    given = {"validation_share": validation_share, "train_size": train_size}
+    unsaid = {"validation_share": VALIDATION_SHARE, "train_size": None}
+    for key in given if name is not None and DATASETS[name].kind == "function" else ():
+        if given[key] != unsaid[key]:
+            yield Mistake((key,), given[key], f"{name} is a function, which has no examples: leave the key out")
+
+
 class Data(Frozen):
     """Which data set, how its training part is cut, and how its inputs are scaled and augmented."""
 
-    RULES = (_name_or_class, _kind_goes_with_class, _takes_arguments(DATASETS), _kind_allows)
+    RULES = (
+        _name_or_class,
+        _kind_goes_with_class,
+        _takes_arguments(DATASETS),
+        _are_plain,
+        _kind_allows,
+        _function_has_no_examples,
+    )
 
     name: str | None = None
     class_path: str | None = Field(default=None, alias="class")
     kind: Literal["image", "sequence", "text"] | None = None
     arguments: dict[str, Any] = Field(default={})
-    validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
+    validation_share: Annotated[Number, Field(ge=0, lt=1)] = VALIDATION_SHARE
     train_size: Count | None = None
     scaling: Literal["unit", "standardised"] = "unit"
     augment: tuple[Literal["crop", "flip"], ...] = ()
@@ -167,10 +198,36 @@ def _weights_fit(name: str | None, pretrained: str | None) -> Iterator[Mistake]:
         yield Mistake(("pretrained",), pretrained, "`torchvision:...` needs the model `torchvision`")
 
 
+def _maker_has_made_them(pretrained: str | None, pretrained_by: str) -> Iterator[Mistake]:
+    if pretrained_by and pretrained in (None, "pretraining"):
+        known = "the block `pretraining` says it" if pretrained else "needs `pretrained`"
+        yield Mistake(("pretrained_by",), pretrained_by, known)
+
+
+def _is_an_architecture(name: str | None, arguments: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield an architecture that torchvision lacks; it is imported only where one is named, which takes seconds."""
+    given = arguments.get("architecture")
+    if name != "torchvision" or not isinstance(given, str):
+        return
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if given not in known:
+        near = ", ".join(get_close_matches(given, known, n=5)) or ", ".join(known)
+        yield Mistake(("arguments", "architecture"), given, f"is none of torchvision's classifiers, as {near}")
+
+
 class Model(Frozen):
     """Which network, its own arguments, and the weights that it starts from."""
 
-    RULES = (_name_or_class, _takes_arguments(MODELS), _weights_fit)
+    RULES = (
+        _name_or_class,
+        _takes_arguments(MODELS),
+        _are_plain,
+        _weights_fit,
+        _maker_has_made_them,
+        _is_an_architecture,
+    )
 
     name: str | None = None
     class_path: str | None = Field(default=None, alias="class")
@@ -217,9 +274,15 @@ def _wrong_argument(value: Any, default: Any) -> str:
         return "must be a number above 0"
     if (default is None or isinstance(default, str)) and not isinstance(value, str):
         return "must be text"
-    if isinstance(default, list) and not (isinstance(value, list) and value and all(one in default for one in value)):
-        return f"must be a list of some of {default}"
+    if isinstance(default, list) and not (isinstance(value, list) and _are_some(value, default)):
+        return f"must be a list of at least two of {default}, each once"
     return ""
+
+
+def _are_some(values: Sequence[Any], allowed: Sequence[Any]) -> bool:
+    """Return whether there are two or more values, each one of `allowed` (`true` is not 1), and none twice."""
+    known = all(type(one) is type(allowed[0]) and one in allowed for one in values)
+    return known and len(set(values)) == len(values) >= 2
 
 
 def _one_row(name: str, like: str | None, class_path: str | None) -> Iterator[Mistake]:
@@ -322,8 +385,6 @@ def _each_in_one_block(
         yield Mistake(("defaults", key), defaults[key], "is fixed: give it in `fixed`, or search it")
     if class_path is None:
         return
-    if not search:
-        yield Mistake(("search",), {}, "a `class` needs one, for example learning_rate: {low: 1.0e-4, high: 0.1}")
     for key in taken(class_path).needed if _path(name, like, class_path) else ():
         if key not in fixed and not (key in search and key in defaults):
             yield Mistake((), NOTHING, f"{class_path} needs {key}: in `fixed`, or in `search` and in `defaults`")
@@ -397,8 +458,30 @@ class Tuning(Frozen):
     once: Flag = False
 
 
+def _trains_once(optimizer: Contender) -> Iterator[Mistake]:
+    """Yield what one training of a fresh network with an optimizer's defaults cannot heed."""
+    ignored = {
+        "search": (list(optimizer.search), "nothing is searched: write the values into `fixed` or `defaults`"),
+        "schedule": (optimizer.schedule and optimizer.schedule.name, "write it as pretraining.schedule"),
+        "freeze": (list(optimizer.freeze), "all parameters are trained"),
+        "from_scratch": (optimizer.from_scratch, "it always is"),
+    }
+    for key, (value, reason) in ignored.items():
+        if value:
+            yield Mistake(("optimizer", key), value, f"cannot be said of a pretraining: {reason}")
+
+
+def _warms_up(schedule: Schedule, epochs: int) -> Iterator[Mistake]:
+    """Yield a warm-up that ends before the first epoch does, and so does not happen."""
+    if schedule.interval == "epoch" and schedule.warmup and not round(schedule.warmup * epochs):
+        allowed = f"is less than one of {epochs} epochs: write `interval: step`, a larger share, or 0"
+        yield Mistake(("schedule", "warmup"), schedule.warmup, allowed)
+
+
 class Pretraining(Frozen):
     """The one training, before all others, whose weights (but for the head) every contender starts from."""
+
+    RULES = (_trains_once, _warms_up)
 
     data: Annotated[Data, BeforeValidator(_named)]
     optimizer: Annotated[Contender, BeforeValidator(_named)]
@@ -505,6 +588,16 @@ def _reads(model: Model, data: Data) -> Iterator[Mistake]:
         yield Mistake(("model", "name"), model.name, f"needs images of at least {row.least_side} pixels, not {side}")
 
 
+def _shares_its_tokenizer(model: Model, data: Data, pretraining: Pretraining | None) -> Iterator[Mistake]:
+    """Yield a tokenizer whose numbers mean other words to a transformer than they did when it was trained."""
+    folder = model.arguments.get("folder")
+    before = [(("pretraining", "data"), pretraining.data)] if pretraining is not None else []
+    for place, one in [(("data",), data), *before]:
+        tokenizer = one.resolved()["arguments"].get("tokenizer") if one.name is not None else None
+        if model.name == "transformer" and tokenizer not in (None, folder):
+            yield Mistake((*place, "arguments", "tokenizer"), tokenizer, f"must be the model's own: {folder}")
+
+
 def _reads_before(model: Model, pretraining: Pretraining | None) -> Iterator[Mistake]:
     """Yield what keeps the model from reading the data of the pretraining."""
     if pretraining is not None:
@@ -536,6 +629,26 @@ def _scratch_differs(model: Model, optimizers: Sequence[Contender]) -> Iterator[
     for number, contender in enumerate(optimizers):
         if contender.from_scratch and model.pretrained is None:
             yield Mistake(("optimizers", number, "from_scratch"), True, "needs model.pretrained")
+
+
+def _classes_are_searched(optimizers: Sequence[Contender]) -> Iterator[Mistake]:
+    for number, contender in enumerate(optimizers):
+        if contender.class_path is not None and not contender.search:
+            allowed = "a `class` needs one, for example learning_rate: {low: 1.0e-4, high: 0.1}"
+            yield Mistake(("optimizers", number, "search"), {}, allowed)
+
+
+def _functions_have_no_layers(data: Data, optimizers: Sequence[Contender]) -> Iterator[Mistake]:
+    for number, contender in enumerate(optimizers):
+        if contender.freeze and _kind(data) == "function":
+            allowed = f"{data.name} is a function, which has no layers to freeze"
+            yield Mistake(("optimizers", number, "freeze"), list(contender.freeze), allowed)
+
+
+def _contenders_warm_up(optimizers: Sequence[Contender], epochs: int) -> Iterator[Mistake]:
+    for number, contender in enumerate(optimizers):
+        if contender.schedule is not None:
+            yield from (mistake.below("optimizers", number) for mistake in _warms_up(contender.schedule, epochs))
 
 
 def _distinct_names(optimizers: Sequence[Contender]) -> Iterator[Mistake]:
@@ -609,6 +722,11 @@ class Study(Frozen):
     RULES = (
         _reads,
         _reads_before,
+        _shares_its_tokenizer,
+        _warms_up,
+        _contenders_warm_up,
+        _classes_are_searched,
+        _functions_have_no_layers,
         _can_select,
         _starts_somewhere,
         _scratch_differs,
@@ -756,7 +874,17 @@ def _claim_instead(number: int, entry: Any) -> Claim:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML; text that no file name and no table can hold is a mistake."""
+    """Reads YAML; a key that stands twice, and text that no file name and no table can hold, are mistakes."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set[tuple[str, str]]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                words = f"the key {key.value!r} stands twice in one block"
+                raise yaml.constructor.ConstructorError(None, None, words, key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return node
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
@@ -772,6 +900,9 @@ def load_study(path: Path) -> Study:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise StudyError(f"{path}: the file cannot be read: {reason}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise StudyError(f"{path}: line {line}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise StudyError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
