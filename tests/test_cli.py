@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from conftest import tiny
-from optstudy.stages import Place
-from synthetic import fill_journal
+from optstudy import journal, stages
+from optstudy.cli import app
+from optstudy.errors import StudyError, StudyHeld
+from optstudy.stages import Place, prepare
+from synthetic import answer_study, fill_journal
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("pytorch_lightning", "torch", "torchvision", "mlflow", "optuna", "matplotlib")
@@ -71,6 +76,8 @@ def test_a_training_that_fails_exits_1_names_itself_and_is_tried_again(tmp_path:
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert ended.returncode == 1, ended.stderr
         assert "nadam, replicate 0, trial 0: ValueError: Invalid momentum_decay" in ended.stderr
+        assert ended.stderr.count("Invalid momentum_decay") == 1  # its other trial failed alike: said in the same line
+        assert "(and in 1 more of its trainings)" in ended.stderr
         assert "Traceback" not in ended.stderr
     journal = tmp_path / "mlruns" / "journal" / "failing.jsonl"
     assert journal.read_bytes().count(b"\n") == 4  # SGD's two trials and two final runs: done, and kept
@@ -97,3 +104,121 @@ def test_a_signal_ends_the_command_also_where_a_finalizer_swallows_its_exception
     assert "went on" in ended.stdout  # the first exception was lost
     assert ended.returncode == code
     assert f"ended by {name}; the same command takes it up again" in ended.stderr
+
+
+STUDY = {
+    "name": "tiny",
+    "data": "digits",
+    "model": "linear",
+    "epochs": 2,
+    "batch_size": 256,
+    "replicates": 2,
+    "optimizers": ["sgd", "adam"],
+    "tuning": {"trials": 2},
+}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.py")), ids=lambda path: path.stem)
+def test_a_script_without_its_arguments_says_which_it_takes(path: Path, tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    contender = " CONTENDER" if path.stem in ("tune", "train") else ""
+    assert (ended.returncode, ended.stderr) == (2, f"usage: python {path} NAME{contender}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_out_of_order_names_the_file_that_it_lacks_and_the_stage_that_writes_it(tmp_path: Path) -> None:
+    place = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
+    pretraining = {"data": "digits", "optimizer": "adam", "epochs": 1}
+    tuned = Place(
+        tiny(model={"name": "mlp", "pretrained": "pretraining"}, pretraining=pretraining, name="before"),
+        tmp_path / "results",
+        tmp_path / "mlruns",
+    )
+    for stage, file, command in (
+        (lambda: stages.train(place, "adam", 1, lambda _: None), "selected/adam.csv", "pipelines/tune.py tiny adam"),
+        (lambda: stages.compare_stage(place), "runs/sgd.csv", "pipelines/train.py tiny sgd"),
+        (lambda: stages.tune(tuned, "sgd", 1, lambda _: None), ".safetensors", "pipelines/pretrain.py before"),
+    ):
+        with pytest.raises(StudyError, match=f"{file}: is missing.*`python {command}`"):
+            stage()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_of_the_journal_that_is_no_record_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.jsonl"
+    fill_journal(Place(tiny(), tmp_path / "results", tmp_path / "mlruns"))
+    [filled] = (tmp_path / "mlruns" / "journal").glob("*.jsonl")
+    lines = filled.read_bytes().splitlines(keepends=True)
+    for wrong in (
+        lines[1][:40] + b"\n",
+        b"3\n",
+        b"{}\n",
+        b"\xff\n",
+        b'{"result": {"curve": []}, "epoch_ms": []}\n',
+        b"\n",
+    ):
+        path.write_bytes(lines[0] + wrong + b"".join(lines[2:]))
+        with pytest.raises(StudyError, match=r"tiny\.jsonl: line 2 is no record of a training .* delete it"):
+            journal.read_journal(path)
+    path.write_bytes(lines[0] + b"".join(lines[2:]) + lines[1][:40])
+    assert len(journal.read_journal(path)) == len(lines) - 1
+
+
+@pytest.mark.parametrize(("results", "words"), [("file", "is a file"), ("/proc/none", "/proc/none")])
+def test_a_folder_that_cannot_be_is_told_before_anything_is_trained(results: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    command = [sys.executable, "-m", "optstudy.cli", "run", "study.yaml", "--results", results]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2, ended.stderr
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "mlruns" / "journal" / "tiny.jsonl").exists()
+
+
+def test_brackets_are_shown_as_they_are_written_and_lines_are_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    claim = {"statement": "adam [/i] wins", "better": "adam", "than": "sgd"}
+    study = {**STUDY, "question": "which [/b] one?", "claims": [claim]}
+    Path("study.yaml").write_text(yaml.safe_dump(study))
+    results = Path("[bold]" + "x" * 80)
+    fill_journal(Place(tiny(question="which [/b] one?", claims=[claim]), results))
+    ended = CliRunner().invoke(app, ["report", "study.yaml", "--results", str(results)], catch_exceptions=False)
+    assert ended.exit_code == 0
+    assert "which [/b] one?" in ended.output
+    assert "adam [/i] wins" in ended.output
+    Path("study.yaml").write_text(yaml.safe_dump({**study, "replicates": 3}))
+    ended = CliRunner().invoke(app, ["report", "study.yaml", "--results", str(results)], catch_exceptions=False)
+    message = "tiny: 10 trainings are missing from the journal: optstudy run completes them"
+    assert (ended.exit_code, message[:60] in ended.output.splitlines()[0][:60]) == (1, True)
+    assert message.split(":")[-1] in ended.output.splitlines()[0]
+
+
+def test_the_tables_of_a_contender_that_left_are_removed_and_no_others(tmp_path: Path) -> None:
+    place = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
+    answer_study(place)
+    (place.tables / "runs" / "notes.txt").touch()
+    alone = Place(tiny(optimizers=["adam"]), place.results, place.mlruns)
+    said = list[str]()
+    prepare(alone, said.append)
+    assert "sgd: is no longer in the study: its tables are removed" in said
+    kinds = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")
+    left = sorted(str(path.relative_to(place.tables)) for kind in kinds for path in (place.tables / kind).iterdir())
+    assert left == sorted(["runs/notes.txt", "resolved/adam.json", *(f"{kind}/adam.csv" for kind in kinds[1:])])
+
+
+def test_preparing_a_study_that_another_process_holds_is_refused(tmp_path: Path) -> None:
+    place = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
+    with journal.hold(place.journal), pytest.raises(StudyHeld):
+        prepare(place, lambda _: None)
+    assert not (tmp_path / "results").exists()
+
+
+def test_studies_at_once_keep_their_decisions_apart(tmp_path: Path) -> None:
+    one, other = (Place(tiny(name=name), tmp_path / "results", tmp_path / "mlruns") for name in ("one", "other"))
+    prepare(one, lambda _: None)
+    prepare(other, lambda _: None)
+    files = sorted(path.name for path in (tmp_path / "mlruns" / "stacking").iterdir())
+    assert files == ["one.json", "other.json"]

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -18,7 +20,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Workers = Annotated[int, typer.Option(min=1, help="Worker processes, one thread each.")]
-Results = Annotated[Path, typer.Option(help="Folder of the tables, one folder per study in it.")]
+Results = Annotated[Path, typer.Option(file_okay=False, help="Folder of the tables, one folder per study in it.")]
 
 
 @app.callback()
@@ -43,12 +45,11 @@ def run(
 
     console = Console()
     place = stages.Place(study, results)
+    say = partial(console.print, markup=False, soft_wrap=True)  # a path may hold brackets; a log is not 80 columns wide
     with shown(console, workers) as progress:
-        comparison = stages.run(place, workers, console.print, progress)
+        comparison = stages.run(place, workers, say, progress)
     answered(console, place, comparison)
-    console.print(
-        f"Report: {place.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui", soft_wrap=True
-    )
+    say(f"Report: {place.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui")
 
 
 @app.command()
@@ -101,19 +102,20 @@ def report(
     from optstudy.study import load_study
 
     console = Console()
+    say = partial(console.print, markup=False, soft_wrap=True)
     paths = study_files or sorted(Path("configs").glob("*.yaml"))
     places = [stages.Place(load_study(path), results) for path in paths]
     if not study_files:
         places = [place for place in places if place.journal.exists()]
     complete = []
     for place in places:
-        table = stages.report(place, console.print)
+        table = stages.report(place, say)
         if table is not None:
             complete.append(place.study.name)
             answered(console, place, table)
     if len(complete) > 1:
         write_index(results, complete)
-        console.print(f"Index: {results}/index.html", soft_wrap=True)
+        say(f"Index: {results}/index.html")
     if len(complete) < len(places):
         raise typer.Exit(1)
 
@@ -152,6 +154,7 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
     sys.path.insert(0, os.getcwd())  # where a study's own classes lie; a console script leaves it out
     code: object = 0
     try:
+        _check_arguments(command, arguments)
         code = command(*arguments)  # click returns the code of typer.Exit where it is not standalone
     except _Signalled as error:
         signal.alarm(0)
@@ -159,9 +162,22 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
         code = _say(f"ended by {number.name}; the same command takes it up again", 128 + number)
     except Stopped as error:
         code = _say(str(error), error.code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        code = _say(f"{error.filename}: {error.strerror}", StudyError.code)  # no such folder, or none to write in
     except Exception as error:
         code = _usage(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_arguments(command: Callable[..., object], arguments: tuple[str, ...]) -> None:
+    """Raise StudyError where a script has not been given what its function takes."""
+    try:
+        signature(command).bind(*arguments)
+    except TypeError as error:
+        names = " ".join(name.upper() for name in signature(command).parameters)
+        raise StudyError(f"usage: python {sys.argv[0]} {names}") from error
 
 
 def _usage(error: Exception) -> int:

@@ -128,7 +128,7 @@ def verdict_table(place: Place) -> Table | None:
         return None
     caption = "Effect: mean and 95% interval of the paired differences, positive as claimed."
     if rows[0]["qualifier"]:  # once for all: it would take a column's width from the claims
-        caption += f" Every verdict: {rows[0]['qualifier']}."
+        caption += f" Every verdict: {escape(rows[0]['qualifier'])}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("claim", "verdict", "effect", "p"):
         table.add_column(heading, no_wrap=heading != "claim")

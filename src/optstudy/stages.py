@@ -26,7 +26,7 @@ import pandas as pd
 from optstudy import journal, results
 from optstudy.answer import claim_rows, stated, study_facts, withdrawn
 from optstudy.datasets import data_digest, load_arrays
-from optstudy.errors import TrainingFailed, in_study
+from optstudy.errors import StudyError, TrainingFailed, in_study
 from optstudy.evidence import Evidence
 from optstudy.execute import Workers
 from optstudy.fairness import design_findings, history_findings, table_findings
@@ -58,6 +58,7 @@ from optstudy.tracking import Live, Tracker, project_optuna
 MLRUNS = Path("mlruns")
 PROJECTION, PROJECTION_EACH = 5.0, 0.03  # seconds to open MLflow and Optuna, and to write one training into them
 PAUSE = 0.01  # seconds without an event after which all workers are taken to be training
+TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
 Say = Callable[[str], None]
 
 
@@ -144,6 +145,7 @@ def prepare(place: Place, say: Say) -> Content:
 
 def _write_resolved(place: Place, content: Content, say: Say) -> None:
     _store_decisions(place, content, say)
+    _remove_strangers(place, say)
     for name in place.contenders:
         path = place.tables / "resolved" / f"{name}.json"
         new = json.loads(json.dumps(resolved(place.study, name, content)))
@@ -152,6 +154,16 @@ def _write_resolved(place: Place, content: Content, say: Say) -> None:
             if differences:
                 say(f"{name}: changed since the last run: {'; '.join(differences)}")
         results.write_json(path, new)
+
+
+def _remove_strangers(place: Place, say: Say) -> None:
+    """Remove the tables of contenders that have left the study: the comparison would keep showing them."""
+    tables = [path for kind in TABLES for path in place.tables.glob(f"{kind}/*") if path.suffix in (".csv", ".json")]
+    strangers = [path for path in tables if path.stem not in place.contenders]
+    for path in strangers:
+        path.unlink()
+    for name in sorted({path.stem for path in strangers}):
+        say(f"{name}: is no longer in the study: its tables are removed")
 
 
 def _store_decisions(place: Place, content: Content, say: Say) -> None:
@@ -192,6 +204,7 @@ def pretrain(place: Place, say: Say) -> None:
 
 def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's searches and write tuning/ and selected/."""
+    _needs_weights(place)
     with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
         complete(place, units(place.study, [contender]), content, pool, None, False, progress)
@@ -200,6 +213,10 @@ def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> No
 
 def train(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's final runs with the hyperparameters in selected/; write runs/ and curves/."""
+    _needs_weights(place)
+    if place.study.tuning.trials:
+        name = place.study.contender(contender).name
+        _needs(place, place.tables / "selected" / f"{name}.csv", f"tune.py {name}")
     with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
         selections = read_selections(place, contender)
@@ -220,7 +237,7 @@ def complete(
     done = journal.read_journal(place.journal)
     ready, units_of = Ready(), defaultdict[str, list[Unit]](list)
     counts = Counter[str]()  # of finished trainings, by contender
-    running, failures = 0, list[str]()
+    running, failures = 0, defaultdict[tuple[str, str], list[str]](list)  # by contender and message: where
     claims = stated(place.study)
     live = Live(lambda: Tracker(place.mlruns, place.study.name, tags(place.study)))
 
@@ -259,7 +276,8 @@ def complete(
             failure = _failure(job, event.result, place.study.objective)
             if failure:
                 live.failed(job)
-                failures.append(failure)
+                where = f"{job.contender}, replicate {job.replicate}, {job.variant} {job.trial}"
+                failures[job.contender, failure].append(where)
                 continue
             done[job.key] = _record(place, job, event, claims)
             live.ended(job, done[job.key])
@@ -269,7 +287,13 @@ def complete(
                     name_jobs(unit)
                 tell(unit.contender, event.result.seconds)
     if failures:
-        raise TrainingFailed("\n".join(failures))
+        raise TrainingFailed("\n".join(_failed(where, message) for (_, message), where in failures.items()))
+
+
+def _failed(where: Sequence[str], message: str) -> str:
+    """Return a line on trainings of one contender that failed alike."""
+    more = f" (and in {len(where) - 1} more of its trainings)" if len(where) > 1 else ""
+    return f"{where[0]}: {message}{more}"
 
 
 def _total(study: Study, contender: str, selections: Selections | None, finals: bool) -> int:
@@ -309,8 +333,23 @@ def report(place: Place, say: Say) -> pd.DataFrame | None:
 
 def compare_stage(place: Place) -> pd.DataFrame:
     """Compare as a stage of its own, holding the study."""
+    for name in place.contenders:
+        _needs(place, place.tables / "runs" / f"{name}.csv", f"train.py {name}")
     with journal.hold(place.journal):
         return compare(place, content_of(place.study, place.mlruns))
+
+
+def _needs_weights(place: Place) -> None:
+    if place.study.pretraining is not None:
+        _needs(place, weights_file(_pretraining_job(place.study).key), "pretrain.py")
+
+
+def _needs(place: Place, path: Path, stage: str) -> None:
+    """Raise StudyError where an earlier stage has not written its file; `stage` is its script, and a contender."""
+    if not path.exists():
+        script, _, contender = stage.partition(" ")
+        command = f"python pipelines/{script} {place.study.name} {contender}".strip()
+        raise StudyError(f"{path}: is missing, which an earlier stage writes: run `{command}` (or dvc repro) first")
 
 
 def compare(place: Place, content: Content) -> pd.DataFrame:
@@ -589,13 +628,10 @@ def git_commit() -> str:
 
 def _failure(job: Job, result: RunResult, objective: str) -> str:
     """Return what went wrong in a training, empty where nothing did."""
-    place = f"{job.contender}, replicate {job.replicate}, {job.variant} {job.trial}"
     if result.status == "failed":
-        return f"{place}: {result.message}"
+        return result.message or "it failed without a word"
     if job.stage == "tuning" and objective not in result.metrics:
-        return (
-            f"{place}: the model must log {objective}, by which the search selects; it logs {', '.join(result.metrics)}"
-        )
+        return f"the model must log {objective}, by which the search selects; it logs {', '.join(result.metrics)}"
     return ""
 
 
