@@ -215,7 +215,7 @@ def test_a_failed_download_names_the_folder_in_one_line_and_leaves_nothing_behin
     assert str(error.value).startswith(f"{tmp_path / 'data' / folder}: not there")
     assert "OPTSTUDY_DATA" in str(error.value)
     assert "\n" not in str(error.value)
-    assert list((tmp_path / "data").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_root_that_cannot_hold_a_download_is_named(tmp_path: Path) -> None:

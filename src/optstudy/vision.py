@@ -8,6 +8,7 @@ import math
 import struct
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -149,22 +150,30 @@ def _ensure(cls: Any, folder: Path, paths: Sequence[Path]) -> None:
 
 def _download(cls: Any, folder: Path) -> None:
     """Download into a folder of its own and move the files from there: none that is half-written gets its name."""
-    root = data_root()
+    root, new = data_root(), not data_root().exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as draft:
             for train in (True, False):
                 cls(draft, train=train, download=True)
-            for file in Path(draft).glob("*/**/*"):  # an archive beside the folders is not kept
-                if file.is_file():
-                    target = root / file.relative_to(draft)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    file.replace(target)
+            _move(Path(draft), root)
     except (OSError, RuntimeError, HTTPException) as error:
+        if new:
+            with suppress(OSError):
+                root.rmdir()
         raise DataError(
             f"{folder}: not there, and the download failed ({_line(error)}); put torchvision's files of "
             f"{cls.__name__} there, or set OPTSTUDY_DATA to the folder that holds {folder.relative_to(root).parts[0]}"
         ) from error
+
+
+def _move(draft: Path, root: Path) -> None:
+    """Move the files of the folders in `draft` below `root`, one by one: a folder may be there with others in it."""
+    for file in draft.glob("*/**/*"):  # an archive beside the folders is not kept
+        if file.is_file():
+            target = root / file.relative_to(draft)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
 
 
 def _check_size(path: Path, size: int) -> None:
