@@ -59,7 +59,7 @@ def hub(dataset: str, text: str, label: str, train: str, test: str, tokenizer: s
     except Exception as error:  # the library raises errors of its own for each of network, name and split
         raise DataError(f"{dataset}: not loaded ({type(error).__name__}: {' '.join(str(error).split())})") from error
     for name, part in zip((train, test), parts, strict=True):
-        for column in {text, label} - set(part.column_names):
+        for column in sorted({text, label} - set(part.column_names)):
             raise DataError(f"{dataset}: {name}: has no column {column!r}; it has {', '.join(part.column_names)}")
     first, second = (
         Sentences(f"{dataset}: {name}", [str(one) for one in part[text]], [str(one) for one in part[label]])
