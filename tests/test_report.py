@@ -134,7 +134,7 @@ def test_the_pretraining_is_named_with_every_verdict_in_every_output(tmp_path: P
     worded = "inconclusive, for these hyperparameters, from weights pretrained by momentum"
     assert worded in Page((place.tables / "report.html").read_text()).text
     write_index(place.results, [own.name])
-    assert worded in (place.results / "index.html").read_text()
+    assert worded in Page((place.results / "index.html").read_text()).text
     assert worded in (place.results / "index.md").read_text()
     assert worded in notes(read_evidence(place.tables))[""]
     assert "from weights pretrained by momentum" in str(verdict_table(place).caption)  # type: ignore[union-attr]

@@ -34,11 +34,11 @@ COLOURS = {"sgd": "#0072B2", "momentum": "#56B4E9", "rmsprop": "#009E73", "adam"
 INK, PAPER = "#1a1a1a", "#ffffff"  # the report replaces both, so that its figures follow light and dark
 FURTHER = ("#E69F00", INK, "#999999")
 MARKERS = {"sgd": "o", "momentum": "s", "rmsprop": "^", "adam": "D", "adamw": "v"}
-FURTHER_MARKERS = ("P", "X", "*", "p", "<", ">", "h")
+FURTHER_MARKERS: tuple[Any, ...] = ("P", "X", "*", "p", "<", ">", (4, 1, 0))  # the last is a star of four points
 DASHES: dict[str, Any] = {"sgd": "-", "momentum": "--", "rmsprop": "-.", "adam": "-", "adamw": (0, (5, 1, 1, 1, 1, 1))}
 FURTHER_DASHES: tuple[Any, ...] = (":", (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {"ravine": Ravine, "rosenbrock": Rosenbrock}
-ACCURACIES = (0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1)  # ticks where accuracies are spaced by their error
+ACCURACIES = (0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1)  # ticks where accuracies are spaced by their error
 LOGARITHMIC = {"learning_rate", "weight_decay", "trials"}
 FLOOR = 1e-12  # losses of functions below it are drawn at it
 WIDTH = 7.4  # inches
@@ -70,7 +70,7 @@ class Style(NamedTuple):
     """How a contender looks, in every figure."""
 
     colour: str
-    marker: str
+    marker: Any
     line: Any
 
 
@@ -179,7 +179,7 @@ def _intervals(axes: Axes, rows: pd.DataFrame, name: str, looks: Mapping[str, St
         y = contenders.index(row["contender"]) + 0.28 * (variants.index(row["variant"]) - (len(variants) - 1) / 2)
         axes.plot([row[f"{name}_ci_low"], row[f"{name}_ci_high"]], [y, y], color=look.colour, linewidth=2)
         face = look.colour if is_tuned else PAPER
-        axes.plot(row[f"{name}_mean"], y, look.marker, color=look.colour, markerfacecolor=face, markersize=6)
+        axes.plot(row[f"{name}_mean"], y, marker=look.marker, color=look.colour, markerfacecolor=face, markersize=6)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y", visible=False)
 
@@ -203,7 +203,7 @@ def curves(evidence: Evidence) -> Figure | None:
     looks = looks_of(evidence)
     for axes, (name, label) in zip(panels, (item for row in rows for item in row), strict=False):
         for contender, look in looks.items():
-            _band(axes, own[own["contender"] == contender], name, look, contender)
+            _band(axes, own[own["contender"] == contender], name, look, contender, alpha=min(0.15, 0.8 / len(looks)))
         axes.set_title(label + _scaled(axes, "y", name))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     for axes in panels[-wide:]:
@@ -212,7 +212,7 @@ def curves(evidence: Evidence) -> Figure | None:
     return figure
 
 
-def _band(axes: Axes, rows: pd.DataFrame, name: str, look: Style, label: str) -> None:
+def _band(axes: Axes, rows: pd.DataFrame, name: str, look: Style, label: str, alpha: float) -> None:
     """Losses in logarithms, so their means are geometric; a replicate counts while it has not diverged."""
     from scipy.special import stdtrit
 
@@ -228,7 +228,7 @@ def _band(axes: Axes, rows: pd.DataFrame, name: str, look: Style, label: str) ->
     axes.plot(
         middle.index, middle, color=look.colour, linestyle=look.line, marker=look.marker, markevery=every, label=label
     )
-    axes.fill_between(middle.index, low, high, color=look.colour, alpha=0.15, linewidth=0)
+    axes.fill_between(middle.index, low, high, color=look.colour, alpha=alpha, linewidth=0)
 
 
 def sensitivity(evidence: Evidence) -> Figure | None:
@@ -356,7 +356,12 @@ def trajectories(evidence: Evidence) -> Figure | None:
         look, path = looks[name], paths[name]
         axes.plot(path["x"], path["y"], color=look.colour, linewidth=1.1, marker=".", markersize=3)
         axes.plot(
-            path["x"].iloc[0], path["y"].iloc[0], look.marker, color=look.colour, markersize=7, markeredgecolor=INK
+            path["x"].iloc[0],
+            path["y"].iloc[0],
+            marker=look.marker,
+            color=look.colour,
+            markersize=7,
+            markeredgecolor=INK,
         )
         axes.plot(path["x"].iloc[-1], path["y"].iloc[-1], "*", color=INK, markersize=9)
         axes.set_title(name)
@@ -435,7 +440,7 @@ def _one_claim(axes: Axes, place: int, claim: Mapping[str, Any], scale: float) -
     axes.plot([scale * claim["ci_low"], scale * claim["ci_high"]], [place, place], color=INK, linewidth=2)
     axes.plot(scale * claim["effect"], place, "D", color=INK, markersize=6)
     verdict = textwrap.fill(worded_verdict(claim), 22)
-    axes.text(1.01, place, verdict, transform=axes.get_yaxis_transform(), fontsize=8, va="center", linespacing=0.95)
+    axes.text(1.01, place, verdict, transform=axes.get_yaxis_transform(), fontsize=7.5, va="center")
 
 
 def _figure(height: float) -> Figure:
@@ -555,11 +560,10 @@ def _trajectories_caption(evidence: Evidence) -> str:
 
 def _sensitivity_caption(evidence: Evidence) -> str:
     lost = sum(int((table["status"] == "diverged").sum()) for table in (evidence.tuning, evidence.sweep) if len(table))
-    words = (
-        f"{metric(evidence.objective).label.capitalize()} against the learning rate, {_pool(evidence)}: a point each"
-    )
+    sweep = " and the points of the sweep" if len(evidence.sweep) else ""
+    words = f"{metric(evidence.objective).label.capitalize()} against the learning rate: {_pool(evidence)}{sweep}"
     scored = "at their start" if evidence.study.get("kind") == "function" else "at chance"
-    words += f", crosses the {lost} that diverged (scored {scored})" if lost else ""
+    words += f"; crosses: the {lost} that diverged (scored {scored})" if lost else ""
     return words + (f"; line: the sweep's median over {_n(evidence)}." if len(evidence.sweep) else ".")
 
 

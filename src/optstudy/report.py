@@ -99,6 +99,7 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
         "effect": difference(name, claim["effect"], claim["ci_low"], claim["ci_high"]),
         "margin": amount(name, claim["margin"]),
         "worded": worded_verdict(claim),
+        "limits": worded_verdict(claim).removeprefix(claim["verdict"]),
         "power": _power(claim),
         "p": probability(claim["p"]),
         "p_corrected": probability(claim["p_corrected"]),
