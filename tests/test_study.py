@@ -261,6 +261,14 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         of_ravine("- adam", "- {name: adam, freeze: [x]}"),
         ["optimizers.1.freeze", "['x']", "ravine is a function"],
     ),
+    "pretrained function": (
+        of_ravine("model: point", "model: {name: point, pretrained: mine.pt}"),
+        ["model.pretrained", "'mine.pt'", "ravine is a function"],
+    ),
+    "network for a function": (
+        of_ravine("model: point", "model: {class: torch.nn.Identity}"),
+        ["model.class", "torch.nn.Identity", "'function'", "point"],
+    ),
     "warm-up of no epoch": (
         edited("epochs: 2", "epochs: 2\nschedule: {warmup: 0.1}"),
         ["schedule.warmup", "0.1", "2 epochs", "interval: step"],

@@ -20,7 +20,7 @@ from optstudy.errors import StudyError
 from optstudy.hyperparameters import Decay, class_row, decay_of, is_torchs, mistake_in, optimizer_class, taken
 from optstudy.metrics import HEADLINES
 from optstudy.mistakes import NOTHING, Frozen, Key, Mistake, lines
-from optstudy.models import MODELS
+from optstudy.models import MODELS, ModelRow
 from optstudy.optimizers import OPTIMIZERS, Row, Space, import_class
 from optstudy.runs import RunSpec, canonical, derive_seed
 
@@ -58,6 +58,7 @@ Flag = Annotated[bool, Field(strict=True)]
 
 SWEPT = "learning_rate_tolerance"
 VALIDATION_SHARE = 0.2
+OWN_MODEL = ModelRow("", frozenset({"image", "sequence", "text"}))  # what a user's own class may read
 FUNCTION_METRICS = frozenset({"steps_to_tolerance", "sign_changes", "loss"})
 
 
@@ -577,12 +578,11 @@ def _row(contender: Contender, data: Data) -> Row:
 
 def _reads(model: Model, data: Data) -> Iterator[Mistake]:
     """Yield what keeps the model from reading the data."""
-    if model.name is None:
-        return
-    row, kind = MODELS[model.name], _kind(data)
+    row, kind = (OWN_MODEL if model.name is None else MODELS[model.name]), _kind(data)
     if kind not in row.kinds:
-        fitting = ", ".join(name for name, other in MODELS.items() if kind in other.kinds)
-        yield Mistake(("model", "name"), model.name, f"does not read data of kind {kind!r}; these do: {fitting}")
+        key, fitting = "class" if model.name is None else "name", [n for n, r in MODELS.items() if kind in r.kinds]
+        message = f"does not read data of kind {kind!r}; these do: {', '.join(fitting)}"
+        yield Mistake(("model", key), model.name or model.class_path, message)
     side = data.side()
     if side is not None and side < row.least_side:
         yield Mistake(("model", "name"), model.name, f"needs images of at least {row.least_side} pixels, not {side}")
@@ -602,7 +602,7 @@ def _reads_before(model: Model, pretraining: Pretraining | None) -> Iterator[Mis
     """Yield what keeps the model from reading the data of the pretraining."""
     if pretraining is not None:
         for mistake in _reads(model, pretraining.data):
-            message = f"the model {model.name!r} {mistake.message}"
+            message = f"the model {model.name or model.class_path!r} {mistake.message}"
             yield Mistake(("pretraining", "data", "name"), pretraining.data.name, message)
 
 
@@ -638,9 +638,13 @@ def _classes_are_searched(optimizers: Sequence[Contender]) -> Iterator[Mistake]:
             yield Mistake(("optimizers", number, "search"), {}, allowed)
 
 
-def _functions_have_no_layers(data: Data, optimizers: Sequence[Contender]) -> Iterator[Mistake]:
+def _functions_have_no_layers(data: Data, model: Model, optimizers: Sequence[Contender]) -> Iterator[Mistake]:
+    if _kind(data) != "function":
+        return
+    if model.pretrained is not None:
+        yield Mistake(("model", "pretrained"), model.pretrained, f"{data.name} is a function, which has no weights")
     for number, contender in enumerate(optimizers):
-        if contender.freeze and _kind(data) == "function":
+        if contender.freeze:
             allowed = f"{data.name} is a function, which has no layers to freeze"
             yield Mistake(("optimizers", number, "freeze"), list(contender.freeze), allowed)
 
