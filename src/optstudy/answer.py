@@ -10,12 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from optstudy import claims
+from optstudy.blocks import SWEPT, Claim
 from optstudy.claims import Arm
 from optstudy.journal import Stated
 from optstudy.metrics import HEADLINES
 from optstudy.results import Values
 from optstudy.runs import canonical, digest, unpack
-from optstudy.study import SWEPT, Claim, Study
+from optstudy.study import Study
 
 
 def weights(study: Study, claim: Claim) -> dict[Arm, float]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optstudy.blocks import SWEPT
 from optstudy.journal import Stated
 from optstudy.metrics import amount, counted, metric
 from optstudy.statistics import LEVEL, reaches_an_end, smallest_p
-from optstudy.study import SWEPT, Study
+from optstudy.study import Study
 from optstudy.tune import EDGE_SHARE
 
 if TYPE_CHECKING:

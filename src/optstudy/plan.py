@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from optstudy.blocks import Contender
 from optstudy.journal import Entry
 from optstudy.runs import RunSpec, code_digest, derive_seed, group_key, own_digest, run_key, torch_version
 from optstudy.stacking import Decision
-from optstudy.study import Contender, Study
+from optstudy.study import Study
 from optstudy.tune import drawn_points, select, tpe_point, validation
 
 Selections = Mapping[int, Mapping[str, float]]
