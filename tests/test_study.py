@@ -553,7 +553,8 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ["optimizers.1.name: 'nan': is a missing"],
     ),
     "many epochs": (edited("epochs: 2", "epochs: 1.0e+23"), ["epochs: 1e+23: must be a valid integer"]),
-    "many digits": (GOOD + "seed: " + "9" * 5000, ["not valid YAML: Exceeds the limit (4300 digits)"]),
+    "many digits": (GOOD + "seed: " + "9" * 5000, ["not valid YAML: a number too long to be meant"]),
+    "many more": (GOOD + "clip: 0x" + "f" * 5000, ["not valid YAML: a number too long to be meant"]),
     "no end of lists": ("name: " + "[" * 100_000, ["nested too deeply"]),
     "no date": (GOOD + "question: 2020-02-31\n", ["not valid YAML: day is out of range"]),
     "no character": (

@@ -380,6 +380,8 @@ class _Loader(yaml.SafeLoader):
         value = super().construct_scalar(node)
         if isinstance(value, str) and ("\0" in value or value.encode("utf-8", "replace").decode() != value):
             raise yaml.constructor.ConstructorError(None, None, "text with a character that is none", node.start_mark)
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > 1000:  # Python shows none of more than 4300 digits
+            raise yaml.constructor.ConstructorError(None, None, "a number too long to be meant", node.start_mark)
         return value
 
 
@@ -397,7 +399,7 @@ def load_study(path: Path) -> Study:
         raise StudyError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise StudyError(f"{path}: not a study file: it is nested too deeply") from error
-    except ValueError as error:  # a date that is none, a number of more than 4300 digits
+    except ValueError as error:  # a date that is none
         raise StudyError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
