@@ -84,6 +84,14 @@ def test_the_smallest_p_is_twice_the_claims_over_all_sign_flips(replicates: int,
     assert smallest_p_line(tiny(replicates=replicates, claims=stated)).endswith(p)
 
 
+def test_the_smallest_p_of_a_study_that_has_begun_is_of_what_stood_then() -> None:
+    """Six replicates: 2 / 2^6 of one claim, and 4 / 2^6 of two, which is above 0.05."""
+    study = tiny(replicates=6, claims=[CLAIM])
+    assert design_findings(study) == design_findings(study, 1) == []
+    [found] = design_findings(study, 2)
+    assert "2 primary claims: the smallest corrected p is 0.062" in found.finding
+
+
 def test_selected_values_at_the_edge_are_found_where_they_are_more_than_chance() -> None:
     study = tiny(replicates=10)
     edges = ["learning_rate:high"] * 4 + ["learning_rate:low"] + [""] * 5

@@ -44,9 +44,10 @@ SOURCES: Mapping[int, str] = {
 }
 
 
-def design_findings(study: Study) -> list[Finding]:
+def design_findings(study: Study, tests: int | None = None) -> list[Finding]:
     """Return what can be said of a study file before anything is trained.
 
+    `tests` is the number of claims that p is corrected over, where training has begun: those that stood then.
     Unequal trials or epochs, selection on test data or on the best epoch, and pruning cannot be written in a study
     file, so they are never found.
     """
@@ -55,7 +56,7 @@ def design_findings(study: Study) -> list[Finding]:
         found.append(_finding(3, "", "one search serves all replicates: verdicts hold for these hyperparameters"))
     if study.tuning.trials and not study.untuned:
         found.append(_finding(8, "", "the defaults do not run beside the tuned (`untuned: true`)"))
-    primary = sum(claim.primary for claim in study.claims)
+    primary = sum(claim.primary for claim in study.claims) if tests is None else tests
     least = smallest_p(study.replicates, max(1, primary))
     if least >= LEVEL:
         words = f"{study.replicates} replicates and {counted(primary, 'primary claim')}"

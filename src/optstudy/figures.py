@@ -612,7 +612,7 @@ def swept(evidence: Evidence) -> str:
 
 
 def _tolerance_caption(evidence: Evidence) -> str:
-    return _means_caption(f"Learning-rate tolerance, {swept(evidence)}")(evidence)
+    return f"Learning-rate tolerance, {swept(evidence)}: means over {_n(evidence)} with 95% t intervals."
 
 
 HEADLINE = ("test_accuracy", "steps_to_tolerance", "val_accuracy", "val_loss", "loss")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from optstudy.claims import worded_verdict
 from optstudy.evidence import Evidence
-from optstudy.metrics import difference, in_unit, level, metric
+from optstudy.metrics import counted, difference, in_unit, level, metric
 from optstudy.statistics import LEVEL, Estimate, holm, sign_flip_p, t_interval, t_p
 
 # What makes a diagnosis; ours, and stated with each.
@@ -122,8 +122,11 @@ def answer(evidence: Evidence) -> str:
     found = next((leader(evidence, name, evidence.variant) for name in evidence.metrics), None)
     if found is None:
         return "The study has a single contender: there is nothing to compare."
-    trials = evidence.study["trials"]
-    budget = f"Tuned with {trials} trials each" if evidence.variant == "tuned" else "With fixed hyperparameters"
+    budget = (
+        f"Tuned with {counted(evidence.study['trials'], 'trial')} each"
+        if evidence.variant == "tuned"
+        else "With fixed hyperparameters"
+    )
     row = metric(found.metric)
     best = "highest" if row.higher else "lowest"
     mean = f"{_mean(found.values)} (n = {len(found.values)})"

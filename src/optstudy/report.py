@@ -77,7 +77,8 @@ def _parts(evidence: Evidence, figures: Mapping[str, str]) -> dict[str, Any]:
         "study": evidence.study,
         "answer": reading.answer(evidence),
         "claims": [_claim(claim) for claim in evidence.claims],
-        "tests": max((claim.get("tests", 0) for claim in evidence.claims), default=0),
+        **_family(evidence.claims),
+        "trials": counted(evidence.study["trials"], "trial"),
         "budget": counted(evidence.study["epochs"], "step" if evidence.study["kind"] == "function" else "epoch"),
         "variants": [_table(evidence, variant) for variant in dict.fromkeys(evidence.comparison["variant"])],
         "figures": [(name, caption, inline(figures[name])) for name, caption in captions],
@@ -87,6 +88,12 @@ def _parts(evidence: Evidence, figures: Mapping[str, str]) -> dict[str, Any]:
         "provenance": evidence.provenance,
         "notes": _notes(evidence),
     }
+
+
+def _family(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return over how many claims p is corrected, and how many of them are shown no longer."""
+    tests = max((claim.get("tests", 0) for claim in claims), default=0)
+    return {"tests": tests, "withdrawn": tests - sum(claim["p_corrected"] is not None for claim in claims)}
 
 
 def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:

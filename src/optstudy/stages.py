@@ -380,7 +380,7 @@ def write_answer(
         table["pretrained_by"] = study.pretrained_by
     first = journal.first_stated(done)
     history = history_findings(study, first, withdrawn(study, first))
-    findings = [*design_findings(study), *table_findings(study, folder), *history]
+    findings = [*design_findings(study, len(first.primary)), *table_findings(study, folder), *history]
     results.write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     for name, content_of_file in (
         ("metrics", _metrics_of_dvc(table)),
