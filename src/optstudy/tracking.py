@@ -359,8 +359,9 @@ def _parameters(job: Job) -> list[Any]:
     from mlflow.entities import Param
 
     spec = job.spec
+    fixed = [f"{name} {value}" for name, value in spec.hyperparameters.items() if name not in job.hyperparameters]
     settings = {
-        **spec.hyperparameters,
+        **job.hyperparameters,
         "optimizer": spec.optimizer,
         "model": spec.model["name"] or spec.model["network"],
         "data": spec.data["name"] or spec.data["load"],
@@ -369,7 +370,8 @@ def _parameters(job: Job) -> list[Any]:
         "schedule": spec.schedule["name"],
         "precision": spec.precision,
         "starts_from": spec.pretrained["source"] if spec.pretrained else "fresh weights",
-    }  # no seeds: a plot of trials opens on the first three parameters that differ
+        "with": ", ".join(fixed) or "nothing fixed",
+    }  # A plot of trials opens on the first three that differ: rate, optimizer and decay, not seeds and what is fixed.
     return [Param(name, str(value)) for name, value in settings.items()]
 
 
