@@ -88,8 +88,13 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     observed = abs(values.sum()) - ROUNDING * np.abs(values).sum()
     if len(values) <= EXACT:
         return float(np.mean(np.abs(_flipped_sums(values)) >= observed))
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], (RESAMPLES, len(values)))
-    return float((1 + np.sum(np.abs(signs @ values) >= observed)) / (1 + RESAMPLES))
+    return float((1 + np.sum(np.abs(_signs(len(values)) @ values) >= observed)) / (1 + RESAMPLES))
+
+
+@lru_cache(maxsize=1)
+def _signs(n: int) -> NDArray[np.float64]:
+    """Return `RESAMPLES` seeded flips of n values: drawing them takes longer than a test does."""
+    return np.random.default_rng(0).choice([-1.0, 1.0], (RESAMPLES, n))
 
 
 def _flipped_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
