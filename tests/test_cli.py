@@ -223,3 +223,27 @@ def test_studies_at_once_keep_their_decisions_apart(tmp_path: Path) -> None:
     prepare(other, lambda _: None)
     files = sorted(path.name for path in (tmp_path / "mlruns" / "stacking").iterdir())
     assert files == ["one.json", "other.json"]
+
+
+def test_a_contender_that_left_is_in_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("OPTSTUDY_OPTUNA_STORAGE", raising=False)
+    from mlflow import MlflowClient
+    from mlflow.artifacts import list_artifacts
+
+    from optstudy.tracking import tracking_uri
+
+    both = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
+    alone = Place(tiny(optimizers=["adam"]), both.results, both.mlruns)
+    for place in (both, alone):
+        stages.compare(place, fill_journal(place))
+    client = MlflowClient(tracking_uri(both.mlruns))
+    runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert {run.data.tags["optstudy.contender"] for run in runs} == {"", "adam"}
+    [comparison] = [run.info.run_id for run in runs if run.data.tags["optstudy.stage"] == "comparison"]
+    kept = [
+        file.path for file in list_artifacts(run_id=comparison, artifact_path="runs", tracking_uri=client.tracking_uri)
+    ]
+    assert kept == ["runs/adam.csv"]
+    texts = [path.read_text() for path in both.tables.rglob("*.*") if path.suffix in {".csv", ".json"}]
+    assert [text for text in texts if "sgd" in text.lower()] == []
