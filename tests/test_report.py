@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,7 @@ from optstudy.metrics import amount
 from optstudy.progress import verdict_table
 from optstudy.reading import answer, notes
 from optstudy.report import write_index, write_report
-from optstudy.stages import Place, named_jobs, write_answer
+from optstudy.stages import Place, git_commit, named_jobs, write_answer
 from optstudy.study import Study
 from synthetic import answer_study, fill_journal
 
@@ -231,3 +232,36 @@ def test_a_browser_opens_it_from_disk_without_an_error_or_horizontal_scroll(
     shot = SCREENSHOTS / f"{path.stem}-{width}.png"
     browse(frame.as_uri(), tmp_path, f"--window-size={width},900", f"--screenshot={shot}")
     assert shot.stat().st_size > 10_000
+
+
+def test_provenance_has_the_command_as_given_and_the_time_from_first_to_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synthetic trainings begin a second apart, and take half of one."""
+    place = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
+    for arguments, file in (
+        (["run", "own/my study.yaml"], "'own/my study.yaml'"),
+        (["report", "a.yaml", "b.yaml"], "configs/tiny.yaml"),
+        ([], "configs/tiny.yaml"),
+    ):
+        monkeypatch.setattr("sys.argv", ["optstudy", *arguments])
+        answer_study(place)
+        found = json.loads((place.tables / "provenance.json").read_text())
+        assert found["command"] == f"optstudy run {file}"
+    assert found["trainings"] == 2 * 2 * (2 + 2)
+    assert found["wall_seconds"] == 15.5
+
+
+def test_the_commit_of_a_changed_tree_is_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert git_commit() == "unknown"
+    (tmp_path / "file").write_text("one")
+    identity = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
+    for command in (["init", "-q"], ["add", "file"], [*identity, "commit", "-q", "-m", "one"]):
+        subprocess.run(["git", *command], check=True)
+    commit = git_commit()
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    (tmp_path / "untracked").write_text("results")
+    assert git_commit() == commit
+    (tmp_path / "file").write_text("two")
+    assert git_commit() == f"{commit}-dirty"

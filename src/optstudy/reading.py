@@ -186,8 +186,9 @@ def choices(evidence: Evidence) -> list[Choice]:
         named = (first.contender, *(rival.contender for rival in first.level_with)) if first.beaten else ()
         words = [f"{metric(situation.metric).label} {_mean(first.values)} for {first.contender}"]
         words.append(_rivals(first, intervals=True))
-        if situation.among and len(first.rivals) + 1 < len(evidence.contenders):
-            words.append(f"among those not beaten on {metric(situation.among).label}")
+        if len(first.rivals) + 1 < len(evidence.contenders):
+            among = f"not beaten on {metric(situation.among).label}" if situation.among else "that have it"
+            words.append(f"among those {among}")
         if (situation.metric, variant) == ("test_accuracy", "tuned"):
             words += _dearly_tuned(evidence)
         found.append(Choice(situation.when, named, "; ".join(words)))
