@@ -30,14 +30,10 @@ class _Worker:
 
 
 class Workers:
-    """`count` processes that are started when `submit` first needs them and reused, each with a pipe of its own.
-
-    The imports, which take seconds, begin at once and beside the caller's work.
-    """
+    """`count` processes that are started when `submit` first needs them and reused, each with a pipe of its own."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        ensure_running()
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Workers:
@@ -51,6 +47,10 @@ class Workers:
         for worker in self._workers:
             worker.process.join()
             worker.pipe.close()
+
+    def warm_up(self) -> None:
+        """Begin the imports, which take seconds, beside what the caller does next."""
+        ensure_running()
 
     @property
     def free(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shlex
@@ -14,12 +15,12 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -31,6 +32,7 @@ from optstudy.evidence import Evidence
 from optstudy.execute import Workers
 from optstudy.fairness import design_findings, history_findings, table_findings
 from optstudy.journal import Entry
+from optstudy.metrics import HEADLINES, present
 from optstudy.plan import (
     Content,
     Job,
@@ -186,6 +188,8 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
     Raises StudyHeld where another process runs the study, TrainingFailed where a training raised.
     """
     with Workers(workers) as pool:
+        if not place.journal.exists():  # a study that has begun may have nothing left to train
+            pool.warm_up()
         content = content_of(place.study, place.mlruns)
         check_start(place.study, content)
         with journal.hold(place.journal):
@@ -381,10 +385,12 @@ def write_answer(
     first = journal.first_stated(done)
     history = history_findings(study, first, withdrawn(study, first))
     findings = [*design_findings(study, len(first.primary)), *table_findings(study, folder), *history]
+    claims = claim_rows(study, answers, values, first)
     results.write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    results.write_text(folder / "headline.csv", _plot_of_dvc(table))
     for name, content_of_file in (
-        ("metrics", _metrics_of_dvc(table)),
-        ("claims", claim_rows(study, answers, values, first)),
+        ("metrics", _metrics_of_dvc(table, claims)),
+        ("claims", claims),
         ("findings", [asdict(finding) for finding in findings]),
         ("study", study_facts(study)),
         ("provenance", provenance(place, content, [done[job.key] for job in jobs])),
@@ -393,14 +399,24 @@ def write_answer(
     return table, write_report(folder)
 
 
-def _metrics_of_dvc(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return what `dvc metrics show` shows: the aggregates of the variant that the study is about."""
-    rows = table[table["variant"] == table["variant"].iloc[0]].to_dict("records")
-    ends = ("_mean", "_ci_low", "_ci_high")
-    return {
-        row["contender"]: {str(key): row[key] for key in row if str(key).endswith(ends) and row[key] == row[key]}
-        for row in rows  # a metric that a contender lacks is nan, which is no JSON
-    }
+def _metrics_of_dvc(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return what `dvc metrics show` shows: the headline metrics by contender, and each claim's effect."""
+    found: dict[str, dict[str, float]] = {contender: {} for contender in table["contender"]}
+    first = table["variant"].iloc[0]
+    for row in table.to_dict("records"):
+        prefix = "" if row["variant"] == first else f"{row['variant']}_"
+        means = {name: row.get(f"{name}_mean", math.nan) for name in HEADLINES}
+        # A metric that a contender lacks is nan, which is no JSON.
+        found[row["contender"]] |= {f"{prefix}{name}_mean": mean for name, mean in means.items() if mean == mean}
+    return found | {"claims": {claim["id"]: claim["effect"] for claim in claims}}
+
+
+def _plot_of_dvc(table: pd.DataFrame) -> str:
+    """Return what `dvc plots` draws, one bar a row: the mean of the study's first headline metric."""
+    name = present(table.columns)[0]
+    rows = zip(table["contender"], table["variant"], table[f"{name}_mean"], strict=True)
+    bars = pd.DataFrame([{"contender": f"{contender} ({variant})", "mean": mean} for contender, variant, mean in rows])
+    return str(bars.to_csv(index=False, lineterminator="\n"))
 
 
 def project_trials(place: Place, jobs: Sequence[Job], done: dict[str, Entry]) -> None:
