@@ -140,6 +140,7 @@ def _spec_without_pretraining(study: Study, name: str, content: Content) -> RunS
 def prepare(place: Place, say: Say) -> Content:
     """Write resolved/<contender>.json and say what changed in it since the last time; return what the names mean."""
     content = content_of(place.study, place.mlruns)
+    check_start(place.study, content)
     with journal.hold(place.journal):
         _write_resolved(place, content, say)
     return content
