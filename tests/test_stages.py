@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from contextlib import closing
+from itertools import permutations
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 from conftest import tiny
 from optstudy import journal, stages
 from optstudy.datasets import load_arrays
+from optstudy.plan import Content, trial_jobs
 from optstudy.pretrained import WEIGHTS
 from optstudy.study import Study
 
@@ -131,3 +133,10 @@ def test_mlflow_holds_the_answer_the_data_and_models_that_predict(
 
     run(study)
     assert client.get_run(finals["sgd"].info.run_id).outputs.model_outputs == finals["sgd"].outputs.model_outputs
+
+
+def test_failures_are_named_by_the_first_in_the_study_s_order_whichever_ended_first() -> None:
+    study = tiny()
+    jobs = [job for replicate in (0, 1) for job in trial_jobs(study, "sgd", replicate, Content("digest"), {})]
+    lines = {tuple(stages.failure_lines([(job, "no memory") for job in order])) for order in permutations(jobs)}
+    assert lines == {("sgd, replicate 0, trial 0: no memory (and in 3 more of its trainings)",)}

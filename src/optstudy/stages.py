@@ -242,7 +242,7 @@ def complete(
     done = journal.read_journal(place.journal)
     ready, units_of = Ready(), defaultdict[str, list[Unit]](list)
     counts = Counter[str]()  # of finished trainings, by contender
-    running, failures = 0, defaultdict[tuple[str, str], list[str]](list)  # by contender and message: where
+    running, failures = 0, list[tuple[Job, str]]()
     claims = stated(place.study)
     live = Live(lambda: Tracker(place.mlruns, place.study.name, tags(place.study)))
 
@@ -281,8 +281,7 @@ def complete(
             failure = _failure(job, event.result, place.study.objective)
             if failure:
                 live.failed(job)
-                where = f"{job.contender}, replicate {job.replicate}, {job.variant} {job.trial}"
-                failures[job.contender, failure].append(where)
+                failures.append((job, failure))
                 continue
             done[job.key] = _record(place, job, event, claims)
             live.ended(job, done[job.key])
@@ -292,13 +291,22 @@ def complete(
                     name_jobs(unit)
                 tell(unit.contender, event.result.seconds)
     if failures:
-        raise TrainingFailed("\n".join(_failed(where, message) for (_, message), where in failures.items()))
+        raise TrainingFailed("\n".join(failure_lines(failures)))
 
 
-def _failed(where: Sequence[str], message: str) -> str:
-    """Return a line on trainings of one contender that failed alike."""
-    more = f" (and in {len(where) - 1} more of its trainings)" if len(where) > 1 else ""
-    return f"{where[0]}: {message}{more}"
+def failure_lines(failures: Sequence[tuple[Job, str]]) -> list[str]:
+    """Return a line for each contender and message, on the first of the trainings that failed so.
+
+    The first in the study's order: which one ended first is chance.
+    """
+    alike = defaultdict[tuple[str, str], list[Job]](list)
+    for job, message in sorted(failures, key=lambda failure: (failure[0].replicate, failure[0].trial)):
+        alike[job.contender, message].append(job)
+    return [
+        f"{jobs[0].contender}, replicate {jobs[0].replicate}, {jobs[0].variant} {jobs[0].trial}: {message}"
+        + (f" (and in {len(jobs) - 1} more of its trainings)" if len(jobs) > 1 else "")
+        for (_, message), jobs in alike.items()
+    ]
 
 
 def _total(study: Study, contender: str, selections: Selections | None, finals: bool) -> int:
