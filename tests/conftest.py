@@ -26,6 +26,15 @@ def tiny(**changes: Any) -> Study:
     return Study.model_validate({**content, **changes})
 
 
+# Files that start whole studies take minutes: begun last, one of them would keep one core busy when the rest is done.
+LONG = ("test_resume", "test_dvc", "test_stages", "test_growth", "test_extending", "test_cli", "test_report")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first; pytest-xdist deals files out in this order (`--no-loadscope-reorder`)."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture
 def one_thread() -> None:
     import torch

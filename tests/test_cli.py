@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from conftest import tiny
 from optstudy import journal, stages
 from optstudy.cli import app
-from optstudy.errors import StudyError, StudyHeld
+from optstudy.errors import StudyError, StudyHeld, TrainingFailed
 from optstudy.stages import Place, prepare
+from optstudy.study import load_study
 from synthetic import answer_study, fill_journal
 
 ROOT = Path(__file__).parents[1]
@@ -71,14 +72,16 @@ def test_a_training_that_fails_exits_1_names_itself_and_is_tried_again(tmp_path:
         "optimizers:\n  - sgd\n  - name: nadam\n    class: torch.optim.NAdam\n    fixed: {momentum_decay: -1.0}\n"
         "    search:\n      learning_rate: {low: 1.0e-3, high: 1.0e-1}\ntuning:\n  trials: 1\n"
     )
-    for _ in range(2):
-        command = [sys.executable, "-m", "optstudy.cli", "run", str(study)]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        assert ended.returncode == 1, ended.stderr
-        assert "nadam, replicate 0, trial 0: ValueError: Invalid momentum_decay" in ended.stderr
-        assert ended.stderr.count("Invalid momentum_decay") == 1  # its other trial failed alike: said in the same line
-        assert "(and in 1 more of its trainings)" in ended.stderr
-        assert "Traceback" not in ended.stderr
+    command = [sys.executable, "-m", "optstudy.cli", "run", str(study)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1, ended.stderr
+    assert "nadam, replicate 0, trial 0: ValueError: Invalid momentum_decay" in ended.stderr
+    assert ended.stderr.count("Invalid momentum_decay") == 1  # its other trial failed alike: said in the same line
+    assert "(and in 1 more of its trainings)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    place = Place(load_study(study), tmp_path / "results", tmp_path / "mlruns")
+    with pytest.raises(TrainingFailed, match="nadam, replicate 0, trial 0: .* 1 more of its trainings"):
+        stages.run(place, 1, lambda _: None, lambda _: None)
     journal = tmp_path / "mlruns" / "journal" / "failing.jsonl"
     assert journal.read_bytes().count(b"\n") == 4  # SGD's two trials and two final runs: done, and kept
 

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
+
+from optstudy import datasets, stages
+from optstudy.study import load_study
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 SECTIONS = {
@@ -19,7 +21,7 @@ SECTIONS = {
 }
 
 
-def run_study(folder: Path, section: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+def write_study(folder: Path, section: str, **changes: Any) -> None:
     blocks = SECTIONS[section]
     (folder / "mine.py").write_text(blocks["python"])
     study: dict[str, Any] = {
@@ -33,31 +35,46 @@ def run_study(folder: Path, section: str, **changes: Any) -> subprocess.Complete
         "tuning": {"trials": 1},
     }
     (folder / "study.yaml").write_text(yaml.safe_dump({**study, **yaml.safe_load(blocks["yaml"]), **changes}))
+
+
+def run_study(folder: Path) -> subprocess.CompletedProcess[str]:
     # The console script, which does not put the current folder on the path by itself.
     command = [str(Path(sys.executable).parent / "optstudy"), "run", "study.yaml", "--workers", "1"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder, as a process of the command line would that knows no other `mine`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    datasets._loaded.cache_clear()
+    return tmp_path
+
+
 @pytest.mark.parametrize("section", [name for name in SECTIONS if name != "An optimizer"])
-def test_the_documented_lines_run(section: str, tmp_path: Path) -> None:
-    ended = run_study(tmp_path, section)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    table = pd.read_csv(tmp_path / "results" / "own" / "comparison.csv")
+def test_the_documented_lines_run(section: str, here: Path) -> None:
+    write_study(here, section)
+    place = stages.Place(load_study(here / "study.yaml"), here / "results")
+    table = stages.run(place, 1, lambda _: None, lambda _: None)
     untuned = table[table["variant"] == "untuned"].iloc[0]
     chance = 0.5 if section.startswith("Data") else 0.1
     assert untuned["test_accuracy_mean"] > 1.2 * chance  # three epochs of adam
 
 
 def test_a_module_that_does_not_log_the_objective_is_told_so(tmp_path: Path) -> None:
-    ended = run_study(tmp_path, "A model: LightningModule", tuning={"trials": 1, "objective": "val/loss"})
+    write_study(tmp_path, "A model: LightningModule", tuning={"trials": 1, "objective": "val/loss"})
+    ended = run_study(tmp_path)
     assert ended.returncode == 1
     assert "the model must log val/loss, by which the search selects; it logs val/accuracy" in ended.stderr
 
 
-def test_data_of_the_wrong_form_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def data():\n    return 1, 2\n")
-    SECTIONS["wrong"] = {"python": "def data():\n    return 1, 2\n", "yaml": "data: {class: mine.data, kind: image}\n"}
-    ended = run_study(tmp_path, "wrong")
+def test_data_of_the_wrong_form_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"python": "def data():\n    return 1, 2\n", "yaml": "data: {class: mine.data, kind: image}\n"}
+    monkeypatch.setitem(SECTIONS, "wrong", wrong)
+    write_study(tmp_path, "wrong")
+    ended = run_study(tmp_path)
     assert ended.returncode == 2
     assert "expected a LightningDataModule, or a function that returns (x, y, test_x, test_y)" in ended.stderr
     assert "Traceback" not in ended.stderr
