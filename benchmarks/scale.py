@@ -56,7 +56,10 @@ def measure(trainings: int) -> dict[str, float]:
     """Return the seconds of each part, and the largest memory in MiB, for about `trainings` trainings."""
     sys.path.insert(0, str(ROOT / "tests"))
     from optstudy import journal, stages
+    from optstudy.place import Place
+    from optstudy.plan import units
     from optstudy.study import Study
+    from optstudy.written import named_jobs, write_answer, write_tables
 
     replicates, trials = max(2, round(trainings / 25)), 3 if trainings > 50 else 0
     optimizers = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
@@ -83,17 +86,17 @@ def measure(trainings: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
-        place = stages.Place(study, Path("results"))
+        place = Place(study, Path("results"))
         content = stages.prepare(place, print)
-        todo = stages.units(study, place.contenders)
+        todo = units(study, place.contenders)
         timed(
             "coordinator and journal",
             lambda: stages.complete(place, todo, content, Synthetic(), None, True, lambda _: None),  # type: ignore[arg-type]
         )
         done = timed("reading the journal", lambda: journal.read_journal(place.journal))
-        timed("tables", lambda: stages.write_tables(place, content, done))
-        jobs = timed("naming trainings", lambda: stages.named_jobs(place, place.contenders, content, done))
-        table, evidence = timed("answer and report", lambda: stages.write_answer(place, content, jobs, done))
+        timed("tables", lambda: write_tables(place, content, done))
+        jobs = timed("naming trainings", lambda: named_jobs(place, place.contenders, content, done))
+        table, evidence = timed("answer and report", lambda: write_answer(place, content, jobs, done))
         timed("Optuna", lambda: stages.project_trials(place, jobs, done))
         timed("MLflow", lambda: stages.project_runs(place, content, jobs, done, table, evidence))
     found["trainings"] = len(done)

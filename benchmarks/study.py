@@ -21,9 +21,11 @@ from loops import glue, limit, store
 from measure import figure, report
 
 from optstudy import journal
+from optstudy.content import content_of
+from optstudy.place import Place
 from optstudy.runs import RunSpec
-from optstudy.stages import Place, content_of, named_jobs
 from optstudy.study import load_study
+from optstudy.written import named_jobs
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from rich.console import Console
 
 from optstudy.cli import exits
+from optstudy.place import Place
 from optstudy.progress import answered
-from optstudy.stages import Place, compare_stage
+from optstudy.stages import compare_stage
 from optstudy.study import load_study
 
 

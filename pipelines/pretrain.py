@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from optstudy.cli import exits
-from optstudy.stages import Place, pretrain
+from optstudy.place import Place
+from optstudy.stages import pretrain
 from optstudy.study import load_study
 
 

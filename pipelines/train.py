@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from optstudy.cli import exits
+from optstudy.place import Place
 from optstudy.progress import shown
-from optstudy.stages import Place, train
+from optstudy.stages import train
 from optstudy.study import load_study
 
 

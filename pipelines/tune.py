@@ -7,8 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from optstudy.cli import exits
+from optstudy.place import Place
 from optstudy.progress import shown
-from optstudy.stages import Place, tune
+from optstudy.stages import tune
 from optstudy.study import load_study
 
 

@@ -6,11 +6,13 @@ import math
 import random
 from collections.abc import Callable
 
-from optstudy import journal, stages
+from optstudy import journal
 from optstudy.answer import stated
+from optstudy.place import Place
 from optstudy.plan import Content, Job
 from optstudy.runs import RunResult, TrainingEnded, pack
-from optstudy.stages import Place, named_jobs, prepare
+from optstudy.stages import prepare
+from optstudy.written import named_jobs, write_answer, write_tables
 
 EXAMPLES = 40
 
@@ -57,7 +59,7 @@ def fill_journal(place: Place, claimed: bool = True, result_of: Callable[[Job], 
             result = result_of(job)
             ended = TrainingEnded(0, result, begin, (begin + 100,) * len(result.curve), begin + 500)
             done[job.key] = journal.append(place.journal, job.key, job.spec, ended, claims)
-    stages.write_tables(place, content, done)
+    write_tables(place, content, done)
     return content
 
 
@@ -65,4 +67,4 @@ def answer_study(place: Place, claimed: bool = True, result_of: Callable[[Job], 
     """Fill the journal of a study and write its answer."""
     content = fill_journal(place, claimed, result_of)
     done = journal.read_journal(place.journal)
-    stages.write_answer(place, content, named_jobs(place, place.contenders, content, done), done)
+    write_answer(place, content, named_jobs(place, place.contenders, content, done), done)

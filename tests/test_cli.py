@@ -14,7 +14,8 @@ from conftest import tiny
 from optstudy import journal, stages
 from optstudy.cli import app
 from optstudy.errors import StudyError, StudyHeld, TrainingFailed
-from optstudy.stages import Place, prepare
+from optstudy.place import Place
+from optstudy.stages import prepare
 from optstudy.study import load_study
 from synthetic import answer_study, fill_journal
 
@@ -80,7 +81,7 @@ def test_a_training_that_fails_exits_1_names_itself_and_is_tried_again(tmp_path:
     assert "(and in 1 more of its trainings)" in ended.stderr
     assert "Traceback" not in ended.stderr
     place = Place(load_study(study), tmp_path / "results", tmp_path / "mlruns")
-    with pytest.raises(TrainingFailed, match="nadam, replicate 0, trial 0: .* 1 more of its trainings"):
+    with pytest.raises(TrainingFailed, match=r"nadam, replicate 0, trial 0: .* 1 more of its trainings"):
         stages.run(place, 1, lambda _: None, lambda _: None)
     journal = tmp_path / "mlruns" / "journal" / "failing.jsonl"
     assert journal.read_bytes().count(b"\n") == 4  # SGD's two trials and two final runs: done, and kept

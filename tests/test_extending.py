@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from optstudy import datasets, stages
+from optstudy.place import Place
 from optstudy.study import load_study
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
@@ -56,7 +57,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("section", [name for name in SECTIONS if name != "An optimizer"])
 def test_the_documented_lines_run(section: str, here: Path) -> None:
     write_study(here, section)
-    place = stages.Place(load_study(here / "study.yaml"), here / "results")
+    place = Place(load_study(here / "study.yaml"), here / "results")
     table = stages.run(place, 1, lambda _: None, lambda _: None)
     untuned = table[table["variant"] == "untuned"].iloc[0]
     chance = 0.5 if section.startswith("Data") else 0.1

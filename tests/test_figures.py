@@ -27,8 +27,8 @@ from optstudy.figures import (
     trajectories,
 )
 from optstudy.functions import Ravine
+from optstudy.place import Place
 from optstudy.runs import derive_seed
-from optstudy.stages import Place
 from optstudy.statistics import expected_best
 from optstudy.train import train
 from synthetic import answer_study

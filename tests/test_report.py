@@ -17,11 +17,13 @@ from optstudy.claims import TOPICS
 from optstudy.evidence import read_evidence
 from optstudy.journal import read_journal
 from optstudy.metrics import amount
+from optstudy.place import Place
 from optstudy.progress import verdict_table
+from optstudy.provenance import git_commit
 from optstudy.reading import answer, notes
 from optstudy.report import write_index, write_report
-from optstudy.stages import Place, git_commit, named_jobs, write_answer
 from optstudy.study import Study
+from optstudy.written import named_jobs, write_answer
 from synthetic import answer_study, fill_journal
 
 EVIL = "<script>alert('x')</script> & $\\frac{1}{0}$ <b>"

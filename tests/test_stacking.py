@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from conftest import tiny
+from optstudy.content import content_of
 from optstudy.networks import Inputs
+from optstudy.place import Place
 from optstudy.plan import GROUP, Content, Ready, unit_jobs, units
 from optstudy.runs import group_key
 from optstudy.stackable import why_solo
 from optstudy.stacking import Decision, decisions, read_stored
-from optstudy.stages import Place, content_of, prepare
+from optstudy.stages import prepare
 from optstudy.train import train
 
 NADAM = {

@@ -14,7 +14,10 @@ import pytest
 
 from conftest import tiny
 from optstudy import journal, stages
+from optstudy.content import content_of
+from optstudy.cost import cost_of
 from optstudy.datasets import load_arrays
+from optstudy.place import Place
 from optstudy.plan import Content, trial_jobs
 from optstudy.pretrained import WEIGHTS
 from optstudy.study import Study
@@ -34,9 +37,9 @@ def transfer() -> Study:
     )
 
 
-def run(study: Study) -> tuple[stages.Place, list[str]]:
+def run(study: Study) -> tuple[Place, list[str]]:
     said: list[str] = []
-    place = stages.Place(study, Path("results"))
+    place = Place(study, Path("results"))
     stages.run(place, 1, said.append, lambda _: None)
     return place, said
 
@@ -74,7 +77,7 @@ def test_a_pretraining_happens_once_and_its_optimizer_is_named_in_every_output(
 def test_a_finished_study_costs_what_was_recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     place, _ = run(transfer())
-    cost = stages.cost(place, workers=2)
+    cost = cost_of(place, workers=2)
     assert (cost.recorded, cost.timed) == (("sgd", "scratch"), "")
     for name in ("sgd", "scratch"):
         tables = [pd.read_csv(place.tables / stage / f"{name}.csv") for stage in ("tuning", "runs")]
@@ -84,7 +87,7 @@ def test_a_finished_study_costs_what_was_recorded(folder: Path, monkeypatch: pyt
 
 def test_a_new_study_is_timed_by_its_first_contender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cost = stages.cost(stages.Place(tiny(), Path("results")), workers=1)
+    cost = cost_of(Place(tiny(), Path("results")), workers=1)
     assert (cost.recorded, cost.timed) == ((), "sgd")
     assert set(cost.each) == {"sgd", "adam"}
     assert cost.each["sgd"] > 0
@@ -109,7 +112,7 @@ def test_mlflow_holds_the_answer_the_data_and_models_that_predict(
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parents = {r.info.run_name: r for r in runs if r.data.tags["optstudy.stage"] in ("contender", "comparison")}
     assert set(parents) == {"sgd", "adam", "comparison"}
-    content = stages.content_of(study)
+    content = content_of(study)
     for name, parent in parents.items():
         note = parent.data.tags["mlflow.note.content"]
         assert "Tuned with 2 trials each" in note

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from conftest import tiny
 from optstudy import stacking, stages
+from optstudy.content import check_start, content_of
 from optstudy.errors import DataError
+from optstudy.place import Place
 from optstudy.study import Study
 
 CLASS = "test_start.Wide"
@@ -79,7 +81,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
 def test_what_does_not_go_together_is_told_in_a_line(name: str, tmp_path: Path) -> None:
     changes, words = BROKEN[name]
     with pytest.raises(DataError) as caught:
-        stages.content_of(tiny(**changes), tmp_path)
+        content_of(tiny(**changes), tmp_path)
     message = str(caught.value)
     assert message.startswith("tiny: ")
     assert "\n" not in message
@@ -89,18 +91,18 @@ def test_what_does_not_go_together_is_told_in_a_line(name: str, tmp_path: Path) 
 @pytest.mark.parametrize("stack", ["auto", "off"])
 def test_the_mistake_does_not_hide_behind_stack(stack: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too wide"):
-        stages.content_of(tiny(stack=stack, **wide(width=2000)), tmp_path)
+        content_of(tiny(stack=stack, **wide(width=2000)), tmp_path)
 
 
 def test_what_a_stored_decision_is_about_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = stages.Place(tiny(**wide(width=8)), tmp_path / "results", tmp_path / "mlruns")
+    place = Place(tiny(**wide(width=8)), tmp_path / "results", tmp_path / "mlruns")
     content = stages.prepare(place, lambda _: None)
     monkeypatch.setattr(stacking, "start", lambda _: pytest.fail("tried again"))
-    assert stages.content_of(place.study, place.mlruns) == content
+    assert content_of(place.study, place.mlruns) == content
 
 
 def start(study: Study, tmp_path: Path) -> None:
-    stages.check_start(study, stages.content_of(study, tmp_path))
+    check_start(study, content_of(study, tmp_path))
 
 
 def test_a_pretraining_on_data_that_the_model_cannot_read_is_refused(tmp_path: Path) -> None:
@@ -127,9 +129,9 @@ def test_lightning_is_not_waited_for(tmp_path: Path) -> None:
     code = """
 import sys
 from conftest import tiny
-from optstudy import stages
+from optstudy.content import check_start, content_of
 study = tiny(model="cnn", optimizers=["sgd", {"name": "frozen", "like": "sgd", "freeze": ["body"]}])
-stages.check_start(study, stages.content_of(study))
+check_start(study, content_of(study))
 assert "torch" in sys.modules and "pytorch_lightning" not in sys.modules
 """
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{code}"]

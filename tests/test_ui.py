@@ -18,7 +18,8 @@ from urllib.request import urlopen
 import pytest
 
 from conftest import SCREENSHOTS, browse, needs_browser, tiny
-from optstudy.stages import Place, compare
+from optstudy.place import Place
+from optstudy.stages import compare
 from synthetic import fill_journal
 
 FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]

@@ -41,10 +41,11 @@ def run(
     from rich.console import Console
 
     from optstudy import stages
+    from optstudy.place import Place
     from optstudy.progress import answered, shown
 
     console = Console()
-    place = stages.Place(study, results)
+    place = Place(study, results)
     say = partial(console.print, markup=False, soft_wrap=True)  # a path may hold brackets; a log is not 80 columns wide
     with shown(console, workers) as progress:
         comparison = stages.run(place, workers, say, progress)
@@ -80,10 +81,11 @@ def check(
     if smallest_p_line(study):
         typer.echo(smallest_p_line(study))
     if measure:
-        from optstudy import stages
+        from optstudy.cost import cost_of
+        from optstudy.place import Place
         from optstudy.progress import cost_line
 
-        typer.echo(cost_line(stages.cost(stages.Place(study, results), workers)))
+        typer.echo(cost_line(cost_of(Place(study, results), workers)))
     if strict and findings:
         raise typer.Exit(1)
 
@@ -97,6 +99,7 @@ def report(
     from rich.console import Console
 
     from optstudy import stages
+    from optstudy.place import Place
     from optstudy.progress import answered
     from optstudy.report import write_index
     from optstudy.study import load_study
@@ -104,7 +107,7 @@ def report(
     console = Console()
     say = partial(console.print, markup=False, soft_wrap=True)
     paths = study_files or sorted(Path("configs").glob("*.yaml"))
-    places = [stages.Place(load_study(path), results) for path in paths]
+    places = [Place(load_study(path), results) for path in paths]
     if not study_files:
         places = [place for place in places if place.journal.exists()]
     complete = []

@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from optstudy.claims import worded_verdict
+from optstudy.cost import Cost
 from optstudy.metrics import METRICS, difference, present, probability
+from optstudy.place import Place
 from optstudy.results import read_table
-from optstudy.stages import Cost, Place
 from optstudy.stages import Progress as State
 
 LINE_EVERY = 10.0  # seconds between plain lines: a log of a night stays readable

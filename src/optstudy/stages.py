@@ -5,87 +5,36 @@ The journal decides what is left to do; tables, Optuna and MLflow are written fr
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import os
-import platform
-import shlex
-import subprocess
-import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean
-from typing import Any, cast
+from typing import cast
 
 import pandas as pd
 
 from optstudy import journal, results
-from optstudy.answer import claim_rows, stated, study_facts, withdrawn
-from optstudy.datasets import data_digest, load_arrays
-from optstudy.errors import StudyError, TrainingFailed, in_study
+from optstudy.answer import stated
+from optstudy.content import check_start, content_of, job_before
+from optstudy.datasets import load_arrays
+from optstudy.errors import StudyError, TrainingFailed
 from optstudy.evidence import Evidence
 from optstudy.execute import Workers
-from optstudy.fairness import design_findings, history_findings, table_findings
 from optstudy.journal import Entry
-from optstudy.metrics import HEADLINES, present
-from optstudy.plan import (
-    Content,
-    Job,
-    Ready,
-    Selections,
-    Unit,
-    changes,
-    jobs_in,
-    pretraining_job,
-    resolved,
-    selected_trial,
-    trial_jobs,
-    trials_in,
-    unit_jobs,
-    units,
-)
-from optstudy.pretrained import save_weights, weights_digest, weights_file
+from optstudy.place import TABLES, Place, is_shown, weights_of
+from optstudy.plan import Content, Job, Ready, Selections, Unit, changes, jobs_in, resolved, trials_in, unit_jobs, units
+from optstudy.pretrained import save_weights, weights_file
+from optstudy.provenance import tables_digest, tags
 from optstudy.reading import notes
-from optstudy.report import write_report
-from optstudy.runs import Event, RunResult, RunSpec, TrainingEnded
-from optstudy.stacking import decisions, read_stored, start, stored_path
+from optstudy.runs import Event, RunResult, TrainingEnded
+from optstudy.stacking import read_stored, stored_path
 from optstudy.study import Study
 from optstudy.tracking import Live, Tracker, project_optuna
+from optstudy.written import named_jobs, read_selections, write_answer, write_runs, write_tables, write_tuning
 
-MLRUNS = Path("mlruns")
-PROJECTION, PROJECTION_EACH = 5.0, 0.03  # seconds to open MLflow and Optuna, and to write one training into them
 PAUSE = 0.01  # seconds without an event after which all workers are taken to be training
-TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a study's files lie."""
-
-    study: Study
-    results: Path
-    mlruns: Path = MLRUNS
-
-    @property
-    def tables(self) -> Path:
-        """Return the folder of the study's tables."""
-        return self.results / self.study.name
-
-    @property
-    def journal(self) -> Path:
-        """Return the path of the study's journal."""
-        return journal.journal_path(self.mlruns, self.study.name)
-
-    @property
-    def contenders(self) -> list[str]:
-        """Return the contenders' names, in the study file's order."""
-        return [contender.name for contender in self.study.optimizers]
 
 
 @dataclass(frozen=True)
@@ -99,42 +48,6 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-
-
-def content_of(study: Study, mlruns: Path = MLRUNS) -> Content:
-    """Return what the study's names stand for; loads its data, and tries its networks on them once.
-
-    Raises DataError where data or weights are missing, or data, model and contenders do not go together.
-    """
-    with in_study(study.name):
-        data, source = data_digest(study.data.resolved()), study.model.pretrained
-        key = "" if study.pretraining is None else _pretraining_job(study).key
-        weights = "" if source is None else weights_digest(source, key)
-        return Content(data, weights, decisions(study, data, weights, read_stored(mlruns, study.name)))
-
-
-def check_start(study: Study, content: Content) -> None:
-    """Build what a pretraining starts from, or else contenders from given weights, before anything is written.
-
-    Raises DataError where weights do not fit the network, or the pretraining's data do not.
-    """
-    if study.model.pretrained is None:
-        return
-    if study.pretraining is not None:
-        specs = [study.pretraining_spec()]
-    else:
-        specs = [_spec_without_pretraining(study, contender.name, content) for contender in study.optimizers]
-    with in_study(study.name):
-        for spec in {spec.pretrained is None: spec for spec in specs}.values():
-            start(spec)
-
-
-def _spec_without_pretraining(study: Study, name: str, content: Content) -> RunSpec:
-    """Return a contender's training of its defaults, without weights that are yet to be made; they fit anyhow."""
-    contender = study.contender(name)
-    defaults, stacked = study.row(contender).defaults, content.stacked(name)
-    spec = study.spec(contender, 0, 0, defaults, content.weights, stacked)
-    return spec if study.pretraining is None else replace(spec, pretrained=None)
 
 
 def prepare(place: Place, say: Say) -> Content:
@@ -354,7 +267,7 @@ def compare_stage(place: Place) -> pd.DataFrame:
 
 def _needs_weights(place: Place) -> None:
     if place.study.pretraining is not None:
-        _needs(place, weights_file(_pretraining_job(place.study).key), "pretrain.py")
+        _needs(place, weights_file(job_before(place.study).key), "pretrain.py")
 
 
 def _needs(place: Place, path: Path, stage: str) -> None:
@@ -375,59 +288,6 @@ def compare(place: Place, content: Content) -> pd.DataFrame:
     return table
 
 
-def write_answer(
-    place: Place, content: Content, jobs: Sequence[Job], done: dict[str, Entry]
-) -> tuple[pd.DataFrame, Evidence]:
-    """Write the comparison, claims, findings, figures and report from the tables of contenders.
-
-    Return the comparison, and all that the report was made of.
-    """
-    study, folder = place.study, place.tables
-    kinds = ("runs", "curves", "sweep", "answers")
-    runs, curves, sweep, answers = (results.stacked(folder, kind, place.contenders) for kind in kinds)
-    target = study.target or results.median_best(runs)
-    within = study.sweep.within if study.sweep else 0.0
-    values = results.replicate_values(runs, curves, sweep, study.epochs, target, within)
-    table = results.comparison(runs, values, target)
-    if study.pretrained_by:
-        table["pretrained_by"] = study.pretrained_by
-    first = journal.first_stated(done)
-    history = history_findings(study, first, withdrawn(study, first))
-    findings = [*design_findings(study, len(first.primary)), *table_findings(study, folder), *history]
-    claims = claim_rows(study, answers, values, first)
-    results.write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
-    results.write_text(folder / "headline.csv", _plot_of_dvc(table))
-    for name, content_of_file in (
-        ("metrics", _metrics_of_dvc(table, claims)),
-        ("claims", claims),
-        ("findings", [asdict(finding) for finding in findings]),
-        ("study", study_facts(study)),
-        ("provenance", provenance(place, content, [done[job.key] for job in jobs])),
-    ):
-        results.write_json(folder / f"{name}.json", content_of_file)
-    return table, write_report(folder)
-
-
-def _metrics_of_dvc(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return what `dvc metrics show` shows: the headline metrics by contender, and each claim's effect."""
-    found: dict[str, dict[str, float]] = {contender: {} for contender in table["contender"]}
-    first = table["variant"].iloc[0]
-    for row in table.to_dict("records"):
-        prefix = "" if row["variant"] == first else f"{row['variant']}_"
-        means = {name: row.get(f"{name}_mean", math.nan) for name in HEADLINES}
-        # A metric that a contender lacks is nan, which is no JSON.
-        found[row["contender"]] |= {f"{prefix}{name}_mean": mean for name, mean in means.items() if mean == mean}
-    return found | {"claims": {claim["id"]: claim["effect"] for claim in claims}}
-
-
-def _plot_of_dvc(table: pd.DataFrame) -> str:
-    """Return what `dvc plots` draws, one bar a row: the mean of the study's first headline metric."""
-    name = present(table.columns)[0]
-    rows = zip(table["contender"], table["variant"], table[f"{name}_mean"], strict=True)
-    bars = pd.DataFrame([{"contender": f"{contender} ({variant})", "mean": mean} for contender, variant, mean in rows])
-    return str(bars.to_csv(index=False, lineterminator="\n"))
-
-
 def project_trials(place: Place, jobs: Sequence[Job], done: dict[str, Entry]) -> None:
     """Bring the Optuna studies in line with the trials among `jobs`."""
     spaces = {contender.name: place.study.row(contender).search for contender in place.study.optimizers}
@@ -444,7 +304,7 @@ def project_runs(
     evidence: Evidence,
 ) -> None:
     """Bring MLflow in line with `jobs` and the pretraining, the comparison `table`, and what else is in results/."""
-    before = [] if place.study.pretraining is None else [_pretraining_job(place.study)]
+    before = [] if place.study.pretraining is None else [job_before(place.study)]
     everything = [job for job in before if job.key in done] + list(jobs)
     tracker = Tracker(place.mlruns, place.study.name, tags(place.study))
     tracker.keep_only(everything)
@@ -473,182 +333,11 @@ def _settings(study: Study, name: str) -> dict[str, object]:
     return {"optimizer": row.optimizer, "decay": row.decay, **spaces, "epochs": study.epochs}
 
 
-def is_shown(study: Study, job: Job) -> bool:
-    """Return whether a training's weights are kept: of replicate 0's final run, in the variant the study is about."""
-    return job.replicate == 0 and job.variant == study.variants[0] and study.kind != "function"
-
-
-def weights_of(place: Place, job: Job) -> Path:
-    """Return where a training's weights lie."""
-    return place.mlruns / "weights" / f"{job.key}.safetensors"
-
-
 def _facts(job: Job) -> tuple[dict[str, object], str]:
     """Return what builds a training's network and the data, and the type of its input."""
     arrays, spec = load_arrays(job.spec.data), asdict(job.spec)
     inputs = {"shape": arrays.x.shape[1:], "classes": arrays.classes, "tokens": arrays.tokens}
     return {"model": spec["model"], "data": spec["data"], **inputs}, str(arrays.x.dtype)
-
-
-def named_jobs(place: Place, contenders: Sequence[str], content: Content, done: dict[str, Entry]) -> list[Job]:
-    """Return every job of the study that can be named from what is finished."""
-    return [
-        job
-        for unit in units(place.study, contenders)
-        for job in unit_jobs(place.study, unit, content, done, None, True)
-    ]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a study takes on this machine: seconds of wall time with `workers`, and of one training by contender.
-
-    Contenders in `recorded` have finished trainings in the journal; the others are timed by `timed`.
-    """
-
-    seconds: float
-    workers: int
-    each: dict[str, float]
-    recorded: tuple[str, ...]
-    timed: str
-
-
-def cost(place: Place, workers: int) -> Cost:
-    """Estimate from the journal's seconds, or, for contenders without any, by ten timed steps of the first of them."""
-    clock = time.perf_counter()
-    import torch
-
-    from optstudy.timing import seconds_of
-
-    torch.set_num_threads(1)  # as a worker does
-    start = time.perf_counter() - clock  # a worker imports what has just been imported
-    study, content = place.study, content_of(place.study, place.mlruns)
-    done = journal.read_journal(place.journal)
-    each: dict[str, float] = {}
-    for name in place.contenders:
-        finished = [done[job.key].result.seconds for job in named_jobs(place, [name], content, done) if job.key in done]
-        if finished:
-            each[name] = fmean(finished)
-    recorded = tuple(each)
-    timed = next((name for name in place.contenders if name not in each), "")
-    if timed:
-        seconds = seconds_of(_spec_without_pretraining(study, timed, content))
-        each = {name: each.get(name, seconds) for name in place.contenders}
-    alone = 0.0 if study.pretraining is None else seconds_of(study.pretraining_spec())
-    computed = alone + sum(seconds * jobs_in(study, name) for name, seconds in each.items()) / workers
-    written = PROJECTION + PROJECTION_EACH * sum(jobs_in(study, name) for name in each)
-    return Cost(start + computed + written, workers, each, recorded, timed)
-
-
-def write_tables(place: Place, content: Content, done: dict[str, Entry]) -> None:
-    """Write the tables of every contender of a finished study."""
-    for name in place.contenders:
-        write_tuning(place, name, content, done)
-        write_runs(place, name, content, done)
-
-
-def write_tuning(place: Place, contender: str, content: Content, done: dict[str, Entry]) -> None:
-    """Write tuning/<contender>.csv and selected/<contender>.csv of a finished search, if the study has one."""
-    study = place.study
-    if not study.tuning.trials:
-        return
-    spaces = study.row(study.contender(contender)).search
-    trials, selected = [], []
-    for unit in units(study, [contender]):
-        jobs = trial_jobs(study, contender, unit.replicates[0], content, done)
-        trials += [results.tuning_row(job, done[job.key]) for job in jobs]
-        best = selected_trial(study, jobs, done)
-        assert best is not None, "tables are written of finished searches"
-        selected += [results.selected_row(replicate, best, spaces) for replicate in unit.replicates]
-    results.write_table(place.tables / "tuning" / f"{contender}.csv", trials)
-    results.write_table(place.tables / "selected" / f"{contender}.csv", selected)
-
-
-def write_runs(place: Place, contender: str, content: Content, done: dict[str, Entry]) -> None:
-    """Write runs/, curves/, answers/ and sweep/<contender>.csv from the selections on disk."""
-    selections = read_selections(place, contender)
-    jobs = [
-        job
-        for unit in units(place.study, [contender])
-        for job in unit_jobs(place.study, unit, content, done, selections, True)
-    ]
-    finals = [(job, done[job.key]) for job in jobs if job.stage == "final"]
-    curves = [row for job, entry in finals for row in results.curve_rows(job, entry)]
-    answers = [results.answer_row(job, entry) for job, entry in finals if entry.result.answers]
-    swept = [results.sweep_row(job, done[job.key]) for job in jobs if job.stage == "sweep"]
-    write, file = results.write_table, f"{contender}.csv"
-    write(place.tables / "runs" / file, [results.run_row(job, entry) for job, entry in finals])
-    write(place.tables / "curves" / file, curves, ("variant", "replicate", "epoch"))
-    write(place.tables / "answers" / file, answers, ("variant", "replicate", "right"))
-    write(place.tables / "sweep" / file, swept, ("replicate", "point", "seed", "learning_rate", "status"))
-
-
-def read_selections(place: Place, contender: str) -> Selections:
-    """Return what the tune stage selected for a contender."""
-    if not place.study.tuning.trials:
-        return {}
-    searched = place.study.row(place.study.contender(contender)).search
-    return results.read_selections(place.tables / "selected" / f"{contender}.csv", searched)
-
-
-def tables_digest(folder: Path) -> str:
-    """Return a hash of what two runs share: all but provenance, which the page shows too."""
-    content = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in ("provenance.json", "report.html"):
-            content.update(str(path.relative_to(folder)).encode() + path.read_bytes())
-    return content.hexdigest()[:16]
-
-
-def provenance(place: Place, content: Content, mine: Sequence[Entry]) -> dict[str, object]:
-    """Return versions, machine, commit and time of this moment, and what the study's trainings took, in seconds."""
-    packages = ("optstudy", "torch", "pytorch-lightning", "optuna", "mlflow", "scikit-learn", "scipy", "numpy")
-    return {
-        "written": _utc(time.time_ns() // 1_000_000),
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "git_commit": git_commit(),
-        "command": f"optstudy run {_study_file(place.study)}",
-        "seed": place.study.seed,
-        "data_digest": content.data,
-        "first_training": _utc(min(entry.started_ms for entry in mine)),
-        "last_training": _utc(max(entry.ended_ms for entry in mine)),
-        "wall_seconds": (max(entry.ended_ms for entry in mine) - min(entry.started_ms for entry in mine)) / 1000,
-        "trainings": len(mine),
-        "training_seconds": sum(entry.result.seconds for entry in mine),
-        "versions": {package: version(package) for package in packages},
-    }
-
-
-def _study_file(study: Study) -> str:
-    """Return the study file as it was given to the command; its usual place where the command named none, or several.
-
-    A study does not know its file, and DVC's stages name the study alone.
-    """
-    given = [argument for argument in sys.argv[1:] if argument.endswith((".yaml", ".yml"))]
-    return shlex.quote(given[0]) if len(given) == 1 else f"configs/{study.name}.yaml"
-
-
-def _utc(milliseconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds / 1000))
-
-
-def tags(study: Study) -> dict[str, str]:
-    """Return the tags that every MLflow run of a study carries."""
-    named = {"mlflow.source.git.commit": git_commit(), "mlflow.source.name": "optstudy", "mlflow.user": "optstudy"}
-    return named | ({"optstudy.pretrained_by": study.pretrained_by} if study.pretrained_by else {})
-
-
-def git_commit() -> str:
-    """Return the commit of the current folder, `-dirty` where tracked files differ; `unknown` outside a repository."""
-    commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
-    try:
-        commit, changed = (
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for command in commands
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{commit}-dirty" if changed else commit
 
 
 def _failure(job: Job, result: RunResult, objective: str) -> str:
@@ -658,11 +347,6 @@ def _failure(job: Job, result: RunResult, objective: str) -> str:
     if job.stage == "tuning" and objective not in result.metrics:
         return f"the model must log {objective}, by which the search selects; it logs {', '.join(result.metrics)}"
     return ""
-
-
-def _pretraining_job(study: Study) -> Job:
-    assert study.pretraining is not None
-    return pretraining_job(study, data_digest(study.pretraining.data.resolved()))
 
 
 def _pretrain(place: Place, content: Content, say: Say) -> None:
@@ -677,7 +361,7 @@ def _pretrain(place: Place, content: Content, say: Say) -> None:
 
 def _pretrained(place: Place, say: Say) -> RunResult:
     """Return the pretraining's result; its weights are written before its line in the journal."""
-    job = _pretraining_job(place.study)
+    job = job_before(place.study)
     path, done = weights_file(job.key), journal.read_journal(place.journal)
     if path.exists() and job.key in done:
         return done[job.key].result
