@@ -1,4 +1,4 @@
-"""Where a study's files lie."""
+"""Where a study's files lie, the weights that are kept among them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from optstudy.plan import Job
 from optstudy.study import Study
 
 MLRUNS = Path("mlruns")
-
-
 TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
 
 
