@@ -57,9 +57,9 @@ def measure(trainings: int) -> dict[str, float]:
     sys.path.insert(0, str(ROOT / "tests"))
     from optstudy import journal, stages
     from optstudy.place import Place
-    from optstudy.plan import units
+    from optstudy.plan import named_jobs, units
     from optstudy.study import Study
-    from optstudy.written import named_jobs, write_answer, write_tables
+    from optstudy.written import write_answer, write_tables
 
     replicates, trials = max(2, round(trainings / 25)), 3 if trainings > 50 else 0
     optimizers = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
@@ -95,7 +95,7 @@ def measure(trainings: int) -> dict[str, float]:
         )
         done = timed("reading the journal", lambda: journal.read_journal(place.journal))
         timed("tables", lambda: write_tables(place, content, done))
-        jobs = timed("naming trainings", lambda: named_jobs(place, place.contenders, content, done))
+        jobs = timed("naming trainings", lambda: named_jobs(place.study, place.contenders, content, done))
         table, evidence = timed("answer and report", lambda: write_answer(place, content, jobs, done))
         timed("Optuna", lambda: stages.project_trials(place, jobs, done))
         timed("MLflow", lambda: stages.project_runs(place, content, jobs, done, table, evidence))

@@ -23,9 +23,9 @@ from measure import figure, report
 from optstudy import journal
 from optstudy.content import content_of
 from optstudy.place import Place
+from optstudy.plan import named_jobs
 from optstudy.runs import RunSpec
 from optstudy.study import load_study
-from optstudy.written import named_jobs
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def specs_of(folder: Path, file: Path) -> tuple[list[RunSpec], float]:
     """Return the trainings of a finished study, and the seconds of processor time that they took."""
     place = Place(load_study(file), folder / "results", folder / "mlruns")
     done = journal.read_journal(place.journal)
-    jobs = named_jobs(place, place.contenders, content_of(place.study, place.mlruns), done)
+    jobs = named_jobs(place.study, place.contenders, content_of(place.study, place.mlruns), done)
     return [job.spec for job in jobs], sum(done[job.key].result.seconds for job in jobs)
 
 

@@ -32,6 +32,7 @@ LONG = ("test_resume", "test_dvc", "test_stages", "test_growth", "test_extending
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long files first; pytest-xdist deals files out in this order (`--no-loadscope-reorder`)."""
+    assert all(Path(__file__).with_name(f"{name}.py").exists() for name in LONG)
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 

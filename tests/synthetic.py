@@ -9,10 +9,10 @@ from collections.abc import Callable
 from optstudy import journal
 from optstudy.answer import stated
 from optstudy.place import Place
-from optstudy.plan import Content, Job
+from optstudy.plan import Content, Job, named_jobs
 from optstudy.runs import RunResult, TrainingEnded, pack
 from optstudy.stages import prepare
-from optstudy.written import named_jobs, write_answer, write_tables
+from optstudy.written import write_answer, write_tables
 
 EXAMPLES = 40
 
@@ -51,7 +51,7 @@ def fill_journal(place: Place, claimed: bool = True, result_of: Callable[[Job], 
     claims = stated(place.study) if claimed else journal.Stated()
     done = journal.read_journal(place.journal)
     while True:
-        missing = [job for job in named_jobs(place, place.contenders, content, done) if job.key not in done]
+        missing = [job for job in named_jobs(place.study, place.contenders, content, done) if job.key not in done]
         if not missing:
             break
         for job in missing:
@@ -67,4 +67,4 @@ def answer_study(place: Place, claimed: bool = True, result_of: Callable[[Job], 
     """Fill the journal of a study and write its answer."""
     content = fill_journal(place, claimed, result_of)
     done = journal.read_journal(place.journal)
-    write_answer(place, content, named_jobs(place, place.contenders, content, done), done)
+    write_answer(place, content, named_jobs(place.study, place.contenders, content, done), done)

@@ -1,10 +1,11 @@
-"""A user's own data and models: the very lines of docs/extending.md, run from a study file as a user would."""
+"""A user's own data and models: the very lines of docs/extending.md, from a study file to its table."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 
 from optstudy import datasets, stages
 from optstudy.place import Place
+from optstudy.runs import own_digest
 from optstudy.study import load_study
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
@@ -45,18 +47,22 @@ def run_study(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Stand in an empty folder, as a process of the command line would that knows no other `mine`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
     datasets._loaded.cache_clear()
-    return tmp_path
+    own_digest.cache_clear()
+    yield tmp_path
+    sys.modules.pop("mine", None)
 
 
 @pytest.mark.parametrize("section", [name for name in SECTIONS if name != "An optimizer"])
 def test_the_documented_lines_run(section: str, here: Path) -> None:
     write_study(here, section)
+    if section == "A model: nn.Module":
+        ended = run_study(here)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
     place = Place(load_study(here / "study.yaml"), here / "results")
     table = stages.run(place, 1, lambda _: None, lambda _: None)
     untuned = table[table["variant"] == "untuned"].iloc[0]

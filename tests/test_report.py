@@ -18,12 +18,13 @@ from optstudy.evidence import read_evidence
 from optstudy.journal import read_journal
 from optstudy.metrics import amount
 from optstudy.place import Place
+from optstudy.plan import named_jobs
 from optstudy.progress import verdict_table
 from optstudy.provenance import git_commit
 from optstudy.reading import answer, notes
 from optstudy.report import write_index, write_report
 from optstudy.study import Study
-from optstudy.written import named_jobs, write_answer
+from optstudy.written import write_answer
 from synthetic import answer_study, fill_journal
 
 EVIL = "<script>alert('x')</script> & $\\frac{1}{0}$ <b>"
@@ -189,7 +190,7 @@ def test_the_record_of_a_finished_study_says_what_was_withdrawn_since(tmp_path: 
     fewer = place.study.model_copy(update={"claims": place.study.claims[:1]})
     later = Place(fewer, place.results, place.mlruns)
     done = read_journal(place.journal)
-    write_answer(later, content, named_jobs(later, later.contenders, content, done), done)
+    write_answer(later, content, named_jobs(later.study, later.contenders, content, done), done)
     [claim] = json.loads((later.tables / "claims.json").read_text())
     assert claim["tests"] == 3
     assert claim["p_corrected"] == min(1, 3 * claim["p"])

@@ -18,7 +18,7 @@ from optstudy.content import content_of
 from optstudy.cost import cost_of
 from optstudy.datasets import load_arrays
 from optstudy.place import Place
-from optstudy.plan import Content, trial_jobs
+from optstudy.plan import Content, Job, unit_jobs, units
 from optstudy.pretrained import WEIGHTS
 from optstudy.study import Study
 
@@ -139,7 +139,16 @@ def test_mlflow_holds_the_answer_the_data_and_models_that_predict(
 
 
 def test_failures_are_named_by_the_first_in_the_study_s_order_whichever_ended_first() -> None:
-    study = tiny()
-    jobs = [job for replicate in (0, 1) for job in trial_jobs(study, "sgd", replicate, Content("digest"), {})]
-    lines = {tuple(stages.failure_lines([(job, "no memory") for job in order])) for order in permutations(jobs)}
-    assert lines == {("sgd, replicate 0, trial 0: no memory (and in 3 more of its trainings)",)}
+    study = tiny(sweep={"contenders": ["adam"], "points": 3})
+
+    def jobs_of(contender: str, replicate: int) -> list[Job]:
+        return unit_jobs(study, units(study, [contender])[replicate], Content("digest"), {}, None, True)
+
+    adam = jobs_of("adam", 1)
+    jobs = [adam[0], adam[2], adam[3], *jobs_of("sgd", 0)[:2]]
+    assert {job.variant for job in jobs} == {"trial", "untuned", "sweep"}
+    for order in permutations(jobs):
+        assert stages.failure_lines([(job, "no memory") for job in order], ["sgd", "adam"]) == [
+            "sgd, replicate 0, trial 0: no memory (and in 1 more of its trainings)",
+            "adam, replicate 1, trial 0: no memory (and in 2 more of its trainings)",
+        ]

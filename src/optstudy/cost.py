@@ -9,8 +9,7 @@ from statistics import fmean
 from optstudy import journal
 from optstudy.content import content_of, spec_without_pretraining
 from optstudy.place import Place
-from optstudy.plan import jobs_in
-from optstudy.written import named_jobs
+from optstudy.plan import jobs_in, named_jobs
 
 PROJECTION, PROJECTION_EACH = 5.0, 0.03  # seconds to open MLflow and Optuna, and to write one training into them
 
@@ -42,7 +41,8 @@ def cost_of(place: Place, workers: int) -> Cost:
     done = journal.read_journal(place.journal)
     each: dict[str, float] = {}
     for name in place.contenders:
-        finished = [done[job.key].result.seconds for job in named_jobs(place, [name], content, done) if job.key in done]
+        jobs = named_jobs(study, [name], content, done)
+        finished = [done[job.key].result.seconds for job in jobs if job.key in done]
         if finished:
             each[name] = fmean(finished)
     recorded = tuple(each)

@@ -10,7 +10,6 @@ from optstudy.plan import Job
 from optstudy.study import Study
 
 MLRUNS = Path("mlruns")
-TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
 
 
 @dataclass(frozen=True)

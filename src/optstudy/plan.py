@@ -168,6 +168,11 @@ def unit_jobs(
     return jobs
 
 
+def named_jobs(study: Study, contenders: Sequence[str], content: Content, done: Mapping[str, Entry]) -> list[Job]:
+    """Return every job of `contenders` that can be named from what is finished."""
+    return [job for unit in units(study, contenders) for job in unit_jobs(study, unit, content, done, None, True)]
+
+
 class Ready:
     """The jobs that can be trained now: those that stack with each other together, the others one by one."""
 

@@ -22,8 +22,21 @@ from optstudy.errors import StudyError, TrainingFailed
 from optstudy.evidence import Evidence
 from optstudy.execute import Workers
 from optstudy.journal import Entry
-from optstudy.place import TABLES, Place, is_shown, weights_of
-from optstudy.plan import Content, Job, Ready, Selections, Unit, changes, jobs_in, resolved, trials_in, unit_jobs, units
+from optstudy.place import Place, is_shown, weights_of
+from optstudy.plan import (
+    Content,
+    Job,
+    Ready,
+    Selections,
+    Unit,
+    changes,
+    jobs_in,
+    named_jobs,
+    resolved,
+    trials_in,
+    unit_jobs,
+    units,
+)
 from optstudy.pretrained import save_weights, weights_file
 from optstudy.provenance import tables_digest, tags
 from optstudy.reading import notes
@@ -31,8 +44,10 @@ from optstudy.runs import Event, RunResult, TrainingEnded
 from optstudy.stacking import read_stored, stored_path
 from optstudy.study import Study
 from optstudy.tracking import Live, Tracker, project_optuna
-from optstudy.written import named_jobs, read_selections, write_answer, write_runs, write_tables, write_tuning
+from optstudy.written import read_selections, write_answer, write_runs, write_tables, write_tuning
 
+TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
+VARIANTS = ("trial", "tuned", "untuned", "sweep")  # in the order in which a unit comes to them
 PAUSE = 0.01  # seconds without an event after which all workers are taken to be training
 Say = Callable[[str], None]
 
@@ -204,16 +219,21 @@ def complete(
                     name_jobs(unit)
                 tell(unit.contender, event.result.seconds)
     if failures:
-        raise TrainingFailed("\n".join(failure_lines(failures)))
+        raise TrainingFailed("\n".join(failure_lines(failures, place.contenders)))
 
 
-def failure_lines(failures: Sequence[tuple[Job, str]]) -> list[str]:
+def failure_lines(failures: Sequence[tuple[Job, str]], contenders: Sequence[str]) -> list[str]:
     """Return a line for each contender and message, on the first of the trainings that failed so.
 
     The first in the study's order: which one ended first is chance.
     """
+
+    def place_in_study(failure: tuple[Job, str]) -> tuple[int, int, int, int, str]:
+        job, message = failure
+        return contenders.index(job.contender), job.replicate, VARIANTS.index(job.variant), job.trial, message
+
     alike = defaultdict[tuple[str, str], list[Job]](list)
-    for job, message in sorted(failures, key=lambda failure: (failure[0].replicate, failure[0].trial)):
+    for job, message in sorted(failures, key=place_in_study):
         alike[job.contender, message].append(job)
     return [
         f"{jobs[0].contender}, replicate {jobs[0].replicate}, {jobs[0].variant} {jobs[0].trial}: {message}"
@@ -246,7 +266,7 @@ def report(place: Place, say: Say) -> pd.DataFrame | None:
         done = journal.read_journal(place.journal)
         missing = 0
         for name in place.contenders:
-            jobs = named_jobs(place, [name], content, done)
+            jobs = named_jobs(place.study, [name], content, done)
             finished = sum(job.key in done for job in jobs)
             missing += jobs_in(place.study, name) - finished
         if missing:
@@ -281,7 +301,7 @@ def _needs(place: Place, path: Path, stage: str) -> None:
 def compare(place: Place, content: Content) -> pd.DataFrame:
     """Write what the study answers, then bring MLflow and Optuna in line with the journal."""
     done = journal.read_journal(place.journal)
-    jobs = [job for job in named_jobs(place, place.contenders, content, done) if job.key in done]
+    jobs = [job for job in named_jobs(place.study, place.contenders, content, done) if job.key in done]
     table, evidence = write_answer(place, content, jobs, done)
     project_trials(place, jobs, done)
     project_runs(place, content, jobs, done, table, evidence)

@@ -21,15 +21,6 @@ from optstudy.provenance import provenance
 from optstudy.report import write_report
 
 
-def named_jobs(place: Place, contenders: Sequence[str], content: Content, done: dict[str, Entry]) -> list[Job]:
-    """Return every job of the study that can be named from what is finished."""
-    return [
-        job
-        for unit in units(place.study, contenders)
-        for job in unit_jobs(place.study, unit, content, done, None, True)
-    ]
-
-
 def write_tables(place: Place, content: Content, done: dict[str, Entry]) -> None:
     """Write the tables of every contender of a finished study."""
     for name in place.contenders:
