@@ -35,9 +35,12 @@ class Content:
         return contender in self.stacking and not self.stacking[contender].solo
 
 
+VARIANTS = ("pretraining", "trial", "tuned", "untuned", "sweep")  # of trainings, in the order in which they come
+
+
 @dataclass(frozen=True)
 class Job:
-    """One training and its place in the study; `variant`: `trial`, `tuned`, `untuned`, `sweep` or `pretraining`.
+    """One training and its place in the study; `variant` is one of `VARIANTS`.
 
     `trial` is the index in its search, the point's in its sweep, and -1 elsewhere.
     """
@@ -168,9 +171,15 @@ def unit_jobs(
     return jobs
 
 
-def named_jobs(study: Study, contenders: Sequence[str], content: Content, done: Mapping[str, Entry]) -> list[Job]:
-    """Return every job of `contenders` that can be named from what is finished."""
-    return [job for unit in units(study, contenders) for job in unit_jobs(study, unit, content, done, None, True)]
+def named_jobs(
+    study: Study,
+    contenders: Sequence[str],
+    content: Content,
+    done: Mapping[str, Entry],
+    selections: Selections | None = None,
+) -> list[Job]:
+    """Return every job of `contenders` that can be named from what is finished; `selections` as in `unit_jobs`."""
+    return [job for unit in units(study, contenders) for job in unit_jobs(study, unit, content, done, selections, True)]
 
 
 class Ready:

@@ -24,6 +24,7 @@ from optstudy.execute import Workers
 from optstudy.journal import Entry
 from optstudy.place import Place, is_shown, weights_of
 from optstudy.plan import (
+    VARIANTS,
     Content,
     Job,
     Ready,
@@ -47,7 +48,6 @@ from optstudy.tracking import Live, Tracker, project_optuna
 from optstudy.written import read_selections, write_answer, write_runs, write_tables, write_tuning
 
 TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
-VARIANTS = ("trial", "tuned", "untuned", "sweep")  # in the order in which a unit comes to them
 PAUSE = 0.01  # seconds without an event after which all workers are taken to be training
 Say = Callable[[str], None]
 

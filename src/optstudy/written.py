@@ -16,7 +16,7 @@ from optstudy.fairness import design_findings, history_findings, table_findings
 from optstudy.journal import Entry
 from optstudy.metrics import HEADLINES, present
 from optstudy.place import Place
-from optstudy.plan import Content, Job, Selections, selected_trial, trial_jobs, unit_jobs, units
+from optstudy.plan import Content, Job, Selections, named_jobs, selected_trial, trial_jobs, units
 from optstudy.provenance import provenance
 from optstudy.report import write_report
 
@@ -48,11 +48,7 @@ def write_tuning(place: Place, contender: str, content: Content, done: dict[str,
 def write_runs(place: Place, contender: str, content: Content, done: dict[str, Entry]) -> None:
     """Write runs/, curves/, answers/ and sweep/<contender>.csv from the selections on disk."""
     selections = read_selections(place, contender)
-    jobs = [
-        job
-        for unit in units(place.study, [contender])
-        for job in unit_jobs(place.study, unit, content, done, selections, True)
-    ]
+    jobs = named_jobs(place.study, [contender], content, done, selections)
     finals = [(job, done[job.key]) for job in jobs if job.stage == "final"]
     curves = [row for job, entry in finals for row in results.curve_rows(job, entry)]
     answers = [results.answer_row(job, entry) for job, entry in finals if entry.result.answers]
