@@ -97,8 +97,9 @@ def measure(trainings: int) -> dict[str, float]:
         timed("tables", lambda: write_tables(place, content, done))
         jobs = timed("naming trainings", lambda: named_jobs(place.study, place.contenders, content, done))
         table, evidence = timed("answer and report", lambda: write_answer(place, content, jobs, done))
-        timed("Optuna", lambda: stages.project_trials(place, jobs, done))
-        timed("MLflow", lambda: stages.project_runs(place, content, jobs, done, table, evidence))
+        live = stages.live_of(place)
+        timed("Optuna", lambda: stages.project_trials(live.trials, jobs, done))
+        timed("MLflow", lambda: stages.project_runs(live.tracker, place, content, jobs, done, table, evidence))
     found["trainings"] = len(done)
     found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found

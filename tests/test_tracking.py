@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from conftest import tiny
 from optstudy.journal import Entry
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
-from optstudy.tracking import LIVE_AFTER_MS, Live, Tracker, optuna_storage, project_optuna, tracking_uri
+from optstudy.stages import project_trials
+from optstudy.tracking import LIVE_AFTER_MS, Live, Tracker, Trials, optuna_storage, tracking_uri
 
 EPOCH = {"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 1.6, "val/accuracy": 0.4, "learning_rate": 0.01}
 FINAL = {f"{part}/{name}": 0.5 for part in ("train", "val", "test") for name in ("loss", "accuracy")}
@@ -35,14 +37,32 @@ def entry(job: Job, start: int = 1_000_000) -> Entry:
     )
 
 
+def opened_trials(root: Path, study: str) -> Trials:
+    return Trials(root, study, {c.name: c.row().search for c in tiny().optimizers}, "val/accuracy")
+
+
+def project(root: Path, study: str, jobs: list[Job]) -> None:
+    project_trials(opened_trials(root, study), jobs, {job.key: entry(job) for job in jobs})
+
+
 def client(root: Path) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri(root))
 
 
+def live_in(root: Path, study: str) -> Live:
+    return Live(lambda: Tracker(root, study, {}), lambda: opened_trials(root, study))
+
+
+def optuna_trials(root: Path, name: str) -> Any:
+    import optuna
+
+    return optuna.load_study(study_name=name, storage=optuna_storage(root)).trials
+
+
 def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards(tmp_path: Path) -> None:
-    live, job = Live(lambda: Tracker(tmp_path, "live", {})), trials()[0]
+    live, job = live_in(tmp_path, "live"), trials()[0]
     done = entry(job)
     for epoch, when in enumerate(done.epoch_ms, start=1):
         live.epoch(job, EpochEnded(0, epoch, EPOCH, when))
@@ -61,10 +81,11 @@ def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards
         (3, 0.5, done.ended_ms),
     ]
     assert store.get_run(run.info.run_id).info.status == "FINISHED"
+    assert [trial.user_attrs["key"] for trial in optuna_trials(tmp_path, "live/sgd")] == [job.key]
 
 
 def test_a_short_training_opens_no_store(tmp_path: Path) -> None:
-    live, job = Live(lambda: pytest.fail("opened")), trials()[0]
+    live, job = Live(lambda: pytest.fail("opened"), lambda: pytest.fail("opened")), trials()[0]
     live.epoch(job, EpochEnded(0, 1, EPOCH, 1_000_000))
     live.epoch(job, EpochEnded(0, 2, EPOCH, 1_000_000 + LIVE_AFTER_MS - 1))
     live.failed(job)
@@ -73,7 +94,7 @@ def test_a_short_training_opens_no_store(tmp_path: Path) -> None:
 
 
 def test_a_training_that_raised_is_shown_as_failed(tmp_path: Path) -> None:
-    live, job = Live(lambda: Tracker(tmp_path, "raised", {})), trials()[0]
+    live, job = live_in(tmp_path, "raised"), trials()[0]
     for epoch in (1, 2):
         live.epoch(job, EpochEnded(0, epoch, EPOCH, epoch * LIVE_AFTER_MS))
     live.failed(job)
@@ -154,11 +175,10 @@ def test_a_contender_that_left_the_study_leaves_its_parent_and_its_optuna_study(
     others = [job for r in (0, 1) for job in trial_jobs(tiny(), "adam", r, Content("digest"), {})]
     for job in [*own, *others]:
         tracker.add(job, entry(job))
-    spaces = {contender.name: contender.row().search for contender in tiny().optimizers}
-    project_optuna(tmp_path, "left", spaces, "val/accuracy", [(job, entry(job)) for job in [*own, *others]])
-    project_optuna(tmp_path, "left2", spaces, "val/accuracy", [(job, entry(job)) for job in own])
+    project(tmp_path, "left", [*own, *others])
+    project(tmp_path, "left2", own)
     tracker.keep_only(own)
-    project_optuna(tmp_path, "left", spaces, "val/accuracy", [(job, entry(job)) for job in own])
+    project(tmp_path, "left", own)
     store = client(tmp_path)
     runs = store.search_runs([store.get_experiment_by_name("left").experiment_id])
     assert {run.data.tags["optstudy.contender"] for run in runs} == {"sgd"}
@@ -202,16 +222,35 @@ def test_a_parent_whose_settings_changed_is_replaced_and_keeps_its_children(tmp_
 
 
 def test_optuna_gets_each_trial_once_and_forgets_those_of_an_older_space(tmp_path: Path) -> None:
-    import optuna
-
-    spaces = {"sgd": tiny().optimizers[0].row().search}
     jobs = trials()
     for _ in range(2):
-        project_optuna(tmp_path, "s", spaces, "val/accuracy", [(job, entry(job)) for job in jobs])
-    storage = optuna_storage(tmp_path)
-    found = optuna.load_study(study_name="s/sgd", storage=storage).trials
+        project(tmp_path, "s", jobs)
+    found = optuna_trials(tmp_path, "s/sgd")
     assert [(t.user_attrs["replicate"], t.value, t.params) for t in found] == [
         (job.replicate, 0.5, dict(job.hyperparameters)) for job in jobs
     ]
-    project_optuna(tmp_path, "s", spaces, "val/accuracy", [(job, entry(job)) for job in jobs[:1]])
-    assert len(optuna.load_study(study_name="s/sgd", storage=storage).trials) == 1
+    project(tmp_path, "s", jobs[:1])
+    assert len(optuna_trials(tmp_path, "s/sgd")) == 1
+
+
+def test_trials_shown_while_a_study_runs_give_way_to_its_space(tmp_path: Path) -> None:
+    # A search space was edited: what runs adds to a study that holds the older trials, until the end puts it right.
+    old, new, *_ = trials()
+    project(tmp_path, "edited", [old])
+    live = opened_trials(tmp_path, "edited")
+    live.add(new, entry(new))
+    assert len(optuna_trials(tmp_path, "edited/sgd")) == 2
+    project_trials(live, [new], {new.key: entry(new)})
+    assert [trial.user_attrs["key"] for trial in optuna_trials(tmp_path, "edited/sgd")] == [new.key]
+
+
+def test_a_copy_of_the_settled_database_is_complete(tmp_path: Path) -> None:
+    # SQLite appends to a log beside the database first; whoever takes a copy of the one file must lose nothing.
+    tracker, job = Tracker(tmp_path, "settled", {}), trials()[0]
+    tracker.add(job, entry(job))
+    tracker.settle()
+    (tmp_path / "copy").mkdir()
+    shutil.copy(tmp_path / "mlflow.db", tmp_path / "copy")
+    store = client(tmp_path / "copy")
+    runs = store.search_runs([store.get_experiment_by_name("settled").experiment_id])
+    assert {run.data.tags["optstudy.stage"] for run in runs} == {"contender", "tuning"}

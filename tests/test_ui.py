@@ -19,7 +19,7 @@ import pytest
 
 from conftest import SCREENSHOTS, browse, needs_browser, tiny
 from optstudy.place import Place
-from optstudy.stages import compare
+from optstudy.stages import compare, live_of
 from synthetic import fill_journal
 
 FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
@@ -29,7 +29,7 @@ FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ui")
     place = Place(tiny(optimizers=FIVE), root / "results", root / "mlruns")
-    compare(place, fill_journal(place))
+    compare(place, fill_journal(place), live_of(place))
     return root
 
 

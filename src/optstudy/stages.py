@@ -44,7 +44,7 @@ from optstudy.reading import notes
 from optstudy.runs import Event, RunResult, TrainingEnded
 from optstudy.stacking import read_stored, stored_path
 from optstudy.study import Study
-from optstudy.tracking import Live, Tracker, project_optuna
+from optstudy.tracking import Live, Tracker, Trials
 from optstudy.written import read_selections, write_answer, write_runs, write_tables, write_tuning
 
 TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
@@ -117,16 +117,14 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
     Raises StudyHeld where another process runs the study, TrainingFailed where a training raised.
     """
     with Workers(workers) as pool:
-        if not place.journal.exists():  # a study that has begun may have nothing left to train
-            pool.warm_up()
         content = content_of(place.study, place.mlruns)
         check_start(place.study, content)
         with journal.hold(place.journal):
             _write_resolved(place, content, say)
             _pretrain(place, content, say)
-            complete(place, units(place.study, place.contenders), content, pool, None, True, progress)
+            live = complete(place, units(place.study, place.contenders), content, pool, None, True, progress)
             write_tables(place, content, journal.read_journal(place.journal))
-            return compare(place, content)
+            return compare(place, content, live)
 
 
 def pretrain(place: Place, say: Say) -> None:
@@ -165,14 +163,17 @@ def complete(
     selections: Selections | None,
     finals: bool,
     progress: OnProgress,
-) -> None:
-    """Train what the journal lacks of the units' jobs; each finished training is journalled before anything else."""
+) -> Live:
+    """Train what the journal lacks of the units' jobs; each finished training is journalled before anything else.
+
+    Returns what has been opened to show them.
+    """
     done = journal.read_journal(place.journal)
     ready, units_of = Ready(), defaultdict[str, list[Unit]](list)
     counts = Counter[str]()  # of finished trainings, by contender
     running, failures = 0, list[tuple[Job, str]]()
     claims = stated(place.study)
-    live = Live(lambda: Tracker(place.mlruns, place.study.name, tags(place.study)))
+    live = live_of(place)
 
     def name_jobs(unit: Unit) -> int:
         """Make ready what can now be named of a unit and has not been; return how much of it was finished before."""
@@ -220,6 +221,17 @@ def complete(
                 tell(unit.contender, event.result.seconds)
     if failures:
         raise TrainingFailed("\n".join(failure_lines(failures, place.contenders)))
+    return live
+
+
+def live_of(place: Place) -> Live:
+    """Return what shows a study in MLflow and Optuna; it opens either when it is first needed."""
+    study = place.study
+    spaces = {contender.name: study.row(contender).search for contender in study.optimizers}
+    return Live(
+        lambda: Tracker(place.mlruns, study.name, tags(study)),
+        lambda: Trials(place.mlruns, study.name, spaces, study.objective),
+    )
 
 
 def failure_lines(failures: Sequence[tuple[Job, str]], contenders: Sequence[str]) -> list[str]:
@@ -274,7 +286,7 @@ def report(place: Place, say: Say) -> pd.DataFrame | None:
             return None
         _write_resolved(place, content, say)
         write_tables(place, content, done)
-        return compare(place, content)
+        return compare(place, content, live_of(place))
 
 
 def compare_stage(place: Place) -> pd.DataFrame:
@@ -282,7 +294,7 @@ def compare_stage(place: Place) -> pd.DataFrame:
     for name in place.contenders:
         _needs(place, place.tables / "runs" / f"{name}.csv", f"train.py {name}")
     with journal.hold(place.journal):
-        return compare(place, content_of(place.study, place.mlruns))
+        return compare(place, content_of(place.study, place.mlruns), live_of(place))
 
 
 def _needs_weights(place: Place) -> None:
@@ -298,24 +310,26 @@ def _needs(place: Place, path: Path, stage: str) -> None:
         raise StudyError(f"{path}: is missing, which an earlier stage writes: run `{command}` (or dvc repro) first")
 
 
-def compare(place: Place, content: Content) -> pd.DataFrame:
-    """Write what the study answers, then bring MLflow and Optuna in line with the journal."""
+def compare(place: Place, content: Content, live: Live) -> pd.DataFrame:
+    """Write what the study answers, then bring MLflow and Optuna, as `live` opens them, in line with the journal."""
     done = journal.read_journal(place.journal)
     jobs = [job for job in named_jobs(place.study, place.contenders, content, done) if job.key in done]
     table, evidence = write_answer(place, content, jobs, done)
-    project_trials(place, jobs, done)
-    project_runs(place, content, jobs, done, table, evidence)
+    project_trials(live.trials, jobs, done)
+    project_runs(live.tracker, place, content, jobs, done, table, evidence)
     return table
 
 
-def project_trials(place: Place, jobs: Sequence[Job], done: dict[str, Entry]) -> None:
+def project_trials(trials: Trials, jobs: Sequence[Job], done: dict[str, Entry]) -> None:
     """Bring the Optuna studies in line with the trials among `jobs`."""
-    spaces = {contender.name: place.study.row(contender).search for contender in place.study.optimizers}
-    trials = [(job, done[job.key]) for job in jobs if job.stage == "tuning"]
-    project_optuna(place.mlruns, place.study.name, spaces, place.study.objective, trials)
+    tuning = [job for job in jobs if job.stage == "tuning"]
+    trials.keep_only(tuning)
+    for job in tuning:
+        trials.add(job, done[job.key])
 
 
 def project_runs(
+    tracker: Tracker,
     place: Place,
     content: Content,
     jobs: Sequence[Job],
@@ -326,7 +340,6 @@ def project_runs(
     """Bring MLflow in line with `jobs` and the pretraining, the comparison `table`, and what else is in results/."""
     before = [] if place.study.pretraining is None else [job_before(place.study)]
     everything = [job for job in before if job.key in done] + list(jobs)
-    tracker = Tracker(place.mlruns, place.study.name, tags(place.study))
     tracker.keep_only(everything)
     for job in everything:
         tracker.add(job, done[job.key])
@@ -343,6 +356,7 @@ def project_runs(
     for job in jobs:
         if is_shown(place.study, job) and weights_of(place, job).exists():
             tracker.model(job, weights_of(place, job), *_facts(job))
+    tracker.settle()
 
 
 def _settings(study: Study, name: str) -> dict[str, object]:

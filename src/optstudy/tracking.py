@@ -1,4 +1,4 @@
-"""The only MLflow; and the projection of trials into a persistent Optuna study. Both are rebuilt from the journal.
+"""The only MLflow; and the projection of trials into persistent Optuna studies. Both are rebuilt from the journal.
 
 Every point keeps the journal's timestamp, so that logging it again changes nothing.
 """
@@ -10,20 +10,23 @@ import json
 import logging
 import math
 import os
+import sqlite3
 import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import redirect_stderr
+from contextlib import closing, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from optstudy.journal import Entry
 from optstudy.plan import Job
 from optstudy.runs import EpochEnded, canonical, digest
 
 if TYPE_CHECKING:
+    import optuna
+
     from optstudy.optimizers import Space
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read where MLflow is imported: a study reports to nobody
@@ -37,7 +40,11 @@ COUNTS = ("n", "diverged", "target_val_accuracy")  # tags of a parent: as metric
 
 def tracking_uri(root: Path) -> str:
     """Return the MLflow store: `MLFLOW_TRACKING_URI`, or SQLite below `root` (`mlruns`)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(root / 'mlflow.db').absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(root)}"
+
+
+def _database(root: Path) -> Path:
+    return (root / "mlflow.db").absolute()
 
 
 def optuna_storage(root: Path) -> str:
@@ -56,11 +63,12 @@ class Tracker:
 
         self._tags = dict(tags)
         self._uri = tracking_uri(root)
-        self._client = MlflowClient(self._uri)
+        self._own = None if os.environ.get("MLFLOW_TRACKING_URI") else _database(root)  # a store that is ours alone
+        self._sqlite("PRAGMA journal_mode=WAL")  # stays with the file: a third less for a transaction, and readers
+        self._client = MlflowClient(self._uri)  # (the UI) keep no writer waiting (https://sqlite.org/wal.html)
         found = self._client.get_experiment_by_name(study)
         if found is None:
-            local = "MLFLOW_TRACKING_URI" not in os.environ
-            place = (root / "artifacts" / study).absolute().as_uri() if local else None
+            place = (root / "artifacts" / study).absolute().as_uri() if self._own else None
             self._experiment = self._client.create_experiment(study, artifact_location=place)
         else:
             if found.lifecycle_stage == "deleted":
@@ -69,6 +77,15 @@ class Tracker:
         self._runs = self._read_runs()
         self._live: dict[str, str] = {}  # run ids of trainings that still run, by identity
         self._written: dict[str, int] = {}  # the last epoch that a live run shows
+
+    def settle(self) -> None:
+        """Bring what SQLite keeps in its log beside the database into it: a copy of that one file is then complete."""
+        self._sqlite("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _sqlite(self, command: str) -> None:
+        if self._own is not None:
+            with closing(sqlite3.connect(self._own)) as database:
+                database.execute(command)
 
     def _read_runs(self) -> dict[str, str]:
         """Return run ids by identity; half-written runs and doubles are deleted, to be written again."""
@@ -308,18 +325,33 @@ class Tracker:
 
 
 class Live:
-    """What people see in MLflow while a study runs.
+    """What people see in MLflow and Optuna while a study runs.
 
     Its tracker is opened (which takes seconds) once trainings have run for `LIVE_AFTER_MS`; until then, and for
     shorter trainings, nothing is written before they end. A finished one is written when there is time: `catch_up`.
     """
 
-    def __init__(self, open_tracker: Callable[[], Tracker]) -> None:
-        self._open_tracker = open_tracker
+    def __init__(self, open_tracker: Callable[[], Tracker], open_trials: Callable[[], Trials]) -> None:
+        self._open_tracker, self._open_trials = open_tracker, open_trials
         self._tracker: Tracker | None = None
+        self._trials: Trials | None = None
         self._epochs: dict[str, list[EpochEnded]] = {}
         self._ended = deque[tuple[Job, Entry]]()
         self._first_ms: int | None = None
+
+    @property
+    def tracker(self) -> Tracker:
+        """Return the tracker, opened if it is not yet."""
+        if self._tracker is None:
+            self._tracker = self._open_tracker()
+        return self._tracker
+
+    @property
+    def trials(self) -> Trials:
+        """Return the trials, opened if they are not yet."""
+        if self._trials is None:
+            self._trials = self._open_trials()
+        return self._trials
 
     @property
     def behind(self) -> bool:
@@ -330,16 +362,17 @@ class Live:
 
     def catch_up(self) -> None:
         """Write the training that has waited longest."""
-        self._tracker = self._tracker or self._open_tracker()
-        self._tracker.add(*self._ended.popleft())
+        job, entry = self._ended.popleft()
+        self.tracker.add(job, entry)
+        if job.stage == "tuning":
+            self.trials.add(job, entry)
 
     def epoch(self, job: Job, event: EpochEnded) -> None:
         """Take an epoch of a training that still runs."""
         events = self._epochs.setdefault(identity(job), [])
         events.append(event)
         if event.time_ms - events[0].time_ms >= LIVE_AFTER_MS:
-            self._tracker = self._tracker or self._open_tracker()
-            self._tracker.epochs(job, events)
+            self.tracker.epochs(job, events)
 
     def ended(self, job: Job, entry: Entry) -> None:
         """Take a finished training."""
@@ -393,40 +426,55 @@ def _aggregate(column: str, variant: str) -> str:
     return column if variant == "tuned" else f"{variant}/{column}"
 
 
-def project_optuna(
-    root: Path,
-    study: str,
-    spaces: Mapping[str, Mapping[str, Space]],
-    objective: str,
-    trials: Sequence[tuple[Job, Entry]],
-) -> None:
-    """Bring one persistent Optuna study per contender (`<study>/<contender>`) in line with the finished trials.
+class Trials:
+    """The persistent Optuna studies of one study, `<study>/<contender>`, and the finished trials in them."""
 
-    A study that holds anything else (an older space, a changed training) is written anew; none is left RUNNING. Those
-    of contenders that are searched no longer are deleted.
-    """
-    import optuna
+    def __init__(self, root: Path, study: str, spaces: Mapping[str, Mapping[str, Space]], objective: str) -> None:
+        import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    root.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.RDBStorage(optuna_storage(root))
-    direction: Literal["maximize", "minimize"] = "maximize" if objective == "val/accuracy" else "minimize"
-    by_contender: dict[str, list[tuple[Job, Entry]]] = defaultdict(list)
-    for job, entry in trials:
-        by_contender[job.contender].append((job, entry))
-    for name in optuna.get_all_study_names(storage):
-        if name.startswith(f"{study}/") and name.removeprefix(f"{study}/") not in by_contender:
-            optuna.delete_study(study_name=name, storage=storage)
-    for contender, own in by_contender.items():
-        name = f"{study}/{contender}"
-        target = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
-        present = {trial.user_attrs.get("key") for trial in target.get_trials(deepcopy=False)}
-        if present - {job.key for job, _ in own}:
-            optuna.delete_study(study_name=name, storage=storage)
-            target = optuna.create_study(storage=storage, study_name=name, direction=direction)
-            present = set()
-        missing = [(job, entry) for job, entry in own if job.key not in present]
-        target.add_trials([_frozen_trial(job, entry, spaces[contender], objective) for job, entry in missing])
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        root.mkdir(parents=True, exist_ok=True)
+        self._storage = optuna.storages.RDBStorage(optuna_storage(root))
+        self._name, self._spaces, self._objective = study, spaces, objective
+        self._studies: dict[str, tuple[optuna.Study, set[str]]] = {}  # by contender, with the keys of its trials
+
+    def keep_only(self, trials: Iterable[Job]) -> None:
+        """Delete the studies of contenders that are searched no longer, and those that hold anything but `trials`.
+
+        Such are an older space and a changed training; none is left RUNNING.
+        """
+        import optuna
+
+        wanted = defaultdict[str, set[str]](set)
+        for job in trials:
+            wanted[job.contender].add(job.key)
+        for name in optuna.get_all_study_names(self._storage):
+            contender = name.removeprefix(f"{self._name}/")
+            if contender != name and (contender not in wanted or self._study(contender)[1] - wanted[contender]):
+                optuna.delete_study(study_name=name, storage=self._storage)
+                self._studies.pop(contender, None)
+
+    def add(self, job: Job, entry: Entry) -> None:
+        """Add one finished trial, unless it is there."""
+        study, keys = self._study(job.contender)
+        if job.key not in keys:
+            study.add_trial(_frozen_trial(job, entry, self._spaces[job.contender], self._objective))
+            keys.add(job.key)
+
+    def _study(self, contender: str) -> tuple[optuna.Study, set[str]]:
+        """Return a contender's study, made where there is none, and the keys of its trials."""
+        if contender not in self._studies:
+            import optuna
+
+            study = optuna.create_study(
+                storage=self._storage,
+                study_name=f"{self._name}/{contender}",
+                direction="maximize" if self._objective == "val/accuracy" else "minimize",
+                load_if_exists=True,
+            )
+            keys = {trial.user_attrs.get("key", "") for trial in study.get_trials(deepcopy=False)}
+            self._studies[contender] = study, keys
+        return self._studies[contender]
 
 
 def _frozen_trial(job: Job, entry: Entry, spaces: Mapping[str, Space], objective: str) -> Any:

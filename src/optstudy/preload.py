@@ -1,0 +1,12 @@
+"""What workers are forked from: imported by their server process alone, once for all of them.
+
+Nothing is looked through for garbage while the imports make objects that stay, and these never are again, so that
+their pages remain shared (as Python's documentation of `gc.freeze` has it). A worker turns the collector on.
+"""
+
+import gc
+
+gc.disable()
+import optstudy.train  # noqa: E402, F401  # the collector is to be off before
+
+gc.freeze()
