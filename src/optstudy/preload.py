@@ -4,9 +4,12 @@ Nothing is looked through for garbage while the imports make objects that stay, 
 their pages remain shared (as Python's documentation of `gc.freeze` has it). A worker turns the collector on.
 """
 
+import atexit
 import gc
+import os
 
 gc.disable()
 import optstudy.train  # noqa: E402, F401  # the collector is to be off before
 
 gc.freeze()
+atexit.register(os._exit, 0)  # the server has nothing to put away, and libraries would lament what it leaves
