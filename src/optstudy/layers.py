@@ -98,7 +98,8 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 
 def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
     """Return the mean loss of each network (K,), of logits (K, n, classes) and labels (K, n)."""
-    return functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
+    right = logits.gather(2, y.unsqueeze(2)).squeeze(2)
+    return (logits.logsumexp(2) - right).mean(1)
 
 
 def clip_rows(gradients: Tensor, most: float) -> None:
@@ -160,21 +161,28 @@ def _convolution(module: nn.Conv2d, name: str, x: Tensor, stacked: Stacked) -> T
 
 
 def _linear(module: nn.Linear, name: str, x: Tensor, stacked: Stacked) -> Tensor:
-    weight = stacked[f"{name}weight"].mT
-    return (
-        torch.bmm(x, weight) if module.bias is None else torch.baddbmm(stacked[f"{name}bias"].unsqueeze(1), x, weight)
-    )
+    """Products with the weights on the left: the gradient by weights (K, after, before) has long rows then."""
+    weight = stacked[f"{name}weight"]
+    if module.bias is None:
+        return torch.bmm(weight, x.mT).mT
+    return torch.baddbmm(stacked[f"{name}bias"].unsqueeze(2), weight, x.mT).mT
 
 
 def _pool(module: nn.MaxPool2d, x: Tensor, stacked: Stacked) -> Tensor:  # noqa: ARG001  # it has no parameters
     pooled: Tensor = module(x)
-    if pooled.requires_grad and x.is_contiguous(memory_format=torch.channels_last):
-        pooled.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
+    _lay_out_gradient(pooled)
     return pooled
+
+
+def _lay_out_gradient(x: Tensor) -> None:
+    """Let the gradient of x, where x is channels last, reach what made x in the same layout: thrice as quick there."""
+    if x.requires_grad and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
 
 
 def _flatten(images: bool, x: Tensor, stacked: Stacked) -> Tensor:
     if images:
+        _lay_out_gradient(x)
         count = len(next(iter(stacked.values())))
         x = x.view(len(x), count, -1, *x.shape[2:]).movedim(1, 0)
     return x.flatten(2)

@@ -15,6 +15,8 @@ from optstudy.errors import DataError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from optstudy.runs import RunSpec
+
 PRETRAINING = "pretraining"  # the block of the study file
 TORCHVISION = "torchvision:"
 PACKAGE = "package:"
@@ -46,6 +48,16 @@ def head_name(network: nn.Module) -> str:
             f"of {' '.join(last)!r}; call the attribute that holds its last layer `head`"
         )
     return (called or layers)[-1]
+
+
+def give_start(network: nn.Module, spec: RunSpec) -> None:
+    """Put the weights that a training starts from into `network`, and freeze what it does not train.
+
+    Raises DataError where weights or frozen names do not fit.
+    """
+    if spec.pretrained is not None:
+        load_pretrained(network, spec.pretrained, spec.model["arguments"].get("architecture", ""))
+    freeze(network, spec.freeze)
 
 
 def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:

@@ -63,13 +63,11 @@ def start(spec: RunSpec) -> nn.Module:
     network cannot be built, does not read them, or is left with nothing to train, and where weights or frozen names
     do not fit it.
     """
-    from optstudy.pretrained import freeze, load_pretrained
+    from optstudy.pretrained import give_start
 
     split(load_arrays(spec.data).y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
     network = _reading(spec)
-    if spec.pretrained is not None:
-        load_pretrained(network, spec.pretrained, spec.model["arguments"].get("architecture", ""))
-    freeze(network, spec.freeze)
+    give_start(network, spec)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise DataError(f"freeze: {', '.join(spec.freeze) or 'nothing'}: must leave some of the parameters to train")
     return network

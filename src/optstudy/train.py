@@ -20,7 +20,7 @@ from optstudy.classifier import Classifier
 from optstudy.descent import Descent
 from optstudy.networks import Inputs, build_network, inputs_of
 from optstudy.own import Watch, adopt, own_outcome
-from optstudy.pretrained import freeze, load_pretrained
+from optstudy.pretrained import give_start
 from optstudy.runs import EpochEnded, Event, Outcome, RunResult, RunSpec, TrainingEnded, group_key
 from optstudy.stack import Stack
 from optstudy.stackable import why_solo
@@ -207,9 +207,7 @@ def start_network(spec: RunSpec, inputs: Inputs) -> nn.Module:
     Raises DataError where weights or frozen names do not fit.
     """
     network = build_network(spec.model, inputs)
-    if spec.pretrained is not None:
-        load_pretrained(network, spec.pretrained, spec.model["arguments"].get("architecture", ""))
-    freeze(network, spec.freeze)
+    give_start(network, spec)
     return network.to(memory_format=torch.channels_last) if channels_last(spec) else network
 
 
