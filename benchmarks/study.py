@@ -1,7 +1,8 @@
 """A whole study: configs/digits.yaml by optstudy, by the glue and by the limit looped over the same trainings.
 
 The glue is one process (threads for all cores), as `optuna.study.optimize` is; the limit has one process on each core.
-Both are timed on a share of the trainings, evenly drawn, and scaled up: the glue would take most of an hour.
+Both are timed on a share of the trainings, evenly drawn, and scaled up: the glue would take most of an hour. Each
+repeat times all three in turn, so that what slows the machine slows all.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from loops import glue, limit, store
-from measure import figure, report
+from measure import figure, ratios, report
 
 from optstudy import journal
 from optstudy.content import content_of
@@ -39,11 +41,13 @@ def run(folder: Path, file: Path, workers: int) -> float:
 
 
 def specs_of(folder: Path, file: Path) -> tuple[list[RunSpec], float]:
-    """Return the trainings of a finished study, and the seconds of processor time that they took."""
+    """Return the trainings of a finished study, and the seconds from the start of the first to the end of the last."""
     place = Place(load_study(file), folder / "results", folder / "mlruns")
     done = journal.read_journal(place.journal)
     jobs = named_jobs(place.study, place.contenders, content_of(place.study, place.mlruns), done)
-    return [job.spec for job in jobs], sum(done[job.key].result.seconds for job in jobs)
+    entries = [done[job.key] for job in jobs]
+    first, last = min(entry.started_ms for entry in entries), max(entry.ended_ms for entry in entries)
+    return [job.spec for job in jobs], (last - first) / 1000
 
 
 def one_thread() -> None:
@@ -74,6 +78,31 @@ def searched(specs: list[RunSpec], folder: Path) -> float:
     return time.perf_counter() - clock
 
 
+@dataclass(frozen=True)
+class Repeat:
+    """Seconds of a whole study by each way; of ours also again, with nothing left, and from first to last training."""
+
+    trainings: int
+    ours: float
+    again: float
+    trained: float
+    limit: float
+    glue: float
+
+
+def repeat(file: Path, share: int, cores: int) -> Repeat:
+    """Time the study in a folder of its own, then the limit on every `share`th training, the glue on half of these."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours, again = run(folder, file, cores), run(folder, file, cores)
+        specs, trained = specs_of(folder, file)
+        sample = specs[::share]
+        limits = looped(sample, cores, len(sample) / len(specs))
+        few = sample[::2]
+        glues = searched(few, folder) * len(specs) / len(few)
+    return Repeat(len(specs), ours, again, trained, limits, glues)
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,27 +110,22 @@ def main() -> None:
     parser.add_argument(
         "--share", type=int, default=8, help="time the limit on every 8th training, the glue on half of these"
     )
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     cores = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        ours = run(folder, options.study, cores)
-        again = run(folder, options.study, cores)
-        specs, trained = specs_of(folder, options.study)
-        sample = specs[:: options.share]
-        limits = looped(sample, cores, len(sample) / len(specs))
-        few = sample[::2]
-        glues = searched(few, folder) * len(specs) / len(few)
-    title = f"{options.study.stem}, {len(specs)} trainings, {cores} cores"
+    found = [repeat(options.study, options.share, cores) for _ in range(options.repeats)]
+    title = f"{options.study.stem}, {found[0].trainings} trainings, {cores} cores"
+    ours, limits, glues = ([getattr(one, name) for one in found] for name in ("ours", "limit", "glue"))
     report(
         [
-            figure(f"{title}: optstudy run", [ours], "s"),
-            figure(f"{title}: the same command again", [again], "s"),
-            figure(f"{title}: outside of trainings", [ours - trained / cores], "s"),
-            figure(f"{title}: the limit, scaled from {len(sample)} trainings", [limits], "s"),
-            figure(f"{title}: the glue, scaled from {len(few)} trainings", [glues], "s"),
-            figure(f"{title}: over the limit", [ours / limits], "ratio"),
-            figure(f"{title}: over the glue", [ours / glues], "ratio"),
+            figure(f"{title}: optstudy run", ours, "s"),
+            figure(f"{title}: from the first training to the last", [one.trained for one in found], "s"),
+            figure(f"{title}: before and after", [one.ours - one.trained for one in found], "s"),
+            figure(f"{title}: the same command again", [one.again for one in found], "s"),
+            figure(f"{title}: the limit, scaled from every {options.share}th", limits, "s"),
+            figure(f"{title}: the glue, scaled from every {2 * options.share}th", glues, "s"),
+            ratios(f"{title}: over the limit", ours, limits),
+            ratios(f"{title}: over the glue", ours, glues),
         ]
     )
 

@@ -87,6 +87,27 @@ def test_a_training_that_fails_exits_1_names_itself_and_is_tried_again(tmp_path:
     assert journal.read_bytes().count(b"\n") == 4  # SGD's two trials and two final runs: done, and kept
 
 
+ENDS = {  # what a command does at its end -> exit code, standard output, the last line of standard error
+    "return 3": (3, "put away\n", ""),
+    "return None": (0, "put away\n", ""),
+    "raise RuntimeError('a defect')": (1, "put away\n", "RuntimeError: a defect"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_command_ends_by_its_code_after_all_that_libraries_do_at_exit(end: str, tmp_path: Path) -> None:
+    code = (
+        "import atexit\n"
+        "from optstudy.cli import exits\n"
+        "def command():\n"
+        "    atexit.register(print, 'put away')\n"
+        f"    {end}\n"
+        "exits(command)"
+    )
+    ran = python(code, tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr.rpartition("\n")[0].rpartition("\n")[2]) == ENDS[end]
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_ends_the_command_also_where_a_finalizer_swallows_its_exception(
     name: str, code: int, tmp_path: Path

@@ -48,6 +48,12 @@ def test_workers_import_neither_mlflow_nor_optuna_and_give_the_results_of_train(
     assert f"METRICS {result.metrics['test/loss']} " in alone.stdout
 
 
+def test_what_workers_are_forked_from_is_frozen_and_ends_without_a_word(tmp_path: Path) -> None:
+    code = "import optstudy.preload, gc; print(gc.isenabled(), gc.get_freeze_count() > 100_000, flush=True)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "False True\n", "")
+
+
 def test_a_worker_is_free_when_its_trainings_have_ended() -> None:
     # The coordinator stops when nothing runs: a worker that ended its training but still counts as busy would end
     # the study before its last trainings are handed out.

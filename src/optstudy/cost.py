@@ -11,7 +11,7 @@ from optstudy.content import content_of, spec_without_pretraining
 from optstudy.place import Place
 from optstudy.plan import jobs_in, named_jobs
 
-PROJECTION, PROJECTION_EACH = 5.0, 0.03  # seconds to open MLflow and Optuna, and to write one training into them
+PROJECTION, PROJECTION_EACH = 5.0, 0.02  # seconds to open MLflow and Optuna, and to write one training into them
 
 
 @dataclass(frozen=True)
