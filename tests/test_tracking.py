@@ -244,6 +244,15 @@ def test_trials_shown_while_a_study_runs_give_way_to_its_space(tmp_path: Path) -
     assert [trial.user_attrs["key"] for trial in optuna_trials(tmp_path, "edited/sgd")] == [new.key]
 
 
+def test_trials_are_written_anew_for_another_objective(tmp_path: Path) -> None:
+    jobs = trials()
+    project(tmp_path, "s", jobs)
+    by_loss = Trials(tmp_path, "s", {"sgd": tiny().optimizers[0].row().search}, "val/loss")
+    low = RunResult("completed", {**FINAL, "val/loss": 0.25}, (EPOCH, EPOCH), 1.0)
+    project_trials(by_loss, jobs, {job.key: replace(entry(job), result=low) for job in jobs})
+    assert [trial.value for trial in optuna_trials(tmp_path, "s/sgd")] == [0.25] * len(jobs)
+
+
 def test_a_copy_of_the_settled_database_is_complete(tmp_path: Path) -> None:
     # SQLite appends to a log beside the database first; whoever takes a copy of the one file must lose nothing.
     tracker, job = Tracker(tmp_path, "settled", {}), trials()[0]

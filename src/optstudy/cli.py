@@ -186,9 +186,11 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
 
 def _leave(ended: list[int]) -> None:
     """End the process here, by the code in `ended`, or 1 after a traceback: to take torch's modules apart costs 2 s."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(ended[0] if ended else 1)
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:  # whoever read may have gone
+        os._exit(ended[0] if ended else 1)
 
 
 def _check_arguments(command: Callable[..., object], arguments: tuple[str, ...]) -> None:

@@ -14,11 +14,11 @@ import sqlite3
 import warnings
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, redirect_stderr
+from contextlib import closing, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from optstudy.journal import Entry
 from optstudy.plan import Job
@@ -83,8 +83,8 @@ class Tracker:
         self._sqlite("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _sqlite(self, command: str) -> None:
-        if self._own is not None:
-            with closing(sqlite3.connect(self._own)) as database:
+        if self._own is not None:  # where another holds it just now, it stays as it is until the next time
+            with suppress(sqlite3.OperationalError), closing(sqlite3.connect(self._own)) as database:
                 database.execute(command)
 
     def _read_runs(self) -> dict[str, str]:
@@ -436,12 +436,13 @@ class Trials:
         root.mkdir(parents=True, exist_ok=True)
         self._storage = optuna.storages.RDBStorage(optuna_storage(root))
         self._name, self._spaces, self._objective = study, spaces, objective
+        self._direction: Literal["maximize", "minimize"] = "maximize" if objective == "val/accuracy" else "minimize"
         self._studies: dict[str, tuple[optuna.Study, set[str]]] = {}  # by contender, with the keys of its trials
 
     def keep_only(self, trials: Iterable[Job]) -> None:
         """Delete the studies of contenders that are searched no longer, and those that hold anything but `trials`.
 
-        Such are an older space and a changed training; none is left RUNNING.
+        Such are an older space, a changed training, another objective; none is left RUNNING.
         """
         import optuna
 
@@ -450,9 +451,12 @@ class Trials:
             wanted[job.contender].add(job.key)
         for name in optuna.get_all_study_names(self._storage):
             contender = name.removeprefix(f"{self._name}/")
-            if contender != name and (contender not in wanted or self._study(contender)[1] - wanted[contender]):
+            if contender == name:
+                continue  # somebody else's
+            (study, keys), own = self._study(contender), wanted.get(contender)
+            if own is None or keys - own or study.direction.name.lower() != self._direction:
                 optuna.delete_study(study_name=name, storage=self._storage)
-                self._studies.pop(contender, None)
+                del self._studies[contender]
 
     def add(self, job: Job, entry: Entry) -> None:
         """Add one finished trial, unless it is there."""
@@ -469,7 +473,7 @@ class Trials:
             study = optuna.create_study(
                 storage=self._storage,
                 study_name=f"{self._name}/{contender}",
-                direction="maximize" if self._objective == "val/accuracy" else "minimize",
+                direction=self._direction,
                 load_if_exists=True,
             )
             keys = {trial.user_attrs.get("key", "") for trial in study.get_trials(deepcopy=False)}
