@@ -90,6 +90,7 @@ def test_a_training_that_fails_exits_1_names_itself_and_is_tried_again(tmp_path:
 ENDS = {  # what a command does at its end -> exit code, standard output, the last line of standard error
     "return 3": (3, "put away\n", ""),
     "return None": (0, "put away\n", ""),
+    "raise SystemExit(4)": (4, "put away\n", ""),
     "raise RuntimeError('a defect')": (1, "put away\n", "RuntimeError: a defect"),
 }
 

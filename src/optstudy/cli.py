@@ -185,12 +185,14 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
 
 
 def _leave(ended: list[int]) -> None:
-    """End the process here, by the code in `ended`, or 1 after a traceback: to take torch's modules apart costs 2 s."""
+    """End the process here by the code in `ended`: to take torch's modules apart costs 2 s."""
+    if not ended:  # a defect, or somebody's own SystemExit
+        return
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     finally:  # whoever read may have gone
-        os._exit(ended[0] if ended else 1)
+        os._exit(ended[0])
 
 
 def _check_arguments(command: Callable[..., object], arguments: tuple[str, ...]) -> None:
