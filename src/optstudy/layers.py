@@ -177,6 +177,7 @@ def _pool(module: nn.MaxPool2d, x: Tensor, stacked: Stacked) -> Tensor:  # noqa:
 def _lay_out_gradient(x: Tensor) -> None:
     """Let the gradient of x, where x is channels last, reach what made x in the same layout: thrice as quick there."""
     if x.requires_grad and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        # torch has no types for register_hook
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
 
 

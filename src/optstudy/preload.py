@@ -9,9 +9,11 @@ import gc
 import os
 
 gc.disable()
-import sklearn.datasets  # noqa: E402, F401  # the demo's data; the coordinator takes longer still to begin
+# Only now, for the collector is to be off before, and for what they load. scikit-learn has the demo's data; the server
+# is ready before the coordinator is, with it as well.
+import sklearn.datasets  # noqa: E402, F401
 
-import optstudy.train  # noqa: E402, F401  # the collector is to be off before
+import optstudy.train  # noqa: E402, F401
 
 gc.freeze()
 atexit.register(os._exit, 0)  # the server has nothing to put away, and libraries would lament what it leaves

@@ -64,8 +64,10 @@ class Tracker:
         self._tags = dict(tags)
         self._uri = tracking_uri(root)
         self._own = None if os.environ.get("MLFLOW_TRACKING_URI") else _database(root)  # a store that is ours alone
-        self._sqlite("PRAGMA journal_mode=WAL")  # stays with the file: a third less for a transaction, and readers
-        self._client = MlflowClient(self._uri)  # (the UI) keep no writer waiting (https://sqlite.org/wal.html)
+        # A mode that stays with the file: transactions take a third less, and readers (the UI) keep no writer waiting
+        # (https://sqlite.org/wal.html).
+        self._sqlite("PRAGMA journal_mode=WAL")
+        self._client = MlflowClient(self._uri)
         found = self._client.get_experiment_by_name(study)
         if found is None:
             place = (root / "artifacts" / study).absolute().as_uri() if self._own else None
