@@ -262,7 +262,7 @@ def test_a_contender_that_left_is_in_no_output(tmp_path: Path, monkeypatch: pyte
     both = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
     alone = Place(tiny(optimizers=["adam"]), both.results, both.mlruns)
     for place in (both, alone):
-        stages.compare(place, fill_journal(place), stages.live_of(place))
+        stages.compare(place, fill_journal(place), journal.read_journal(place.journal), stages.live_of(place))
     client = MlflowClient(tracking_uri(both.mlruns))
     runs = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
     assert {run.data.tags["optstudy.contender"] for run in runs} == {"", "adam"}

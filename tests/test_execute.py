@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -64,6 +65,21 @@ def test_a_worker_is_free_when_its_trainings_have_ended() -> None:
             time.sleep(0.2)  # often enough, both end before anyone looks
             assert sorted(str(ticket) for ticket, _ in ends(workers, 2)) == ["a", "b"]
             assert workers.free == 2
+
+
+def where(item: str) -> tuple[str, int]:
+    return item, os.getpid()
+
+
+def test_calls_go_to_other_processes_in_order_once_there_has_been_a_training() -> None:
+    with Workers(2) as workers:
+        assert workers.map(where, "abcd") == [(item, os.getpid()) for item in "abcd"]
+        workers.submit("ticket", [spec()])
+        ends(workers, 1)
+        found = workers.map(where, "abcd")
+    assert [item for item, _ in found] == list("abcd")
+    assert os.getpid() not in {process for _, process in found}
+    assert not any(psutil.pid_exists(process) for _, process in found)
 
 
 def kill_worker() -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from concurrent.futures import ProcessPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from conftest import SCREENSHOTS, browse, needs_browser, tiny
 from optstudy.claims import TOPICS
 from optstudy.evidence import read_evidence
+from optstudy.execute import FORKSERVER
 from optstudy.journal import read_journal
 from optstudy.metrics import amount
 from optstudy.place import Place
@@ -100,12 +102,17 @@ def test_text_from_the_study_file_is_escaped(tables: Path) -> None:
     assert f"first {EVIL}" in page.text
 
 
-def test_the_same_tables_give_the_same_page_and_figures(tables: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["this process", "others"])
+def test_the_same_tables_give_the_same_page_and_figures(by: str, tables: Path, tmp_path: Path) -> None:
     copy = tmp_path / tables.name
     shutil.copytree(tables, copy)
     shutil.rmtree(copy / "figures")
     (copy / "report.html").unlink()
-    write_report(copy)
+    if by == "others":
+        with ProcessPoolExecutor(2, FORKSERVER) as pool:
+            write_report(copy, pool.map)
+    else:
+        write_report(copy)
     for path in [tables / "report.html", *(tables / "figures").iterdir()]:
         assert (copy / path.relative_to(tables)).read_bytes() == path.read_bytes(), path.name
 

@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 from conftest import SCREENSHOTS, browse, needs_browser, tiny
+from optstudy.journal import read_journal
 from optstudy.place import Place
 from optstudy.stages import compare, live_of
 from synthetic import fill_journal
@@ -29,7 +30,7 @@ FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ui")
     place = Place(tiny(optimizers=FIVE), root / "results", root / "mlruns")
-    compare(place, fill_journal(place), live_of(place))
+    compare(place, fill_journal(place), read_journal(place.journal), live_of(place))
     return root
 
 

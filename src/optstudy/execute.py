@@ -8,14 +8,19 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from types import TracebackType
+from typing import TypeVar
 
 from optstudy.runs import Event, RunResult, RunSpec, TrainingEnded
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 # Workers are forked off a process that has imported what they need, once for all, while the coordinator imports its
 # own. A fork of the coordinator would keep its file lock, and its threads' locks in whatever state they were.
@@ -87,6 +92,16 @@ class Workers:
                     worker.trainings.discard(event.index)
                 yield worker.ticket, event
 
+    def map(self, function: Callable[[T], U], items: Iterable[T]) -> list[U]:
+        """Return `function` of each item, in order; by other processes where trainings have started their server.
+
+        Else to start it would take longer than figures do.
+        """
+        if not self._workers:
+            return [function(item) for item in items]
+        with ProcessPoolExecutor(self.count, FORKSERVER, _attend) as pool:
+            return list(pool.map(function, items))
+
     def _start(self) -> _Worker:
         assert len(self._workers) < self.count, "no worker is free"
         ours, theirs = FORKSERVER.Pipe()
@@ -111,9 +126,7 @@ class Workers:
 
 def _work(pipe: Connection) -> None:
     """Train what comes through `pipe` until the coordinator closes it or dies; one thread, so that workers scale."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    gc.enable()  # see preload.py
+    _attend()
     _keep_memory()
     import torch
 
@@ -126,6 +139,13 @@ def _work(pipe: Connection) -> None:
         except EOFError:
             return
         train(specs, pipe.send, weights)
+
+
+def _attend() -> None:
+    """Prepare a process that is forked off the server to live and die with the coordinator."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    gc.enable()  # see preload.py
 
 
 def _keep_memory() -> None:

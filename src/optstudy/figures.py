@@ -9,8 +9,9 @@ import io
 import math
 import textwrap
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +66,8 @@ SETTINGS: Any = {
     **dict.fromkeys(("xtick.color", "ytick.color", "grid.color"), INK),
 }
 
+Each = Callable[[Callable[[str], str], Iterable[str]], Iterable[str]]  # `map`, or what does the same in more processes
+
 
 class Style(NamedTuple):
     """How a contender looks, in every figure."""
@@ -113,17 +116,24 @@ def looks_of(evidence: Evidence) -> dict[str, Style]:
     return styles({name: known.get(name, {}).get("like", name) for name in evidence.contenders})
 
 
-def draw_all(evidence: Evidence, folder: Path) -> dict[str, str]:
-    """Write every figure that the tables allow into `folder` and return its SVG by name."""
+def draw_all(evidence: Evidence, folder: Path, each: Each = map) -> dict[str, str]:
+    """Write every figure that the tables allow into `folder` and return its SVG by name.
+
+    `each` maps over them; it may do so in other processes.
+    """
+    names = [plot.name for plot in PLOTS]
+    drawn = each(partial(_drawn, evidence, folder), names)
+    return {name: svg for name, svg in zip(names, drawn, strict=True) if svg}
+
+
+def _drawn(evidence: Evidence, folder: Path, name: str) -> str:
+    """Write the figure of that name and return its SVG, empty where the study lacks what it shows."""
     from matplotlib import rc_context
 
-    found = {}
+    plot = next(plot for plot in PLOTS if plot.name == name)
     with rc_context(SETTINGS):
-        for plot in PLOTS:
-            figure = plot.draw(evidence)
-            if figure is not None:
-                found[plot.name] = save(figure, folder / plot.name)
-    return found
+        figure = plot.draw(evidence)
+        return save(figure, folder / name) if figure is not None else ""
 
 
 def save(figure: Figure, stem: Path) -> str:

@@ -17,16 +17,19 @@ from markupsafe import Markup
 from optstudy import reading
 from optstudy.claims import TOPICS, worded_verdict
 from optstudy.evidence import Evidence, read_evidence
-from optstudy.figures import INK, PAPER, PLOTS, draw_all, swept
+from optstudy.figures import INK, PAPER, PLOTS, Each, draw_all, swept
 from optstudy.metrics import amount, counted, difference, metric, probability, span
 from optstudy.results import write_text
 from optstudy.statistics import MOST_REPLICATES
 
 
-def write_report(folder: Path) -> Evidence:
-    """Write figures/ and report.html of the study whose tables lie in `folder`; return what they were made of."""
+def write_report(folder: Path, each: Each = map) -> Evidence:
+    """Write figures/ and report.html of the study whose tables lie in `folder`; return what they were made of.
+
+    `each` is what maps over the figures to draw.
+    """
     evidence = read_evidence(folder)
-    figures = draw_all(evidence, folder / "figures")
+    figures = draw_all(evidence, folder / "figures", each)
     write_text(folder / "report.html", _page("report.html", **_parts(evidence, figures)))
     return evidence
 

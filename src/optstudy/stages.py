@@ -21,6 +21,7 @@ from optstudy.datasets import load_arrays
 from optstudy.errors import StudyError, TrainingFailed
 from optstudy.evidence import Evidence
 from optstudy.execute import Workers
+from optstudy.figures import Each
 from optstudy.journal import Entry
 from optstudy.place import Place, is_shown, weights_of
 from optstudy.plan import (
@@ -122,9 +123,10 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
         with journal.hold(place.journal):
             _write_resolved(place, content, say)
             _pretrain(place, content, say)
-            live = complete(place, units(place.study, place.contenders), content, pool, None, True, progress)
-            write_tables(place, content, journal.read_journal(place.journal))
-            return compare(place, content, live)
+            done = journal.read_journal(place.journal)
+            live = complete(place, units(place.study, place.contenders), content, done, pool, None, True, progress)
+            write_tables(place, content, done)
+            return compare(place, content, done, live, pool.map)
 
 
 def pretrain(place: Place, say: Say) -> None:
@@ -138,8 +140,9 @@ def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> No
     _needs_weights(place)
     with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
-        complete(place, units(place.study, [contender]), content, pool, None, False, progress)
-        write_tuning(place, contender, content, journal.read_journal(place.journal))
+        done = journal.read_journal(place.journal)
+        complete(place, units(place.study, [contender]), content, done, pool, None, False, progress)
+        write_tuning(place, contender, content, done)
 
 
 def train(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
@@ -150,25 +153,26 @@ def train(place: Place, contender: str, workers: int, progress: OnProgress) -> N
         _needs(place, place.tables / "selected" / f"{name}.csv", f"tune.py {name}")
     with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
-        selections = read_selections(place, contender)
-        complete(place, units(place.study, [contender]), content, pool, selections, True, progress)
-        write_runs(place, contender, content, journal.read_journal(place.journal))
+        selections, done = read_selections(place, contender), journal.read_journal(place.journal)
+        complete(place, units(place.study, [contender]), content, done, pool, selections, True, progress)
+        write_runs(place, contender, content, done)
 
 
 def complete(
     place: Place,
     todo: Sequence[Unit],
     content: Content,
+    done: dict[str, Entry],
     pool: Workers,
     selections: Selections | None,
     finals: bool,
     progress: OnProgress,
 ) -> Live:
-    """Train what the journal lacks of the units' jobs; each finished training is journalled before anything else.
+    """Train what the journal, as `done` has it, lacks of the units' jobs.
 
-    Returns what has been opened to show them.
+    Each finished training is journalled before anything else, and added to `done`. Returns what has been opened to show
+    them.
     """
-    done = journal.read_journal(place.journal)
     ready, units_of = Ready(), defaultdict[str, list[Unit]](list)
     counts = Counter[str]()  # of finished trainings, by contender
     running, failures = 0, list[tuple[Job, str]]()
@@ -286,7 +290,7 @@ def report(place: Place, say: Say) -> pd.DataFrame | None:
             return None
         _write_resolved(place, content, say)
         write_tables(place, content, done)
-        return compare(place, content, live_of(place))
+        return compare(place, content, done, live_of(place))
 
 
 def compare_stage(place: Place) -> pd.DataFrame:
@@ -294,7 +298,8 @@ def compare_stage(place: Place) -> pd.DataFrame:
     for name in place.contenders:
         _needs(place, place.tables / "runs" / f"{name}.csv", f"train.py {name}")
     with journal.hold(place.journal):
-        return compare(place, content_of(place.study, place.mlruns), live_of(place))
+        content, done = content_of(place.study, place.mlruns), journal.read_journal(place.journal)
+        return compare(place, content, done, live_of(place))
 
 
 def _needs_weights(place: Place) -> None:
@@ -310,11 +315,13 @@ def _needs(place: Place, path: Path, stage: str) -> None:
         raise StudyError(f"{path}: is missing, which an earlier stage writes: run `{command}` (or dvc repro) first")
 
 
-def compare(place: Place, content: Content, live: Live) -> pd.DataFrame:
-    """Write what the study answers, then bring MLflow and Optuna, as `live` opens them, in line with the journal."""
-    done = journal.read_journal(place.journal)
+def compare(place: Place, content: Content, done: dict[str, Entry], live: Live, each: Each = map) -> pd.DataFrame:
+    """Write what the study answers, then bring MLflow and Optuna, as `live` opens them, in line with the journal.
+
+    `each` is what maps over the figures to draw.
+    """
     jobs = [job for job in named_jobs(place.study, place.contenders, content, done) if job.key in done]
-    table, evidence = write_answer(place, content, jobs, done)
+    table, evidence = write_answer(place, content, jobs, done, each)
     project_trials(live.trials, jobs, done)
     project_runs(live.tracker, place, content, jobs, done, table, evidence)
     return table
