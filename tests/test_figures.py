@@ -12,22 +12,11 @@ from matplotlib.colors import to_rgb
 
 from conftest import tiny
 from optstudy.evidence import Evidence, read_evidence
-from optstudy.figures import (
-    COLOURS,
-    DASHES,
-    MARKERS,
-    PLOTS,
-    Style,
-    budget,
-    curves,
-    differences,
-    looks_of,
-    sensitivity,
-    styles,
-    trajectories,
-)
+from optstudy.figures import PLOTS
 from optstudy.functions import Ravine
+from optstudy.looks import COLOURS, DASHES, MARKERS, Style, looks_of, styles
 from optstudy.place import Place
+from optstudy.plots import budget, curves, differences, sensitivity, trajectories
 from optstudy.runs import derive_seed
 from optstudy.statistics import expected_best
 from optstudy.train import train

@@ -15,9 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from optstudy import reading
+from optstudy.captions import swept
 from optstudy.claims import TOPICS, worded_verdict
 from optstudy.evidence import Evidence, read_evidence
-from optstudy.figures import INK, PAPER, PLOTS, Each, draw_all, swept
+from optstudy.figures import PLOTS, Each, draw_all
+from optstudy.looks import INK, PAPER
 from optstudy.metrics import amount, counted, difference, metric, probability, span
 from optstudy.results import write_text
 from optstudy.statistics import MOST_REPLICATES
