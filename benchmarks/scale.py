@@ -21,7 +21,7 @@ from measure import OUT, figure, report
 
 ROOT = Path(__file__).parents[1]
 SIZES = (10, 100, 1000, 10_000)
-LIBRARY = {"Optuna": "Optuna's add_trials on SQLite", "MLflow": "MLflow's log_batch on SQLite"}
+LIBRARY = {"Optuna": "Optuna's add_trial on SQLite", "MLflow": "MLflow's log_batch on SQLite"}
 
 
 class Synthetic:
@@ -91,7 +91,7 @@ def measure(trainings: int) -> dict[str, float]:
         todo = units(study, place.contenders)
         timed(
             "coordinator and journal",
-            lambda: stages.complete(place, todo, content, {}, Synthetic(), None, True, lambda _: None),  # type: ignore[arg-type]
+            lambda: stages.complete(place, todo, content, {}, Synthetic(), lambda _: None),  # type: ignore[arg-type]
         )
         done = timed("reading the journal", lambda: journal.read_journal(place.journal))
         timed("tables", lambda: write_tables(place, content, done))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from optstudy.runs import TRAINING_MODULES
 from optstudy.study import load_study
 
 ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "optstudy"
 NOT_COPIED = (".venv", ".git", "mlruns", "results", "build", "__pycache__", ".*_cache", "cache", "tmp")
 
 
@@ -32,6 +34,26 @@ def test_pairs_are_those_of_the_study_files() -> None:
 def test_prepare_depends_on_every_module_whose_edit_retrains() -> None:
     prepare = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["prepare"]["do"]
     assert {f"src/optstudy/{module}.py" for module in TRAINING_MODULES} <= set(prepare["deps"])
+
+
+def imported(module: str) -> set[str]:
+    """Return the modules of ours that a module imports, wherever in it."""
+    tree = ast.parse((SOURCE / f"{module}.py").read_text())
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    named = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}  # optstudy.<module>[.<name>]
+    found = {name.split(".")[1] for name in named if name.startswith("optstudy.")}
+    return {name for name in found if (SOURCE / f"{name}.py").exists()}
+
+
+def test_compare_depends_on_every_module_that_it_is_made_with() -> None:
+    compare = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["compare"]["do"]
+    listed = {Path(path).stem for path in compare["deps"] if path.endswith(".py")}
+    reached, left = set[str](), {"written"}
+    while left:
+        reached |= left
+        left = set[str]().union(*map(imported, left)) - reached
+    assert {"plots", "captions", "fairness", "statistics"} < reached
+    assert listed == reached
 
 
 def dvc(folder: Path, *arguments: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -67,19 +69,36 @@ def test_a_worker_is_free_when_its_trainings_have_ended() -> None:
             assert workers.free == 2
 
 
-def where(item: str) -> tuple[str, int]:
-    return item, os.getpid()
+def where(item: str) -> tuple[str, int, set[str]]:
+    return item, os.getpid(), {"mlflow", "optuna"} & set(sys.modules)
 
 
 def test_calls_go_to_other_processes_in_order_once_there_has_been_a_training() -> None:
     with Workers(2) as workers:
-        assert workers.map(where, "abcd") == [(item, os.getpid()) for item in "abcd"]
+        assert [found[:2] for found in workers.map(where, "abcd")] == [(item, os.getpid()) for item in "abcd"]
         workers.submit("ticket", [spec()])
         ends(workers, 1)
         found = workers.map(where, "abcd")
-    assert [item for item, _ in found] == list("abcd")
-    assert os.getpid() not in {process for _, process in found}
-    assert not any(psutil.pid_exists(process) for _, process in found)
+        workers.submit("again", [spec()])
+        assert [ticket for ticket, _ in ends(workers, 1)] == ["again"]
+    assert [item for item, _, _ in found] == list("abcd")
+    processes = {process for _, process, _ in found}
+    assert os.getpid() not in processes
+    assert not any(map(psutil.pid_exists, processes))
+    assert all(imported == set() for _, _, imported in found)  # of what a worker is forked off, too
+
+
+def killed_elsewhere(here: int, item: str) -> str:
+    if os.getpid() != here:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item.upper()
+
+
+def test_calls_are_made_here_where_a_process_is_killed() -> None:
+    with Workers(2) as workers:
+        workers.submit("ticket", [spec()])
+        ends(workers, 1)
+        assert workers.map(partial(killed_elsewhere, os.getpid()), "ab") == ["A", "B"]
 
 
 def kill_worker() -> None:

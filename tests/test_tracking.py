@@ -11,10 +11,12 @@ import pytest
 
 from conftest import tiny
 from optstudy.journal import Entry
+from optstudy.live import LIVE_AFTER_MS, Live
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
 from optstudy.stages import project_trials
-from optstudy.tracking import LIVE_AFTER_MS, Live, Tracker, Trials, optuna_storage, tracking_uri
+from optstudy.tracking import Tracker, tracking_uri
+from optstudy.trials import Trials, optuna_storage
 
 EPOCH = {"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 1.6, "val/accuracy": 0.4, "learning_rate": 0.01}
 FINAL = {f"{part}/{name}": 0.5 for part in ("train", "val", "test") for name in ("loss", "accuracy")}

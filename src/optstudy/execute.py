@@ -1,4 +1,4 @@
-"""Hands groups of specs to worker processes and yields their events; a worker ends when its coordinator does."""
+"""Hands groups of specs to worker processes and yields their events, then calls to others; none outlives the caller."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.forkserver import ensure_running
@@ -42,11 +44,15 @@ def warm_up() -> None:
 
 
 class Workers:
-    """`count` processes that are started when `submit` first needs them and reused, each with a pipe of its own."""
+    """`count` processes that are started when `submit` first needs them and reused, each with a pipe of its own.
+
+    `map` ends them and starts as many others.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._workers: list[_Worker] = []
+        self._served = False  # whether the server runs that processes are forked off
 
     def __enter__(self) -> Workers:
         return self
@@ -54,11 +60,15 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
             worker.process.join()
             worker.pipe.close()
+        self._workers = []
 
     @property
     def free(self) -> int:
@@ -93,20 +103,23 @@ class Workers:
                 yield worker.ticket, event
 
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> list[U]:
-        """Return `function` of each item, in order; by other processes where trainings have started their server.
+        """Return `function` of each item, in order: by other processes where trainings have started their server.
 
-        Else to start it would take longer than figures do.
+        Else here, for to start it takes longer than figures do; here too where one of them dies, for memory, say.
         """
-        if not self._workers:
-            return [function(item) for item in items]
-        with ProcessPoolExecutor(self.count, FORKSERVER, _attend) as pool:
-            return list(pool.map(function, items))
+        listed = list(items)
+        if self._served:
+            self._end()  # their memory may be needed
+            with suppress(BrokenProcessPool), ProcessPoolExecutor(self.count, FORKSERVER, _tie_to_coordinator) as pool:
+                return list(pool.map(function, listed))
+        return [function(item) for item in listed]
 
     def _start(self) -> _Worker:
         assert len(self._workers) < self.count, "no worker is free"
         ours, theirs = FORKSERVER.Pipe()
         process = FORKSERVER.Process(target=_work, args=(theirs,), daemon=True)
         process.start()
+        self._served = True
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -126,7 +139,7 @@ class Workers:
 
 def _work(pipe: Connection) -> None:
     """Train what comes through `pipe` until the coordinator closes it or dies; one thread, so that workers scale."""
-    _attend()
+    _tie_to_coordinator()
     _keep_memory()
     import torch
 
@@ -141,8 +154,8 @@ def _work(pipe: Connection) -> None:
         train(specs, pipe.send, weights)
 
 
-def _attend() -> None:
-    """Prepare a process that is forked off the server to live and die with the coordinator."""
+def _tie_to_coordinator() -> None:
+    """Let a process that is forked off the server end with its coordinator, and not before, by Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
     gc.enable()  # see preload.py
@@ -151,8 +164,8 @@ def _attend() -> None:
 def _keep_memory() -> None:
     """Let glibc hand no freed memory back to the system, where there is glibc: the next step needs it.
 
-    Pages that come back cost a stack 3 to 8% of its time. Source: man 3 mallopt; 32 MiB is the most that all versions
-    take, and where it is not taken, the other alone would turn off what glibc does of itself.
+    Pages that come back cost a stack of 12 or 16 networks 3 to 8% of its time. Source: man 3 mallopt; 32 MiB is the
+    most that all versions take, and where it is not taken, the other alone would turn off what glibc does of itself.
     """
     mmap_threshold, trim_threshold = -3, -1
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

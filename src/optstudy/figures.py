@@ -16,7 +16,8 @@ from optstudy.looks import SETTINGS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Each = Callable[[Callable[[str], str], Iterable[str]], Iterable[str]]  # `map`, or what does the same in more processes
+# `map`, or what does the same in more processes.
+Mapper = Callable[[Callable[[str], str], Iterable[str]], Iterable[str]]
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class Plot:
     draw: Callable[[Evidence], Figure | None]
 
 
-def draw_all(evidence: Evidence, folder: Path, each: Each = map) -> dict[str, str]:
+def draw_all(evidence: Evidence, folder: Path, mapper: Mapper = map) -> dict[str, str]:
     """Write every figure that the tables allow into `folder` and return its SVG by name.
 
-    `each` maps over them; it may do so in other processes.
+    `mapper` maps over their names, for it may do so in other processes, which take no rows: they hold functions made by
+    functions.
     """
     names = [plot.name for plot in PLOTS]
-    drawn = each(partial(_drawn, evidence, folder), names)
+    drawn = mapper(partial(_drawn, evidence, folder), names)
     return {name: svg for name, svg in zip(names, drawn, strict=True) if svg}
 
 

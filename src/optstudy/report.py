@@ -18,20 +18,20 @@ from optstudy import reading
 from optstudy.captions import swept
 from optstudy.claims import TOPICS, worded_verdict
 from optstudy.evidence import Evidence, read_evidence
-from optstudy.figures import PLOTS, Each, draw_all
+from optstudy.figures import PLOTS, Mapper, draw_all
 from optstudy.looks import INK, PAPER
 from optstudy.metrics import amount, counted, difference, metric, probability, span
 from optstudy.results import write_text
 from optstudy.statistics import MOST_REPLICATES
 
 
-def write_report(folder: Path, each: Each = map) -> Evidence:
+def write_report(folder: Path, mapper: Mapper = map) -> Evidence:
     """Write figures/ and report.html of the study whose tables lie in `folder`; return what they were made of.
 
-    `each` is what maps over the figures to draw.
+    `mapper` maps over the figures to draw.
     """
     evidence = read_evidence(folder)
-    figures = draw_all(evidence, folder / "figures", each)
+    figures = draw_all(evidence, folder / "figures", mapper)
     write_text(folder / "report.html", _page("report.html", **_parts(evidence, figures)))
     return evidence
 

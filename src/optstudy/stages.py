@@ -21,8 +21,9 @@ from optstudy.datasets import load_arrays
 from optstudy.errors import StudyError, TrainingFailed
 from optstudy.evidence import Evidence
 from optstudy.execute import Workers
-from optstudy.figures import Each
+from optstudy.figures import Mapper
 from optstudy.journal import Entry
+from optstudy.live import Live
 from optstudy.place import Place, is_shown, weights_of
 from optstudy.plan import (
     VARIANTS,
@@ -45,7 +46,8 @@ from optstudy.reading import notes
 from optstudy.runs import Event, RunResult, TrainingEnded
 from optstudy.stacking import read_stored, stored_path
 from optstudy.study import Study
-from optstudy.tracking import Live, Tracker, Trials
+from optstudy.tracking import Tracker
+from optstudy.trials import Trials
 from optstudy.written import read_selections, write_answer, write_runs, write_tables, write_tuning
 
 TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
@@ -122,9 +124,9 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
         check_start(place.study, content)
         with journal.hold(place.journal):
             _write_resolved(place, content, say)
-            _pretrain(place, content, say)
             done = journal.read_journal(place.journal)
-            live = complete(place, units(place.study, place.contenders), content, done, pool, None, True, progress)
+            _pretrain(place, content, done, say)
+            live = complete(place, units(place.study, place.contenders), content, done, pool, progress)
             write_tables(place, content, done)
             return compare(place, content, done, live, pool.map)
 
@@ -132,7 +134,7 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
 def pretrain(place: Place, say: Say) -> None:
     """Run the study's pretraining, as a stage of its own, unless its weights are there; write start.json."""
     with journal.hold(place.journal):
-        _pretrain(place, content_of(place.study, place.mlruns), say)
+        _pretrain(place, content_of(place.study, place.mlruns), journal.read_journal(place.journal), say)
 
 
 def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
@@ -141,7 +143,7 @@ def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> No
     with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
         done = journal.read_journal(place.journal)
-        complete(place, units(place.study, [contender]), content, done, pool, None, False, progress)
+        complete(place, units(place.study, [contender]), content, done, pool, progress, finals=False)
         write_tuning(place, contender, content, done)
 
 
@@ -154,7 +156,7 @@ def train(place: Place, contender: str, workers: int, progress: OnProgress) -> N
     with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
         selections, done = read_selections(place, contender), journal.read_journal(place.journal)
-        complete(place, units(place.study, [contender]), content, done, pool, selections, True, progress)
+        complete(place, units(place.study, [contender]), content, done, pool, progress, selections=selections)
         write_runs(place, contender, content, done)
 
 
@@ -164,14 +166,16 @@ def complete(
     content: Content,
     done: dict[str, Entry],
     pool: Workers,
-    selections: Selections | None,
-    finals: bool,
     progress: OnProgress,
+    *,
+    selections: Selections | None = None,
+    finals: bool = True,
 ) -> Live:
     """Train what the journal, as `done` has it, lacks of the units' jobs.
 
-    Each finished training is journalled before anything else, and added to `done`. Returns what has been opened to show
-    them.
+    Each finished training is journalled before anything else, and added to `done`. `selections` are the trials that
+    final runs take, those of the journal where it is None; without `finals` there are but searches. Returns what has
+    been opened to show trainings.
     """
     ready, units_of = Ready(), defaultdict[str, list[Unit]](list)
     counts = Counter[str]()  # of finished trainings, by contender
@@ -315,13 +319,13 @@ def _needs(place: Place, path: Path, stage: str) -> None:
         raise StudyError(f"{path}: is missing, which an earlier stage writes: run `{command}` (or dvc repro) first")
 
 
-def compare(place: Place, content: Content, done: dict[str, Entry], live: Live, each: Each = map) -> pd.DataFrame:
+def compare(place: Place, content: Content, done: dict[str, Entry], live: Live, mapper: Mapper = map) -> pd.DataFrame:
     """Write what the study answers, then bring MLflow and Optuna, as `live` opens them, in line with the journal.
 
-    `each` is what maps over the figures to draw.
+    `mapper` maps over the figures to draw.
     """
     jobs = [job for job in named_jobs(place.study, place.contenders, content, done) if job.key in done]
-    table, evidence = write_answer(place, content, jobs, done, each)
+    table, evidence = write_answer(place, content, jobs, done, mapper)
     project_trials(live.trials, jobs, done)
     project_runs(live.tracker, place, content, jobs, done, table, evidence)
     return table
@@ -390,20 +394,20 @@ def _failure(job: Job, result: RunResult, objective: str) -> str:
     return ""
 
 
-def _pretrain(place: Place, content: Content, say: Say) -> None:
+def _pretrain(place: Place, content: Content, done: dict[str, Entry], say: Say) -> None:
     """Train what the contenders start from, unless its weights are there; start.json says what they start from."""
     start: dict[str, object] = {"weights": place.study.model.pretrained or "fresh", "digest": content.weights}
     if place.study.pretrained_by:
         start["pretrained_by"] = place.study.pretrained_by
     if place.study.pretraining is not None:
-        start["metrics"] = dict(_pretrained(place, say).metrics)
+        start["metrics"] = dict(_pretrained(place, done, say).metrics)
     results.write_json(place.tables / "start.json", start)
 
 
-def _pretrained(place: Place, say: Say) -> RunResult:
-    """Return the pretraining's result; its weights are written before its line in the journal."""
+def _pretrained(place: Place, done: dict[str, Entry], say: Say) -> RunResult:
+    """Return the pretraining's result, added to `done`; its weights are written before its line in the journal."""
     job = job_before(place.study)
-    path, done = weights_file(job.key), journal.read_journal(place.journal)
+    path = weights_file(job.key)
     if path.exists() and job.key in done:
         return done[job.key].result
     with Workers(1) as pool:
@@ -413,7 +417,7 @@ def _pretrained(place: Place, say: Say) -> RunResult:
     if ended.weights is None or result.status != "completed":
         raise TrainingFailed(f"pretraining: {result.status}: {result.message or 'lower its learning rate'}")
     save_weights(path, ended.weights)
-    journal.append(place.journal, job.key, job.spec, ended, stated(place.study))
+    done[job.key] = journal.append(place.journal, job.key, job.spec, ended, stated(place.study))
     say(f"pretraining by {place.study.pretrained_by}: test accuracy {result.metrics['test/accuracy']:.4f} on its data")
     return result
 

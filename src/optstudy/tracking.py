@@ -1,37 +1,29 @@
-"""The only MLflow; and the projection of trials into persistent Optuna studies. Both are rebuilt from the journal.
+"""The only MLflow, rebuilt from the journal.
 
 Every point keeps the journal's timestamp, so that logging it again changes nothing.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
 import math
 import os
 import sqlite3
 import warnings
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, redirect_stderr, suppress
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from optstudy.journal import Entry
 from optstudy.plan import Job
 from optstudy.runs import EpochEnded, canonical, digest
 
-if TYPE_CHECKING:
-    import optuna
-
-    from optstudy.optimizers import Space
-
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read where MLflow is imported: a study reports to nobody
 
-LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
 NOTE = "mlflow.note.content"  # what MLflow's UI shows as a description
 BATCH = 1000  # metrics in one log_batch call: MLflow's limit
 FIRST = "val/accuracy"  # plots open on the metric that was written first
@@ -45,11 +37,6 @@ def tracking_uri(root: Path) -> str:
 
 def _database(root: Path) -> Path:
     return (root / "mlflow.db").absolute()
-
-
-def optuna_storage(root: Path) -> str:
-    """Return the Optuna store: `OPTSTUDY_OPTUNA_STORAGE`, or SQLite below `root` (`mlruns`)."""
-    return os.environ.get("OPTSTUDY_OPTUNA_STORAGE") or f"sqlite:///{(root / 'optuna.db').absolute()}"
 
 
 class Tracker:
@@ -326,69 +313,6 @@ class Tracker:
             self._client.log_batch(run, metrics[start : start + BATCH], parameters if start == 0 else [])
 
 
-class Live:
-    """What people see in MLflow and Optuna while a study runs.
-
-    Its tracker is opened (which takes seconds) once trainings have run for `LIVE_AFTER_MS`; until then, and for
-    shorter trainings, nothing is written before they end. A finished one is written when there is time: `catch_up`.
-    """
-
-    def __init__(self, open_tracker: Callable[[], Tracker], open_trials: Callable[[], Trials]) -> None:
-        self._open_tracker, self._open_trials = open_tracker, open_trials
-        self._tracker: Tracker | None = None
-        self._trials: Trials | None = None
-        self._epochs: dict[str, list[EpochEnded]] = {}
-        self._ended = deque[tuple[Job, Entry]]()
-        self._first_ms: int | None = None
-
-    @property
-    def tracker(self) -> Tracker:
-        """Return the tracker, opened if it is not yet."""
-        if self._tracker is None:
-            self._tracker = self._open_tracker()
-        return self._tracker
-
-    @property
-    def trials(self) -> Trials:
-        """Return the trials, opened if they are not yet."""
-        if self._trials is None:
-            self._trials = self._open_trials()
-        return self._trials
-
-    @property
-    def behind(self) -> bool:
-        """Return whether finished trainings wait to be written, and a tracker is open or it is time for one."""
-        if not self._ended or self._first_ms is None:
-            return False
-        return self._tracker is not None or self._ended[-1][1].ended_ms - self._first_ms >= LIVE_AFTER_MS
-
-    def catch_up(self) -> None:
-        """Write the training that has waited longest."""
-        job, entry = self._ended.popleft()
-        self.tracker.add(job, entry)
-        if job.stage == "tuning":
-            self.trials.add(job, entry)
-
-    def epoch(self, job: Job, event: EpochEnded) -> None:
-        """Take an epoch of a training that still runs."""
-        events = self._epochs.setdefault(identity(job), [])
-        events.append(event)
-        if event.time_ms - events[0].time_ms >= LIVE_AFTER_MS:
-            self.tracker.epochs(job, events)
-
-    def ended(self, job: Job, entry: Entry) -> None:
-        """Take a finished training."""
-        self._epochs.pop(identity(job), None)
-        self._first_ms = self._first_ms or entry.started_ms
-        self._ended.append((job, entry))
-
-    def failed(self, job: Job) -> None:
-        """Take a training that raised."""
-        self._epochs.pop(identity(job), None)
-        if self._tracker is not None:
-            self._tracker.fail(job)
-
-
 def _parameters(job: Job) -> list[Any]:
     """Return what MLflow shows as a training's parameters."""
     from mlflow.entities import Param
@@ -426,79 +350,3 @@ def _aggregate(column: str, variant: str) -> str:
         if column.startswith(metric):
             column = column.replace("_", "/", 1)
     return column if variant == "tuned" else f"{variant}/{column}"
-
-
-class Trials:
-    """The persistent Optuna studies of one study, `<study>/<contender>`, and the finished trials in them."""
-
-    def __init__(self, root: Path, study: str, spaces: Mapping[str, Mapping[str, Space]], objective: str) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        root.mkdir(parents=True, exist_ok=True)
-        self._storage = optuna.storages.RDBStorage(optuna_storage(root))
-        self._name, self._spaces, self._objective = study, spaces, objective
-        self._direction: Literal["maximize", "minimize"] = "maximize" if objective == "val/accuracy" else "minimize"
-        self._studies: dict[str, tuple[optuna.Study, set[str]]] = {}  # by contender, with the keys of its trials
-
-    def keep_only(self, trials: Iterable[Job]) -> None:
-        """Delete the studies of contenders that are searched no longer, and those that hold anything but `trials`.
-
-        Such are an older space, a changed training, another objective; none is left RUNNING.
-        """
-        import optuna
-
-        wanted = defaultdict[str, set[str]](set)
-        for job in trials:
-            wanted[job.contender].add(job.key)
-        for name in optuna.get_all_study_names(self._storage):
-            contender = name.removeprefix(f"{self._name}/")
-            if contender == name:
-                continue  # somebody else's
-            (study, keys), own = self._study(contender), wanted.get(contender)
-            if own is None or keys - own or study.direction.name.lower() != self._direction:
-                optuna.delete_study(study_name=name, storage=self._storage)
-                del self._studies[contender]
-
-    def add(self, job: Job, entry: Entry) -> None:
-        """Add one finished trial, unless it is there."""
-        study, keys = self._study(job.contender)
-        if job.key not in keys:
-            study.add_trial(_frozen_trial(job, entry, self._spaces[job.contender], self._objective))
-            keys.add(job.key)
-
-    def _study(self, contender: str) -> tuple[optuna.Study, set[str]]:
-        """Return a contender's study, made where there is none, and the keys of its trials."""
-        if contender not in self._studies:
-            import optuna
-
-            study = optuna.create_study(
-                storage=self._storage,
-                study_name=f"{self._name}/{contender}",
-                direction=self._direction,
-                load_if_exists=True,
-            )
-            keys = {trial.user_attrs.get("key", "") for trial in study.get_trials(deepcopy=False)}
-            self._studies[contender] = study, keys
-        return self._studies[contender]
-
-
-def _frozen_trial(job: Job, entry: Entry, spaces: Mapping[str, Space], objective: str) -> Any:
-    from optuna.distributions import FloatDistribution
-    from optuna.trial import create_trial
-
-    trial = create_trial(
-        params=dict(job.hyperparameters),
-        distributions={name: FloatDistribution(space.low, space.high, log=space.log) for name, space in spaces.items()},
-        value=entry.result.metrics[objective],
-        user_attrs={
-            "replicate": job.replicate,
-            "trial": job.trial,
-            "seed": job.seed,
-            "key": job.key,
-            "status": entry.result.status,
-        },
-    )
-    trial.datetime_start = datetime.datetime.fromtimestamp(entry.started_ms / 1000)
-    trial.datetime_complete = datetime.datetime.fromtimestamp(entry.ended_ms / 1000)
-    return trial

@@ -13,7 +13,7 @@ from optstudy import journal, results
 from optstudy.answer import claim_rows, study_facts, withdrawn
 from optstudy.evidence import Evidence
 from optstudy.fairness import design_findings, history_findings, table_findings
-from optstudy.figures import Each
+from optstudy.figures import Mapper
 from optstudy.journal import Entry
 from optstudy.metrics import HEADLINES, present
 from optstudy.place import Place
@@ -70,11 +70,11 @@ def read_selections(place: Place, contender: str) -> Selections:
 
 
 def write_answer(
-    place: Place, content: Content, jobs: Sequence[Job], done: dict[str, Entry], each: Each = map
+    place: Place, content: Content, jobs: Sequence[Job], done: dict[str, Entry], mapper: Mapper = map
 ) -> tuple[pd.DataFrame, Evidence]:
     """Write the comparison, claims, findings, figures and report from the tables of contenders.
 
-    `each` is what maps over the figures to draw. Return the comparison, and all that the report was made of.
+    `mapper` maps over the figures to draw. Return the comparison, and all that the report was made of.
     """
     study, folder = place.study, place.tables
     kinds = ("runs", "curves", "sweep", "answers")
@@ -99,7 +99,7 @@ def write_answer(
         ("provenance", provenance(study, content, [done[job.key] for job in jobs])),
     ):
         results.write_json(folder / f"{name}.json", content_of_file)
-    return table, write_report(folder, each)
+    return table, write_report(folder, mapper)
 
 
 def _metrics_of_dvc(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

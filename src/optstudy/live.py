@@ -1,0 +1,77 @@
+"""What people see of a study in MLflow and Optuna while it runs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from optstudy.journal import Entry
+from optstudy.plan import Job
+from optstudy.runs import EpochEnded
+from optstudy.tracking import Tracker, identity
+from optstudy.trials import Trials
+
+LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
+
+
+class Live:
+    """Writes a study's trainings while others run.
+
+    Its tracker is opened (which takes seconds) once trainings have run for `LIVE_AFTER_MS`; until then, and for
+    shorter trainings, nothing is written before they end. A finished one is written when there is time: `catch_up`.
+    """
+
+    def __init__(self, open_tracker: Callable[[], Tracker], open_trials: Callable[[], Trials]) -> None:
+        self._open_tracker, self._open_trials = open_tracker, open_trials
+        self._tracker: Tracker | None = None
+        self._trials: Trials | None = None
+        self._epochs: dict[str, list[EpochEnded]] = {}
+        self._ended = deque[tuple[Job, Entry]]()
+        self._first_ms: int | None = None
+
+    @property
+    def tracker(self) -> Tracker:
+        """Return the tracker, opened if it is not yet."""
+        if self._tracker is None:
+            self._tracker = self._open_tracker()
+        return self._tracker
+
+    @property
+    def trials(self) -> Trials:
+        """Return the trials, opened if they are not yet."""
+        if self._trials is None:
+            self._trials = self._open_trials()
+        return self._trials
+
+    @property
+    def behind(self) -> bool:
+        """Return whether finished trainings wait to be written, and a tracker is open or it is time for one."""
+        if not self._ended or self._first_ms is None:
+            return False
+        return self._tracker is not None or self._ended[-1][1].ended_ms - self._first_ms >= LIVE_AFTER_MS
+
+    def catch_up(self) -> None:
+        """Write the training that has waited longest."""
+        job, entry = self._ended.popleft()
+        self.tracker.add(job, entry)
+        if job.stage == "tuning":
+            self.trials.add(job, entry)
+
+    def epoch(self, job: Job, event: EpochEnded) -> None:
+        """Take an epoch of a training that still runs."""
+        events = self._epochs.setdefault(identity(job), [])
+        events.append(event)
+        if event.time_ms - events[0].time_ms >= LIVE_AFTER_MS:
+            self.tracker.epochs(job, events)
+
+    def ended(self, job: Job, entry: Entry) -> None:
+        """Take a finished training."""
+        self._epochs.pop(identity(job), None)
+        self._first_ms = self._first_ms or entry.started_ms
+        self._ended.append((job, entry))
+
+    def failed(self, job: Job) -> None:
+        """Take a training that raised."""
+        self._epochs.pop(identity(job), None)
+        if self._tracker is not None:
+            self._tracker.fail(job)
