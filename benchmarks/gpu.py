@@ -1,6 +1,6 @@
 """On a GPU: images/s against the limit, and in stacks of 1 to 256 trainings; without a GPU it says so and ends.
 
-It also runs an epoch of each with torch's check for synchronisation switched on: one in a step would raise.
+Before that a stack of two takes an epoch of steps with torch's check for synchronisation switched on: one would raise.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def limit(spec: RunSpec) -> Timed:
             steps += 1
         in_steps += now() - began
         schedule.step()
-        _right(network, data, "val", half)
+        if "val" in data.present():
+            _right(network, data, "val", half)
     accuracy = _right(network, data, "test", half)
     return Timed(steps, in_steps, time.perf_counter() - clock, accuracy)
 
@@ -118,8 +119,8 @@ class Clock(pl.Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """End a step."""
-        now = time.perf_counter()
-        self.seconds, self.began, self.steps = self.seconds + now - self.began, now, self.steps + 1
+        ended = now()
+        self.seconds, self.began, self.steps = self.seconds + ended - self.began, ended, self.steps + 1
 
 
 def glue(spec: RunSpec, uri: str) -> Timed:

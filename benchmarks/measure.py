@@ -68,7 +68,7 @@ def _installed(name: str) -> bool:
 
 
 def report(figures: Sequence[Figure]) -> None:
-    """Print the figures and merge them, by name, into out/latest.json."""
+    """Print the figures, and put them into out/latest.json in the place of what the same script left there."""
     table = Table(title=" · ".join(machine().values()))
     for heading in ("what", "median", "lowest", "highest", "n", "unit"):
         table.add_column(heading, justify="left" if heading in ("what", "unit") else "right")
@@ -79,9 +79,7 @@ def report(figures: Sequence[Figure]) -> None:
     path = OUT / "latest.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     today = datetime.now(UTC).date().isoformat()
-    new = [
-        {**asdict(one), **machine(), "date": today, "command": " ".join(Path(a).name for a in sys.argv)}
-        for one in figures
-    ]
-    kept = [row for row in known if row["name"] not in {one.name for one in figures}]
+    words = [Path(argument).name for argument in sys.argv]
+    new = [{**asdict(one), **machine(), "date": today, "command": " ".join(words)} for one in figures]
+    kept = [row for row in known if row["command"].split()[0] != words[0]]
     path.write_text(json.dumps(kept + new, indent=2) + "\n", encoding="utf-8")

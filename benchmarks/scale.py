@@ -91,7 +91,7 @@ def measure(trainings: int) -> dict[str, float]:
         todo = units(study, place.contenders)
         timed(
             "coordinator and journal",
-            lambda: stages.complete(place, todo, content, {}, Synthetic(), lambda _: None),  # type: ignore[arg-type]
+            lambda: stages.complete(place, todo, content, {}, Synthetic(), lambda _: None),
         )
         done = timed("reading the journal", lambda: journal.read_journal(place.journal))
         timed("tables", lambda: write_tables(place, content, done))

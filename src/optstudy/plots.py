@@ -148,13 +148,8 @@ def _trials(axes: Axes, rows: pd.DataFrame, y: str, look: Style, **drawn: Any) -
     """Draw trials over their learning rates, diverged ones as crosses; return the points of the others."""
     lost = rows["status"] == "diverged"
     many = len(rows) > MANY
-    crosses: dict[str, Any] = {
-        "s": 22,
-        "color": INK,
-        "marker": "x",
-        "linewidths": 1,
-        "clip_on": False,
-    }  # at chance: on the very edge
+    # Not clipped: what diverged is scored at chance, on the very edge.
+    crosses: dict[str, Any] = {"s": 22, "color": INK, "marker": "x", "linewidths": 1, "clip_on": False}
     axes.scatter("learning_rate", y, data=rows[lost], rasterized=many, **crosses)
     return axes.scatter("learning_rate", y, data=rows[~lost], marker=look.marker, rasterized=many, **drawn)
 

@@ -7,13 +7,11 @@ their pages remain shared (as Python's documentation of `gc.freeze` has it). A w
 import atexit
 import gc
 import os
+from importlib import import_module
 
 gc.disable()
-# Only now, for the collector is to be off before, and for what they load. scikit-learn has the demo's data; the server
-# is ready before the coordinator is, with it as well.
-import sklearn.datasets  # noqa: E402, F401
-
-import optstudy.train  # noqa: E402, F401
-
+# scikit-learn has the demo's data; the server is ready before the coordinator is, with it as well.
+for name in ("sklearn.datasets", "optstudy.train"):
+    import_module(name)
 gc.freeze()
 atexit.register(os._exit, 0)  # the server has nothing to put away, and libraries would lament what it leaves
