@@ -22,6 +22,7 @@ ui: $(VENV)/ready
 # OPTSTUDY_DATA says where Fashion-MNIST lies, for the part on 2c2d.
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/writing.py
 	$(BIN)/python benchmarks/stack_scaling.py
 	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python benchmarks/study.py

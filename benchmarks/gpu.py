@@ -1,6 +1,7 @@
 """On a GPU: images/s against the limit, and in stacks of 1 to 256 trainings; without a GPU it says so and ends.
 
-Before that a stack of two takes an epoch of steps with torch's check for synchronisation switched on: one would raise.
+Before that one training alone and a stack of two, both augmented, take steps with torch's check for synchronisation
+switched on: one would raise.
 """
 
 from __future__ import annotations
@@ -8,37 +9,45 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
-from loops import limit
 from measure import Figure, figure, ratios, report
 from stack_scaling import spec_of, stacked
-from training import ours
+from training import in_turn
 
 from optstudy.runs import RunSpec
 from optstudy.stack import Stack
-from optstudy.train import members_of, quiet_lightning, seeded
+from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_up
 
 SIZES = tuple(2**power for power in range(9))
 TASKS = {"digits CNN": "digits-cnn", "2c2d": "fashion-2c2d"}
 
 
+class NoWaiting(pl.Callback):
+    """Raises where a step waits for the GPU; not in the first epoch, in which things are allocated and tuned once."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Switch torch's check on."""
+        torch.cuda.set_sync_debug_mode("error" if trainer.current_epoch else "default")
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Switch it off."""
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def check_no_synchronisation(spec: RunSpec) -> None:
-    """Take the steps of an epoch in a stack of two; raises where one waits for the GPU."""
-    stack = Stack(members_of([replace(spec, seed=seed) for seed in (1, 2)], [lambda _: None] * 2), lambda _: None)
-    for checked in (False, True):  # what is allocated or tuned once comes first
-        turn = next(iter(stack.train_dataloader()))
-        torch.cuda.set_sync_debug_mode("error" if checked else "default")
-        try:
-            stack.training_step(turn, 0)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+    """Train alone and as a stack of two; raises where a step waits for the GPU."""
+    augmented = replace(spec, data={**spec.data, "augment": ("crop", "flip")})
+    members = members_of([replace(augmented, seed=seed) for seed in (1, 2)], [lambda _: None] * 2)
+    for module in (set_up(augmented, lambda _: None).module, Stack(members, lambda _: None)):
+        build_trainer(augmented, NoWaiting()).fit(module)
 
 
 def against_limit(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
     """Return images/s of one training, and their ratio to the limit's."""
-    limit(spec), ours(spec)  # both warm
-    pairs = [(ours(spec), limit(spec)) for _ in range(repeats)]
+    pairs = in_turn(spec, repeats)
     rates = [[one.steps * spec.batch_size / one.in_steps for one in side] for side in zip(*pairs, strict=True)]
     return [
         figure(f"{name}: one training", rates[0], "images/s"),

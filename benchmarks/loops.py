@@ -128,7 +128,7 @@ def glue(spec: RunSpec, uri: str) -> Timed:
     from pytorch_lightning.loggers import MLFlowLogger
 
     clock = time.perf_counter()
-    for name in ("pytorch_lightning", "lightning_fabric", "alembic", "mlflow"):
+    for name in ("pytorch_lightning", "lightning_fabric", "alembic", "mlflow", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     torch.manual_seed(spec.seed)

@@ -1,34 +1,33 @@
-"""Microseconds of one training step of one network: in the shortest PyTorch loop, alone in optstudy, in stacks of K.
+"""A training step of one network, alone in optstudy and in stacks of K, over that of the limit: all in turn.
 
     python benchmarks/stack_scaling.py [--tasks digits-cnn ...] [--sizes 2 8] [--repeats 7] ...
 
-Each cell is the median over repeats, and the least and the greatest. One thread; repeats of all columns alternate.
-A step includes fetching its batch and summing loss and hits, not validation. Trainings run in a Lightning Trainer. The
-raw loop is the plainest: without channels last and fused steps, which the limit of the other benchmarks has.
+One thread. A step includes fetching its batch and, in optstudy, summing loss and hits; not validation. Trainings run in
+a Lightning Trainer, and no time is divided but by the steps and the networks of a stack.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import median
 
 import numpy as np
 import torch
-from torch.nn import functional
+from loops import limit
+from measure import Figure, figure, ratios, report
 
 from optstudy.batches import ArrayData
 from optstudy.datasets import Arrays
-from optstudy.optimizers import decay_groups, import_class, torch_arguments
+from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
 from optstudy.stack import Stack
 from optstudy.stackable import work
 from optstudy.study import Study
-from optstudy.timing import Stopwatch, now
+from optstudy.timing import Stopwatch
 from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_up, start_network
 
-EPOCHS = 3  # the first one of each repeat is not counted
+EPOCHS = 3
 TASKS = {  # model, data, batch size
     "digits-linear": ("linear", "digits", 64),
     "digits-mlp": ("mlp", "digits", 64),
@@ -60,22 +59,10 @@ def spec_of(task: str, optimizer: str) -> RunSpec:
     return replace(spec, data={**spec.data, **own})
 
 
-def raw(spec: RunSpec) -> float:
-    """Return seconds per step of the shortest loop, as one would write it without optstudy."""
-    data = ArrayData(spec)
-    network = start_network(spec, data.inputs).to(data.device, memory_format=torch.contiguous_format)
-    groups = decay_groups(network, spec.decay_all)
-    optimizer = import_class(spec.optimizer)(groups, **torch_arguments(spec.hyperparameters))
-    x, y = data.parts["train"]
-
-    def epoch() -> None:
-        for chosen in torch.randperm(len(y), device=data.device).split(spec.batch_size):
-            loss = functional.cross_entropy(network(x[chosen]), y[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    return _timed(epoch) / -(-len(y) // spec.batch_size)
+def limited(spec: RunSpec) -> float:
+    """Return seconds per step of the limit."""
+    found = limit(spec)
+    return found.in_steps / found.steps
 
 
 def alone(spec: RunSpec) -> float:
@@ -92,53 +79,49 @@ def stacked(spec: RunSpec, size: int) -> float:
     return _fitted(stack, spec) / len(stack.batches) / size
 
 
-def _timed(epoch: Callable[[], None]) -> float:
-    """Return the seconds of an epoch."""
-    epoch()
-    start = now()
-    for _ in range(EPOCHS - 1):
-        epoch()
-    return (now() - start) / (EPOCHS - 1)
-
-
 def _fitted(module: object, spec: RunSpec) -> float:
+    """Return the seconds in the steps of an epoch."""
     watch = Stopwatch()
     build_trainer(spec, watch).fit(module)
-    return sum(epoch[-1] - epoch[0] for epoch in watch.epochs[1:]) / (EPOCHS - 1)
+    return sum(epoch[-1] - epoch[0] for epoch in watch.epochs) / EPOCHS
 
 
-def cell(seconds: list[float]) -> str:
-    """Return the median and the range in microseconds."""
-    return f"{median(seconds) * 1e6:,.0f} ({min(seconds) * 1e6:,.0f}..{max(seconds) * 1e6:,.0f})"
+def measured(task: str, optimizer: str, sizes: Sequence[int], repeats: int) -> list[Figure]:
+    """Return the limit's step, and those of one network alone and in stacks over it; the work that `auto` goes by."""
+    spec = spec_of(task, optimizer)
+    ways: dict[str, Callable[[], float]] = {
+        "the limit": lambda: limited(spec),
+        "alone": lambda: alone(spec),
+        **{f"a stack of {size}": lambda size=size: stacked(spec, size) for size in sizes},  # type: ignore[misc]
+    }
+    found = {name: list[float]() for name in ways}
+    for repeat in range(repeats + 1):  # the first one warms up
+        with seeded(0), quiet_lightning():
+            each = {name: measure() for name, measure in ways.items()}
+        for name in each if repeat else ():
+            found[name].append(each[name])
+    data, title = ArrayData(spec), f"{task}, {optimizer}"
+    operations = work(start_network(spec, data.inputs), data.inputs, spec.batch_size) / 1e6
+    return [
+        figure(f"{title}: operations in a step", [operations], "million"),
+        figure(f"{title}: the limit", [1e6 * one for one in found["the limit"]], "µs"),
+        *(ratios(f"{title}: {name}, over the limit", found[name], found["the limit"]) for name in list(ways)[1:]),
+        *(ratios(f"{title}: {name}, over alone", found[name], found["alone"]) for name in list(ways)[2:]),
+    ]
 
 
 def main() -> None:
-    """Print one row for each task."""
-    parser = argparse.ArgumentParser()
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS)[:3])
-    parser.add_argument("--optimizer", default="adam")
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=["adam"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[2, 4, 8, 16])
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| task | MFLOP/step | raw loop | alone |", *(f"K={size} |" for size in options.sizes))
-    print("| --- " * (4 + len(options.sizes)) + "|")
-    for task in options.tasks:
-        spec = spec_of(task, options.optimizer)
-        columns: dict[str, Callable[[], float]] = {
-            "raw": lambda spec=spec: raw(spec),
-            "alone": lambda spec=spec: alone(spec),
-            **{str(size): lambda spec=spec, size=size: stacked(spec, size) for size in options.sizes},
-        }
-        found: dict[str, list[float]] = {name: [] for name in columns}
-        for _ in range(options.repeats):
-            for name, measure in columns.items():
-                with seeded(0), quiet_lightning():
-                    found[name].append(measure())
-        data = ArrayData(spec)
-        flop = work(start_network(spec, data.inputs), data.inputs, spec.batch_size) / 1e6
-        cells = [cell(seconds) for seconds in found.values()]
-        print(f"| {task} | {flop:,.1f} |", *(f"{text} |" for text in cells), flush=True)
+    torch.set_flush_denormal(True)  # as optstudy does
+    with_each = [(task, optimizer) for task in options.tasks for optimizer in options.optimizers]
+    report([one for pair in with_each for one in measured(*pair, options.sizes, options.repeats)])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""One training: time per step against the limit, in turn; what it spends outside of steps; precisions and the glue."""
+"""One training: time per step against the limit, in turn; what it spends outside of steps; precisions and the glue.
+
+What it is written to, journal and MLflow, is timed by writing.py.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import argparse
 import os
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +18,7 @@ from loops import Timed, glue, limit, store
 from measure import Figure, figure, ratios, report
 
 from optstudy.datasets import load_arrays
+from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
 from optstudy.study import Study, load_study
 from optstudy.timing import Stopwatch
@@ -22,15 +27,28 @@ from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-def spec_of(name: str, **changes: object) -> RunSpec:
-    """Return Adam's training at its defaults in a shipped study, without decay, so that all loops do the same."""
+def spec_of(name: str, optimizer: str = "adam", **changes: object) -> RunSpec:
+    """Return a training at its optimizer's defaults in a shipped study, undecayed, so that all loops do the same."""
     study: Study = load_study(CONFIGS / f"{name}.yaml")
-    adam = study.contender("adam")
-    spec = study.spec(adam, 0, 1, {"learning_rate": 1e-3, "weight_decay": 0.0})
+    contender = study.contender(optimizer)
+    spec = study.spec(contender, 0, 1, {**study.row(contender).defaults, "weight_decay": 0.0})
     return replace(spec, **changes)  # type: ignore[arg-type]
 
 
-def ours(spec: RunSpec) -> Timed:
+@dataclass(frozen=True)
+class Ours(Timed):
+    """What is timed of optstudy beyond a loop: seconds before the first epoch and after the last."""
+
+    before: float
+    after: float
+
+    @property
+    def between(self) -> float:
+        """Return the seconds after the steps of each epoch: evaluation and report."""
+        return self.total - self.in_steps - self.before - self.after
+
+
+def ours(spec: RunSpec) -> Ours:
     """Train by optstudy, with a stopwatch among its callbacks."""
     with seeded(spec.seed), quiet_lightning():
         clock, watch = time.perf_counter(), Stopwatch()
@@ -38,21 +56,42 @@ def ours(spec: RunSpec) -> Timed:
         trainer = build_trainer(spec, *fitting.callbacks, watch)
         trainer.fit(fitting.module, datamodule=fitting.data)
         accuracy = fitting.outcome(trainer).metrics["test/accuracy"]
-        total = time.perf_counter() - clock
+        ended = time.perf_counter()
     in_steps = sum(epoch[-1] - epoch[0] for epoch in watch.epochs)
-    return Timed(fitting.steps * len(watch.epochs), in_steps, total, accuracy)
+    before, after = watch.epochs[0][0] - clock, ended - watch.ended
+    return Ours(fitting.steps * len(watch.epochs), in_steps, ended - clock, accuracy, before, after)
 
 
-def against_limit(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
-    """Return time per step over the limit's, and what is spent outside of steps."""
-    pairs = [(ours(spec), limit(spec)) for _ in range(repeats)]
-    per_step = [[one.in_steps / one.steps for one in side] for side in zip(*pairs, strict=True)]
-    outside = [one.total - one.in_steps for one, _ in pairs]
+def in_turn(spec: RunSpec, repeats: int) -> list[tuple[Ours, Timed]]:
+    """Return `repeats` trainings by optstudy and by the limit, in turn, once both are warm."""
+    limit(spec), ours(spec)
+    return [(ours(spec), limit(spec)) for _ in range(repeats)]
+
+
+def steps(name: str, pairs: Sequence[tuple[Ours, Timed]]) -> list[Figure]:
+    """Return time per step over the limit's, and the time."""
+    per_step = [[1000 * one.in_steps / one.steps for one in side] for side in zip(*pairs, strict=True)]
+    return [ratios(f"{name}: a step, over the limit's", *per_step), figure(f"{name}: a step", per_step[0], "ms")]
+
+
+def outside(name: str, epochs: int, pairs: Sequence[tuple[Ours, Timed]]) -> list[Figure]:
+    """Return what a training spends outside of its steps."""
+    own = [one for one, _ in pairs]
     return [
-        ratios(f"{name}: a step, over the limit's", *per_step),
-        figure(f"{name}: a step", [1000 * seconds for seconds in per_step[0]], "ms"),
-        figure(f"{name}: outside of steps", outside, "s"),
+        figure(f"{name}: set-up", [1000 * one.before for one in own], "ms"),
+        figure(f"{name}: evaluation and report, an epoch", [1000 * one.between / epochs for one in own], "ms"),
+        figure(f"{name}: final evaluation", [1000 * one.after for one in own], "ms"),
     ]
+
+
+def each_optimizer(name: str, study: str, repeats: int, **changes: object) -> list[Figure]:
+    """Return the time per step by each optimizer, and for the last of them what is spent outside of steps."""
+    found = list[Figure]()
+    for optimizer in OPTIMIZERS:
+        spec = spec_of(study, optimizer, **changes)
+        pairs = in_turn(spec, repeats)
+        found += steps(f"{name}, {optimizer}", pairs)
+    return found + outside(f"{name}, {optimizer}", spec.epochs, pairs)
 
 
 def images(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
@@ -79,22 +118,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
+    torch.set_flush_denormal(True)  # as optstudy does: RMSProp is three times slower without
+    load_arrays(spec_of("digits").data)
     torch.set_num_threads(1)
-    digits = spec_of("digits", epochs=10)
-    load_arrays(digits.data)
-    limit(digits), ours(digits)  # both warm
-    found = against_limit("digits CNN, 1 thread", digits, repeats)
+    found = each_optimizer("digits CNN, 1 thread", "digits", repeats, epochs=10)
     with tempfile.TemporaryDirectory() as folder:
+        digits = spec_of("digits", epochs=10)
         pairs = [(glue(digits, store(Path(folder))), limit(digits)) for _ in range(3)]
-    steps = [[one.in_steps / one.steps for one in side] for side in zip(*pairs, strict=True)]
-    found.append(ratios("digits CNN, 1 thread: the glue's step, over the limit's", *steps))
-    fashion = Path(os.environ.get("OPTSTUDY_DATA", "data")) / "FashionMNIST"
-    if fashion.exists():
+    by_step = [[one.in_steps / one.steps for one in side] for side in zip(*pairs, strict=True)]
+    found.append(ratios("digits CNN, 1 thread, adam: the glue's step, over the limit's", *by_step))
+    if (Path(os.environ.get("OPTSTUDY_DATA", "data")) / "FashionMNIST").exists():
         torch.set_num_threads(os.cpu_count() or 1)
-        two = spec_of("fashion_mnist", epochs=1, data={**spec_of("fashion_mnist").data, "train_size": 6400})
-        limit(two), ours(two)
-        found += against_limit("2c2d, bf16-mixed, all cores", two, min(repeats, 5))
-        found += images("2c2d, all cores", two, 3)
+        few = {**spec_of("fashion_mnist").data, "train_size": 6400}
+        two = spec_of("fashion_mnist", epochs=1, data=few)
+        found += each_optimizer(f"2c2d, {two.precision}", "fashion_mnist", min(repeats, 5), epochs=1, data=few)
+        found += images("2c2d", two, 3)
     else:
         print("Fashion-MNIST is not below OPTSTUDY_DATA: 2c2d is not measured")
     report(found)
