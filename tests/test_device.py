@@ -13,6 +13,7 @@ import torch
 
 from conftest import tiny
 from optstudy import classifier, optimizers
+from optstudy.augment import AUGMENTATIONS
 from optstudy.batches import ArrayData
 from optstudy.classifier import Classifier, Sums
 from optstudy.optimizers import OPTIMIZERS
@@ -67,6 +68,13 @@ def test_no_step_of_a_stack_waits_for_its_device(
         stack.training_step(turn, 0)
     assert stack.optimizer.steps == len(stack.batches)
     assert stack.sums.loss.device == stack.networks.values.device == META
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_no_augmentation_waits_for_its_device(name: str) -> None:
+    x = torch.zeros(5, 3, 8, 6, device=META)
+    changed = AUGMENTATIONS[name](x, torch.Generator())
+    assert (changed.shape, changed.device) == (x.shape, META)
 
 
 def test_batches_of_text_are_cut_without_waiting_for_their_device() -> None:

@@ -88,6 +88,37 @@ def test_calls_go_to_other_processes_in_order_once_there_has_been_a_training() -
     assert all(imported == set() for _, _, imported in found)  # of what a worker is forked off, too
 
 
+def error_of_cuda(_: object = None) -> str:
+    """Return what CUDA says to a process that wants to begin with it; empty where there is a GPU."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # no driver; torch built without CUDA
+        return str(error)
+    return ""
+
+
+def test_what_workers_are_forked_off_has_not_touched_a_gpu() -> None:
+    # CUDA cannot be used in a fork of a process that has, were it to ask whether there is a GPU.
+    with Workers(1) as workers:
+        workers.submit("ticket", [spec()])
+        ends(workers, 1)
+        assert "fork" not in workers.map(error_of_cuda, "a")[0]
+
+
+def test_a_fork_of_a_process_that_has_looked_for_a_gpu_cannot_use_one(tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        "import os, torch\n"
+        "from test_execute import error_of_cuda\n"
+        "torch.cuda.is_available()\n"
+        "print(error_of_cuda() if os.fork() == 0 else os.wait() and '')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert "fork" in ran.stdout, ran.stderr
+
+
 def killed_elsewhere(here: int, item: str) -> str:
     if os.getpid() != here:
         os.kill(os.getpid(), signal.SIGKILL)

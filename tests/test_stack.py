@@ -25,7 +25,16 @@ from optstudy.runs import EpochEnded, RunResult, RunSpec, TrainingEnded, group_k
 from optstudy.stack import Stack, StackedSlices
 from optstudy.stackable import why_solo, work, worth_stacking
 from optstudy.timing import seconds_of
-from optstudy.train import build_trainer, members_of, quiet_lightning, set_up, start_network, train
+from optstudy.train import (
+    MOST_STACKED,
+    _groups,
+    build_trainer,
+    members_of,
+    quiet_lightning,
+    set_up,
+    start_network,
+    train,
+)
 from optstudy.updates import RULES, Optimizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -353,3 +362,17 @@ def test_a_group_shares_all_but_seeds_and_numbers() -> None:
         replace(spec, stacked=False),
     ]
     assert len({group_key(one) for one in [spec, *others]}) == 6
+
+
+def test_more_than_a_stack_holds_are_trained_in_several() -> None:
+    specs = variants(spec_of(network="linear", epochs=1), MOST_STACKED + 1)
+    others = variants(spec_of("sgd", network="linear", epochs=1), 2)
+    everything = [*specs[:3], others[0], *specs[3:], others[1]]
+    assert [len(group) for group in _groups(everything)] == [MOST_STACKED, 1, 2]
+    results = train(everything)
+    few = [results[0], results[2], results[-2], results[3], results[-1]]
+    assert list(map(learned, few)) == list(map(learned, train([specs[0], specs[2], specs[-1], *others])))
+
+
+def learned(result: RunResult) -> object:
+    return result.metrics, result.curve, result.answers

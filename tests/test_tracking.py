@@ -11,7 +11,7 @@ import pytest
 
 from conftest import tiny
 from optstudy.journal import Entry
-from optstudy.live import LIVE_AFTER_MS, Live
+from optstudy.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
 from optstudy.stages import project_trials
@@ -86,13 +86,16 @@ def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards
     assert [trial.user_attrs["key"] for trial in optuna_trials(tmp_path, "live/sgd")] == [job.key]
 
 
-def test_a_short_training_opens_no_store(tmp_path: Path) -> None:
+def test_short_trainings_open_no_store_before_they_have_gone_on_for_a_while(tmp_path: Path) -> None:
     live, job = Live(lambda: pytest.fail("opened"), lambda: pytest.fail("opened")), trials()[0]
     live.epoch(job, EpochEnded(0, 1, EPOCH, 1_000_000))
     live.epoch(job, EpochEnded(0, 2, EPOCH, 1_000_000 + LIVE_AFTER_MS - 1))
     live.failed(job)
-    live.ended(job, replace(entry(job), ended_ms=1_000_000 + LIVE_AFTER_MS - 1))
+    start = entry(job).started_ms
+    live.ended(job, replace(entry(job), ended_ms=start + OPENED_AFTER_MS - 1))
     assert not live.behind
+    live.ended(job, replace(entry(job), ended_ms=start + OPENED_AFTER_MS))
+    assert live.behind
 
 
 def test_a_training_that_raised_is_shown_as_failed(tmp_path: Path) -> None:

@@ -11,14 +11,15 @@ from optstudy.runs import EpochEnded
 from optstudy.tracking import Tracker, identity
 from optstudy.trials import Trials
 
+OPENED_AFTER_MS = 5_000  # of trainings: a study that ends sooner does not wait for it twice
 LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
 
 
 class Live:
     """Writes a study's trainings while others run.
 
-    Its tracker is opened (which takes seconds) once trainings have run for `LIVE_AFTER_MS`; until then, and for
-    shorter trainings, nothing is written before they end. A finished one is written when there is time: `catch_up`.
+    Its tracker is opened (which takes seconds) once trainings have run for `OPENED_AFTER_MS`. A finished training is
+    written when there is time then (`catch_up`), the epochs of one that still runs after `LIVE_AFTER_MS`.
     """
 
     def __init__(self, open_tracker: Callable[[], Tracker], open_trials: Callable[[], Trials]) -> None:
@@ -48,7 +49,7 @@ class Live:
         """Return whether finished trainings wait to be written, and a tracker is open or it is time for one."""
         if not self._ended or self._first_ms is None:
             return False
-        return self._tracker is not None or self._ended[-1][1].ended_ms - self._first_ms >= LIVE_AFTER_MS
+        return self._tracker is not None or self._ended[-1][1].ended_ms - self._first_ms >= OPENED_AFTER_MS
 
     def catch_up(self) -> None:
         """Write the training that has waited longest."""
