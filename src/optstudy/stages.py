@@ -51,7 +51,6 @@ from optstudy.trials import Trials
 from optstudy.written import read_selections, write_answer, write_runs, write_tables, write_tuning
 
 TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
-PAUSE = 0.01  # seconds without an event after which all workers are taken to be training
 Say = Callable[[str], None]
 
 
@@ -206,8 +205,8 @@ def complete(
             pool.submit(group, [job.spec for job in group], any(is_shown(place.study, job) for job in group))
         if not running:
             break
-        events = list(pool.events(timeout=PAUSE if live.behind else None))
-        if not events:
+        events = list(pool.events(timeout=0 if live.behind else None))
+        if not events:  # just now all workers train
             live.catch_up()
         for group_of_event, event in events:
             job = cast(list[Job], group_of_event)[event.index]
