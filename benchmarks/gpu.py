@@ -48,11 +48,11 @@ def check_no_synchronisation(spec: RunSpec) -> None:
 def against_limit(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
     """Return images/s of one training, and their ratio to the limit's."""
     pairs = in_turn(spec, repeats)
-    rates = [[one.steps * spec.batch_size / one.in_steps for one in side] for side in zip(*pairs, strict=True)]
+    own, limits = [[spec.batch_size / one.step for one in side] for side in zip(*pairs, strict=True)]
     return [
-        figure(f"{name}: one training", rates[0], "images/s"),
-        figure(f"{name}: the limit", rates[1], "images/s"),
-        ratios(f"{name}: one training over the limit", *rates),
+        figure(f"{name}: one training", own, "images/s"),
+        figure(f"{name}: the limit", limits, "images/s"),
+        ratios(f"{name}: one training over the limit", own, limits),
     ]
 
 

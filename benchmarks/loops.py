@@ -34,6 +34,11 @@ class Timed:
     total: float
     accuracy: float
 
+    @property
+    def step(self) -> float:
+        """Return the seconds of a step."""
+        return self.in_steps / self.steps
+
 
 def limit(spec: RunSpec) -> Timed:
     """Train by the shortest loop: slices of tensors, one optimizer, no metrics in the loop."""

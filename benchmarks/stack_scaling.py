@@ -2,14 +2,14 @@
 
     python benchmarks/stack_scaling.py [--tasks digits-cnn ...] [--sizes 2 8] [--repeats 7] ...
 
-One thread. A step includes fetching its batch and, in optstudy, summing loss and hits; not validation. Trainings run in
-a Lightning Trainer, and no time is divided but by the steps and the networks of a stack.
+One thread. A step includes fetching its batch and, in optstudy, Lightning's loop and summing loss and hits; not
+validation. Of a stack it is the share of one network.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -59,12 +59,6 @@ def spec_of(task: str, optimizer: str) -> RunSpec:
     return replace(spec, data={**spec.data, **own})
 
 
-def limited(spec: RunSpec) -> float:
-    """Return seconds per step of the limit."""
-    found = limit(spec)
-    return found.in_steps / found.steps
-
-
 def alone(spec: RunSpec) -> float:
     """Return seconds per step of one training alone."""
     fitting = set_up(spec, lambda _: None)
@@ -89,24 +83,18 @@ def _fitted(module: object, spec: RunSpec) -> float:
 def measured(task: str, optimizer: str, sizes: Sequence[int], repeats: int) -> list[Figure]:
     """Return the limit's step, and those of one network alone and in stacks over it; the work that `auto` goes by."""
     spec = spec_of(task, optimizer)
-    ways: dict[str, Callable[[], float]] = {
-        "the limit": lambda: limited(spec),
-        "alone": lambda: alone(spec),
-        **{f"a stack of {size}": lambda size=size: stacked(spec, size) for size in sizes},  # type: ignore[misc]
-    }
-    found = {name: list[float]() for name in ways}
-    for repeat in range(repeats + 1):  # the first one warms up
-        with seeded(0), quiet_lightning():
-            each = {name: measure() for name, measure in ways.items()}
-        for name in each if repeat else ():
-            found[name].append(each[name])
+    with seeded(0), quiet_lightning():
+        timed = [(limit(spec).step, alone(spec), *(stacked(spec, size) for size in sizes)) for _ in range(repeats + 1)]
+    limits, alones, *stacks = zip(*timed[1:], strict=True)  # the first ones warm up
+    by_size = dict(zip(sizes, stacks, strict=True))
     data, title = ArrayData(spec), f"{task}, {optimizer}"
     operations = work(start_network(spec, data.inputs), data.inputs, spec.batch_size) / 1e6
     return [
         figure(f"{title}: operations in a step", [operations], "million"),
-        figure(f"{title}: the limit", [1e6 * one for one in found["the limit"]], "µs"),
-        *(ratios(f"{title}: {name}, over the limit", found[name], found["the limit"]) for name in list(ways)[1:]),
-        *(ratios(f"{title}: {name}, over alone", found[name], found["alone"]) for name in list(ways)[2:]),
+        figure(f"{title}: the limit", [1e6 * one for one in limits], "µs"),
+        ratios(f"{title}: alone, over the limit", alones, limits),
+        *(ratios(f"{title}: a stack of {size}, over the limit", found, limits) for size, found in by_size.items()),
+        *(ratios(f"{title}: a stack of {size}, over alone", found, alones) for size, found in by_size.items()),
     ]
 
 

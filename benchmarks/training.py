@@ -70,8 +70,8 @@ def in_turn(spec: RunSpec, repeats: int) -> list[tuple[Ours, Timed]]:
 
 def steps(name: str, pairs: Sequence[tuple[Ours, Timed]]) -> list[Figure]:
     """Return time per step over the limit's, and the time."""
-    per_step = [[1000 * one.in_steps / one.steps for one in side] for side in zip(*pairs, strict=True)]
-    return [ratios(f"{name}: a step, over the limit's", *per_step), figure(f"{name}: a step", per_step[0], "ms")]
+    own, limits = [[1000 * one.step for one in side] for side in zip(*pairs, strict=True)]
+    return [ratios(f"{name}: a step, over the limit's", own, limits), figure(f"{name}: a step", own, "ms")]
 
 
 def outside(name: str, epochs: int, pairs: Sequence[tuple[Ours, Timed]]) -> list[Figure]:
@@ -96,14 +96,10 @@ def each_optimizer(name: str, study: str, repeats: int, **changes: object) -> li
 
 def images(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
     """Return images per second of optstudy and of the glue, in fp32 and in bf16, and their ratios."""
-    halves, singles, glues = [], [], []
+    single = replace(spec, precision="32-true")
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(repeats):
-            for spec_of_side, found in ((spec, halves), (replace(spec, precision="32-true"), singles)):
-                one = ours(spec_of_side)
-                found.append(one.steps * spec.batch_size / one.in_steps)
-            one = glue(replace(spec, precision="32-true"), store(Path(folder)))
-            glues.append(one.steps * spec.batch_size / one.in_steps)
+        timed = [(ours(spec), ours(single), glue(single, store(Path(folder)))) for _ in range(repeats)]
+    halves, singles, glues = [[spec.batch_size / one.step for one in side] for side in zip(*timed, strict=True)]
     return [
         figure(f"{name}: bf16-mixed", halves, "images/s"),
         figure(f"{name}: fp32", singles, "images/s"),
@@ -124,9 +120,8 @@ def main() -> None:
     found = each_optimizer("digits CNN, 1 thread", "digits", repeats, epochs=10)
     with tempfile.TemporaryDirectory() as folder:
         digits = spec_of("digits", epochs=10)
-        pairs = [(glue(digits, store(Path(folder))), limit(digits)) for _ in range(3)]
-    by_step = [[one.in_steps / one.steps for one in side] for side in zip(*pairs, strict=True)]
-    found.append(ratios("digits CNN, 1 thread, adam: the glue's step, over the limit's", *by_step))
+        pairs = [(glue(digits, store(Path(folder))).step, limit(digits).step) for _ in range(3)]
+    found.append(ratios("digits CNN, 1 thread, adam: the glue's step, over the limit's", *zip(*pairs, strict=True)))
     if (Path(os.environ.get("OPTSTUDY_DATA", "data")) / "FashionMNIST").exists():
         torch.set_num_threads(os.cpu_count() or 1)
         few = {**spec_of("fashion_mnist").data, "train_size": 6400}

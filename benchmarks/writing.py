@@ -18,7 +18,6 @@ from loops import store
 from measure import figure, ratios, report
 
 from optstudy import journal
-from optstudy.content import content_of
 from optstudy.place import Place
 from optstudy.plan import Job, named_jobs
 from optstudy.runs import TrainingEnded
@@ -40,9 +39,9 @@ def finished(folder: Path) -> Finished:
     from synthetic import fill_journal
 
     place = Place(STUDY, folder / "results", folder / "mlruns")
-    fill_journal(place)
+    content = fill_journal(place)
     done = journal.read_journal(place.journal)
-    jobs = named_jobs(STUDY, place.contenders, content_of(STUDY, place.mlruns), done)
+    jobs = named_jobs(STUDY, place.contenders, content, done)
     return [(job, done[job.key]) for job in jobs]
 
 
@@ -109,10 +108,8 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory() as folder:
         trainings = finished(Path(folder))
-    found = {way: list[float]() for way in WAYS}
-    for _ in range(repeats):
-        for way, values in found.items():
-            values.append(seconds(way, trainings))
+    timed = [[seconds(way, trainings) for way in WAYS] for _ in range(repeats + 1)]
+    found = dict(zip(WAYS, zip(*timed[1:], strict=True), strict=True))  # the first ones warm up
     title = f"{len(trainings)} trainings of {STUDY.epochs} epochs"
     over = ratios(f"{title}: MLflow, over its plainest use", found["MLflow"], found["MLflow, plainest"])
     report([*(figure(f"{title}: {way}", values, "s") for way, values in found.items()), over])

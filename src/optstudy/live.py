@@ -11,7 +11,7 @@ from optstudy.runs import EpochEnded
 from optstudy.tracking import Tracker, identity
 from optstudy.trials import Trials
 
-OPENED_AFTER_MS = 5_000  # of trainings: a study that ends sooner does not wait for it twice
+OPENED_AFTER_MS = 5_000  # a study whose trainings end sooner opens its tracker after the last of them
 LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
 
 

@@ -206,7 +206,7 @@ def complete(
         if not running:
             break
         events = list(pool.events(timeout=0 if live.behind else None))
-        if not events:  # just now all workers train
+        if not events:  # no worker waits just now
             live.catch_up()
         for group_of_event, event in events:
             job = cast(list[Job], group_of_event)[event.index]
