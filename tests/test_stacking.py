@@ -1,4 +1,4 @@
-"""Which contenders stack is decided once and stored; how their trainings are grouped leaves none out and mixes none."""
+"""Which contenders stack is decided once, and stored."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from conftest import tiny
 from optstudy.content import content_of
 from optstudy.networks import Inputs
 from optstudy.place import Place
-from optstudy.plan import GROUP, Content, Ready, unit_jobs, units
-from optstudy.runs import group_key
 from optstudy.stackable import why_solo
-from optstudy.stacking import Decision, decisions, read_stored
+from optstudy.stacking import decisions, read_stored
 from optstudy.stages import prepare
 from optstudy.train import train
 
@@ -105,24 +103,3 @@ def test_a_decision_is_stored_said_once_and_then_believed(tmp_path: Path) -> Non
     stored = {content.stacking["sgd"].key: "because it was said"}
     assert decisions(place.study, content.data, "", stored)["sgd"].solo == "because it was said"
     assert content_of(place.study, place.mlruns) == content
-
-
-@pytest.mark.parametrize("workers", [1, 2, 5])
-@pytest.mark.parametrize("stacked", [True, False])
-def test_every_ready_training_is_in_one_group_of_its_kind(workers: int, stacked: bool) -> None:
-    study = tiny(optimizers=["sgd", "adam"], replicates=10, tuning={"trials": 5})
-    content = Content("digest", "", {name: Decision("key", "" if stacked else "alone") for name in ("sgd", "adam")})
-    names = ["sgd", "adam"]
-    jobs = [job for unit in units(study, names) for job in unit_jobs(study, unit, content, {}, None, True)]
-    ready = Ready()
-    for job in jobs:
-        ready.add(job)
-    groups = []
-    while group := ready.take(workers):
-        groups.append(group)
-    assert sorted(job.key for group in groups for job in group) == sorted(job.key for job in jobs)
-    for group in groups:
-        assert len({(job.contender, group_key(job.spec)) for job in group}) == 1
-        assert len(group) <= (GROUP if stacked else 1)
-    if stacked:
-        assert len(groups) >= 2 * workers  # every worker has a share of both

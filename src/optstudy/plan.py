@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from optstudy.blocks import Contender
 from optstudy.journal import Entry
-from optstudy.runs import RunSpec, code_digest, derive_seed, group_key, own_digest, run_key, torch_version
+from optstudy.runs import RunSpec, code_digest, derive_seed, own_digest, run_key, torch_version
 from optstudy.stacking import Decision
 from optstudy.study import Study
 from optstudy.tune import drawn_points, select, tpe_point, validation
 
 Selections = Mapping[int, Mapping[str, float]]
-GROUP = 16  # trainings handed to a worker as one stack: with more, a kill costs more, and a CPU gains no more
-FEW = 4  # no fewer, where there are as many: they would take nearly as long
 
 
 @dataclass(frozen=True)
@@ -180,36 +177,6 @@ def named_jobs(
 ) -> list[Job]:
     """Return every job of `contenders` that can be named from what is finished; `selections` as in `unit_jobs`."""
     return [job for unit in units(study, contenders) for job in unit_jobs(study, unit, content, done, selections, True)]
-
-
-class Ready:
-    """The jobs that can be trained now: those that stack with each other together, the others one by one."""
-
-    def __init__(self) -> None:
-        self._stacks: dict[tuple[str, str], deque[Job]] = {}
-        self._alone = deque[Job]()
-
-    def add(self, job: Job) -> None:
-        """Add a job. Trials that stack are put first: what they select is then trained along with what is left."""
-        if not job.spec.stacked:
-            self._alone.append(job)
-            return
-        queue = self._stacks.setdefault((job.contender, group_key(job.spec)), deque())
-        if job.stage == "tuning":
-            queue.appendleft(job)
-        else:
-            queue.append(job)
-
-    def take(self, workers: int) -> list[Job]:
-        """Take the next group, empty where none is ready: of the jobs that stack, shared out to `workers`, or one.
-
-        The longest queue comes first: a short one may grow yet, and a stack of few takes nearly as long as one of many.
-        How jobs are grouped changes no result.
-        """
-        queue = max(self._stacks.values(), key=len, default=self._alone) or self._alone
-        share = -(-sum(map(len, self._stacks.values())) // workers)
-        most = 1 if queue is self._alone else min(GROUP, max(FEW, share))
-        return [queue.popleft() for _ in range(min(most, len(queue)))]
 
 
 def pretraining_job(study: Study, data_digest: str) -> Job:

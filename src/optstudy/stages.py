@@ -6,7 +6,7 @@ The journal decides what is left to do; tables, Optuna and MLflow are written fr
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import pandas as pd
 
 from optstudy import journal, results
 from optstudy.answer import stated
+from optstudy.backlog import Backlog
 from optstudy.content import check_start, content_of, job_before
 from optstudy.datasets import load_arrays
 from optstudy.errors import StudyError, TrainingFailed
@@ -29,7 +30,6 @@ from optstudy.plan import (
     VARIANTS,
     Content,
     Job,
-    Ready,
     Selections,
     Unit,
     changes,
@@ -37,7 +37,6 @@ from optstudy.plan import (
     named_jobs,
     resolved,
     trials_in,
-    unit_jobs,
     units,
 )
 from optstudy.pretrained import save_weights, weights_file
@@ -176,31 +175,19 @@ def complete(
     final runs take, those of the journal where it is None; without `finals` there are but searches. Returns what has
     been opened to show trainings.
     """
-    ready, units_of = Ready(), defaultdict[str, list[Unit]](list)
-    counts = Counter[str]()  # of finished trainings, by contender
+    backlog = Backlog(place.study, todo, content, done, selections, finals)
     running, failures = 0, list[tuple[Job, str]]()
     claims = stated(place.study)
     live = live_of(place)
 
-    def name_jobs(unit: Unit) -> int:
-        """Make ready what can now be named of a unit and has not been; return how much of it was finished before."""
-        jobs = unit_jobs(place.study, unit, content, done, selections, finals)
-        new = [job for job in jobs if job.key not in done and unit not in units_of[job.key]]
-        for job in new:
-            if not units_of[job.key]:  # contenders that do the same share a training
-                ready.add(job)
-            units_of[job.key].append(unit)
-        return sum(job.key in done for job in jobs)
-
     def tell(contender: str, seconds: float) -> None:
-        progress(Progress(contender, counts[contender], _total(place.study, contender, selections, finals), seconds))
+        total = _total(place.study, contender, selections, finals)
+        progress(Progress(contender, backlog.finished[contender], total, seconds))
 
-    for unit in todo:
-        counts[unit.contender] += name_jobs(unit)
     for contender in dict.fromkeys(unit.contender for unit in todo):
         tell(contender, 0.0)
     while True:
-        while pool.free and (group := ready.take(pool.count)):
+        while pool.free and (group := backlog.take(pool.count)):
             running += len(group)
             pool.submit(group, [job.spec for job in group], any(is_shown(place.study, job) for job in group))
         if not running:
@@ -221,11 +208,8 @@ def complete(
                 continue
             done[job.key] = _record(place, job, event, claims)
             live.ended(job, done[job.key])
-            for unit in units_of[job.key]:
-                counts[unit.contender] += 1
-                if job.stage == "tuning":  # the end of a trial alone makes further jobs known
-                    name_jobs(unit)
-                tell(unit.contender, event.result.seconds)
+            for contender in backlog.ended(job):
+                tell(contender, event.result.seconds)
     if failures:
         raise TrainingFailed("\n".join(failure_lines(failures, place.contenders)))
     return live
