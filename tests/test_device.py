@@ -7,15 +7,20 @@ an operation on tensors of two devices.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from conftest import tiny
 from optstudy import classifier, optimizers
 from optstudy.augment import AUGMENTATIONS
 from optstudy.batches import ArrayData
 from optstudy.classifier import Classifier, Sums
+from optstudy.models import MODELS
+from optstudy.networks import Inputs, build_network
 from optstudy.optimizers import OPTIMIZERS
 from optstudy.stack import Stack
 from optstudy.train import start_network
@@ -68,6 +73,37 @@ def test_no_step_of_a_stack_waits_for_its_device(
         stack.training_step(turn, 0)
     assert stack.optimizer.steps == len(stack.batches)
     assert stack.sums.loss.device == stack.networks.values.device == META
+
+
+# The rest of the table: architectures are torchvision's, encoders are Hugging Face's.
+NETWORKS = [name for name in MODELS if name not in {"torchvision", "transformer", "point"}]
+
+
+def step_on_meta(network: nn.Module, inputs: Inputs) -> None:
+    """Take the forward and backward pass of a step; raises where it would wait for its device."""
+    shape = (4, *inputs.shape)
+    x = torch.ones(shape, dtype=torch.int64, device=META) if inputs.tokens else torch.zeros(shape, device=META)
+    loss = functional.cross_entropy(network.to(META)(x), torch.zeros(4, dtype=torch.int64, device=META))
+    loss.backward()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_network_of_the_table_waits_for_its_device(name: str) -> None:
+    row = MODELS[name]
+    inputs = Inputs((7,), 10, 50) if "text" in row.kinds else Inputs((3, 32, 32), 10)
+    network = build_network({"name": name, "network": row.network, "arguments": row.arguments}, inputs)
+    step_on_meta(network, inputs)
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_but_an_encoder_of_hugging_face_looks_at_its_padding(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    transformers.BertConfig(vocab_size=50, **sizes).save_pretrained(tmp_path)
+    inputs = Inputs((7,), 10, 50)
+    model = {"name": "transformer", "network": MODELS["transformer"].network, "arguments": {"folder": str(tmp_path)}}
+    with pytest.raises(RuntimeError, match="meta"):
+        step_on_meta(build_network(model, inputs), inputs)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

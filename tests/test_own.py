@@ -21,25 +21,25 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Own(pl.LightningModule):
-    """A linear classifier; with `by_hand` it steps its optimizer itself."""
+    """A linear classifier, called as in optstudy's own module; with `by_hand` it steps its optimizer itself."""
 
     def __init__(self, by_hand: bool = False) -> None:
         super().__init__()
         self.automatic_optimization = not by_hand
-        self.head = torch.nn.Linear(64, 10)
+        self.network = torch.nn.Linear(64, 10)
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return torch.nn.functional.cross_entropy(self.head(batch[0].flatten(1)), batch[1])
+        return torch.nn.functional.cross_entropy(self.network(batch[0].flatten(1)), batch[1])
 
     def training_step(self, batch: Any) -> Tensor:
         return self.loss(batch)
 
     def validation_step(self, batch: Any) -> None:
         self.log("val/loss", self.loss(batch))
-        self.log("val/accuracy", (self.head(batch[0].flatten(1)).argmax(1) == batch[1]).float().mean())
+        self.log("val/accuracy", (self.network(batch[0].flatten(1)).argmax(1) == batch[1]).float().mean())
 
     def test_step(self, batch: Any) -> None:
-        self.log("test/accuracy", (self.head(batch[0].flatten(1)).argmax(1) == batch[1]).float().mean())
+        self.log("test/accuracy", (self.network(batch[0].flatten(1)).argmax(1) == batch[1]).float().mean())
 
 
 def spec_of(name: str = "adam", by_hand: bool = False, **changes: Any) -> RunSpec:
@@ -71,6 +71,12 @@ def test_gradients_are_clipped_in_every_precision(name: str, precision: str) -> 
         assert float(torch.cat([part.flatten() for part in moved]).norm()) == pytest.approx(1e-5, rel=0.01)
 
 
+def test_the_weights_that_are_kept_have_the_names_of_the_module() -> None:
+    spec, kept = spec_of(epochs=1), []
+    train([spec], kept.append, weights=True)
+    assert set(kept[-1].weights) == set(start_network(spec, Inputs((1, 8, 8), 10)).state_dict())
+
+
 def test_the_final_metrics_are_those_of_the_final_weights() -> None:
     spec, kept = spec_of(), []
     [result] = train([spec], kept.append, weights=True)
@@ -80,5 +86,5 @@ def test_the_final_metrics_are_those_of_the_final_weights() -> None:
     module.load_state_dict({name: torch.from_numpy(value) for name, value in kept[-1].weights.items()})
     for part in ("val", "test"):
         batches = list(data.evaluation(part))
-        right = torch.cat([module.head(x.flatten(1)).argmax(1) == y for x, y in batches])
+        right = torch.cat([module.network(x.flatten(1)).argmax(1) == y for x, y in batches])
         assert result.metrics[f"{part}/accuracy"] == pytest.approx(float(right.float().mean()), abs=1e-6)

@@ -71,6 +71,25 @@ def chained() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.MaxPool2d(2), relu, *dense)
 
 
+def flat_twice() -> nn.Module:
+    """What is flat is flattened again, which changes nothing: networks and examples must not be swapped."""
+    return nn.Sequential(nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten()), nn.Flatten(), nn.Linear(108, 10))
+
+
+def hooked() -> nn.Module:
+    """A hook, which only a call of the layer itself runs, divides what the last layer makes by ten."""
+    network = chained()
+    network[-1].register_forward_hook(lambda *called: called[-1] / 10)
+    return network
+
+
+def patched() -> nn.Module:
+    """A layer whose forward pass was replaced; the layers of a stack follow its type."""
+    network = chained()
+    network[2].forward = torch.tanh
+    return network
+
+
 def by_rows() -> nn.Module:
     """A linear layer over each row of an image, without a bias: K and n must not be confused."""
     return nn.Sequential(nn.Linear(8, 4, bias=False), nn.Flatten(), nn.Linear(32, 10))
@@ -198,9 +217,15 @@ def test_after_twenty_steps_each_member_is_what_it_is_alone(name: str, changes: 
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("network", ["Own", "chained"])
+@pytest.mark.parametrize("network", ["Own", "chained", "flat_twice", "hooked"])
 def test_so_is_a_network_of_the_users(network: str) -> None:
     assert_as_alone(variants(in_double(spec_of(network=network)), 3))
+
+
+@pytest.mark.parametrize("network", ["Own", "chained", "flat_twice", "hooked"])
+def test_and_that_it_can_be_stacked_is_seen(network: str) -> None:
+    spec = spec_of(network=network)
+    assert why_solo(spec, start_network(spec, inputs_of(spec.data)), inputs_of(spec.data)) == ""
 
 
 @pytest.mark.usefixtures("double")
@@ -224,6 +249,11 @@ def assert_as_alone(specs: list[RunSpec]) -> None:
 @pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
 def test_the_bits_depend_neither_on_the_number_stacked_nor_on_the_place(model: str, name: str) -> None:
     assert_independent(variants(spec_of(name, model, epochs=2, clip=1.0), 32))
+
+
+def test_nor_do_those_of_the_demos_network() -> None:
+    spec = spec_of(epochs=2, batch_size=64)
+    assert_independent(variants(replace(spec, model={**spec.model, "arguments": {"width": 16}}), 16))
 
 
 @pytest.mark.parametrize("network", ["Own", "chained"])
@@ -310,6 +340,7 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "lstm": ({"network": "lstm"}, "aten::lstm"),
     "a linear layer over rows": ({"network": "by_rows"}, "must be a 3D tensor"),
     "a parameter without a gradient": ({"network": "unused"}, "not have been used"),
+    "a layer that was changed": ({"network": "patched"}, "computes something else in a stack"),
 }
 
 

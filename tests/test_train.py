@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import pytest
 
@@ -134,3 +136,20 @@ def test_comments_docstrings_and_the_optimizer_table_do_not_change_the_code_dige
     after = "# why\ndef f(x):\n    return x  # so\nOPTIMIZERS: dict = {1: 2}\n"
     assert normalized_source(before) == normalized_source(after)
     assert normalized_source(before) != normalized_source(before.replace("return x", "return 2 * x"))
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_finished_training_leaves_no_tensors_behind(stacked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[weakref.ref[ArrayData]] = []
+
+    class Noted(ArrayData):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            kept.append(weakref.ref(self))
+
+    monkeypatch.setattr("optstudy.train.ArrayData", Noted)
+    study = tiny()
+    rates = [{"learning_rate": 0.1, "weight_decay": 0.0}, {"learning_rate": 0.2, "weight_decay": 0.0}]
+    train([study.spec(study.optimizers[0], 0, 5, rate, stacked=stacked) for rate in rates])
+    assert len(kept) == 2
+    assert not any(one() for one in kept)

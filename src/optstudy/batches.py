@@ -18,6 +18,7 @@ from torch import Tensor
 
 from optstudy.augment import AUGMENTATIONS
 from optstudy.datasets import Arrays, load_arrays, split
+from optstudy.device import compute_device, sent
 from optstudy.networks import inputs_of
 from optstudy.runs import PARTS, Part, RunSpec, derive_seed
 
@@ -26,11 +27,6 @@ SAMPLE = 2048  # examples whose loss before the training stands for the training
 TURN = 32  # batches that Lightning's loop is given as one
 
 Parts = dict[Part, tuple[Tensor, Tensor]]
-
-
-def compute_device() -> torch.device:
-    """Return where trainings compute: on the first GPU that CUDA shows, else on the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Slices:
@@ -64,7 +60,7 @@ class Slices:
     def _batches(self, order: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         if order is None:
             return zip(torch.split(self.x, self.batch_size), torch.split(self.y, self.batch_size), strict=True)
-        chosen = torch.split(order.to(self.x.device, non_blocking=True), self.batch_size)
+        chosen = torch.split(sent(order, self.x.device), self.batch_size)
         return ((self.x[index], self.y[index]) for index in chosen)
 
     def _longest(self, order: Tensor | None) -> list[int] | list[None]:

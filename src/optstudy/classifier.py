@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optstudy.batches import SAMPLE, TURN, ArrayData, Turns
+from optstudy.device import sent
 from optstudy.optimizers import build_optimizer, build_schedule, decay_groups
 from optstudy.runs import Outcome, RunSpec, pack
 
@@ -32,7 +33,7 @@ class Sums:
         """Add batches: logits (..., n, classes), labels (..., n), mean loss (...); all at once, for few kernels."""
         logits, y, losses = zip(*batches, strict=True)
         sizes = [labels.shape[-1] for labels in y]
-        weights = torch.tensor(sizes, dtype=losses[0].dtype).to(losses[0].device, non_blocking=True)
+        weights = sent(torch.tensor(sizes, dtype=losses[0].dtype), losses[0].device)
         self.loss = self.loss + (torch.stack(losses, -1) * weights).sum(-1)
         self.right = self.right + (torch.cat(logits, -2).argmax(-1) == torch.cat(y, -1)).sum(-1)
         self.count += sum(sizes)

@@ -45,7 +45,7 @@ class Networks:
         states = [_tensors(network) for network in networks]
         stacked = {name: torch.stack([state[name].detach() for state in states]) for name in states[0]}
         self._hold(trained[0].new_zeros(len(networks), self.starts[-1]))
-        torch._foreach_copy_(self._views(self.values), [stacked.pop(name) for name in self.names])
+        torch._foreach_copy_(self.views(self.values), [stacked.pop(name) for name in self.names])
         self.rest = stacked
         template = copy.deepcopy(first)
         self._chain = chain(first)
@@ -79,10 +79,11 @@ class Networks:
     def _hold(self, values: Tensor) -> None:
         """Take `values` as the parameters: `leaves` (K, *shape) and what receives their gradients are views."""
         self.values, self.gradients = values, torch.zeros_like(values)
-        self.leaves = [view.detach().requires_grad_() for view in self._views(self.values)]
-        self._slots = self._views(self.gradients)
+        self.leaves = [view.detach().requires_grad_() for view in self.views(self.values)]
+        self._slots = self.views(self.gradients)
 
-    def _views(self, matrix: Tensor) -> list[Tensor]:
+    def views(self, matrix: Tensor) -> list[Tensor]:
+        """Return the parts (K, *shape) of a matrix (K, P), in the order of `names`."""
         return [
             matrix[:, start : start + shape.numel()].view(-1, *shape)
             for start, shape in zip(self.starts[:-1], self.shapes, strict=True)
@@ -124,6 +125,8 @@ def convolves(network: nn.Module) -> bool:
 
 def _layer(module: nn.Module, name: str, images: bool) -> Layer | None:
     """Return what `module`, called `name`, does in K networks; with `images` as in this module's first lines."""
+    if module._forward_hooks or module._forward_pre_hooks:  # which only a call of the module itself runs
+        return None
     if type(module) is nn.Sequential or type(module).forward is Body.forward:
         # Not named_children: it names a layer that comes twice but once.
         children = [(own, child) for own, child in module._modules.items() if child is not None]
@@ -182,7 +185,7 @@ def _lay_out_gradient(x: Tensor) -> None:
 
 
 def _flatten(images: bool, x: Tensor, stacked: Stacked) -> Tensor:
-    if images:
+    if images and x.dim() == 4:  # what is flat already has changed its axes
         _lay_out_gradient(x)
         count = len(next(iter(stacked.values())))
         x = x.view(len(x), count, -1, *x.shape[2:]).movedim(1, 0)

@@ -25,6 +25,7 @@ PARTS: tuple[Part, ...] = ("train", "val", "test")
 TRAINING_MODULES = (
     "optimizers",
     "datasets",
+    "device",
     "batches",
     "augment",
     "networks",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from optstudy.batches import TURN, ArrayData, Turns, channels_last
 from optstudy.classifier import Batch, Classifier, Sums
+from optstudy.device import sent
 from optstudy.layers import Networks, clip_rows, convolves, cross_entropies
 from optstudy.optimizers import schedule_factor
 from optstudy.updates import RULES, Optimizer
@@ -42,7 +43,7 @@ class StackedSlices:
             member: torch.randperm(self.size, generator=self.data[member].order) + self.starts[member]
             for member in dict.fromkeys(self.rows)
         }
-        order = torch.stack([orders[member] for member in self.rows]).to(self.x.device, non_blocking=True)
+        order = sent(torch.stack([orders[member] for member in self.rows]), self.x.device)
         for chosen in torch.split(order, self.batch_size, 1):
             flat = chosen.flatten()
             x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)

@@ -7,6 +7,7 @@ import warnings
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.dropout import _DropoutNd
 
 from optstudy.layers import Networks, cross_entropies
@@ -77,14 +78,34 @@ def _by_trial(spec: RunSpec, network: nn.Module, inputs: Inputs) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            written = _written(network, inputs)
-            if written:
-                return written
-            networks = Networks([network, network], spec.decay_all)
-            logits = networks(torch.zeros(2, 2, *inputs.shape))
-            networks.gradients_of(cross_entropies(logits, torch.zeros(2, 2, dtype=torch.int64)))
+            return _written(network, inputs) or _differing(spec, network, inputs)
     except Exception as error:  # whatever a user's network raises under vmap, it may well train alone
         return f"vmap cannot run the network ({str(error).partition('. ')[0].splitlines()[0]})"
+
+
+def _differing(spec: RunSpec, network: nn.Module, inputs: Inputs) -> str:
+    """Return as a reason that two networks, with weights of their own, compute other things together than alone.
+
+    More examples than networks: what confuses the two axes shows. Tolerances are far above single precision's rounding
+    and far below what a layer left out or applied to others' examples makes.
+    """
+    copies = [copy.deepcopy(network).train() for _ in range(2)]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        x, y = torch.rand(2, 3, *inputs.shape), torch.arange(6).view(2, 3) % inputs.classes
+        for parameter in copies[1].parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    networks = Networks(copies, spec.decay_all)
+    logits = networks(x)
+    gradients = networks.views(networks.gradients_of(cross_entropies(logits, y)))
+    for row, alone in enumerate(copies):
+        expected, own = alone(x[row]), dict(alone.named_parameters())
+        loss = functional.cross_entropy(expected, y[row])
+        pairs = [(logits[row], expected)]
+        trained = torch.autograd.grad(loss, [own[name] for name in networks.names])
+        pairs += zip((gradient[row] for gradient in gradients), trained, strict=True)
+        if not all(torch.allclose(together, apart, rtol=1e-3, atol=1e-4) for together, apart in pairs):
+            return "the network computes something else in a stack than alone"
     return ""
 
 

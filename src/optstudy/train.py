@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
@@ -15,9 +16,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from optstudy.batches import TURN, ArrayData, channels_last, compute_device
+from optstudy.batches import TURN, ArrayData, channels_last
 from optstudy.classifier import Classifier
 from optstudy.descent import Descent
+from optstudy.device import compute_device
 from optstudy.networks import Inputs, build_network, inputs_of
 from optstudy.own import Watch, adopt, own_outcome
 from optstudy.pretrained import give_start
@@ -52,16 +54,28 @@ def train(
             results[event.index] = event.result
         on_event(event)
 
-    # RMSProp's mean of squares sinks below 1e-38 where gradients vanish; numbers that small slow a CPU to a third.
-    torch.set_flush_denormal(True)
-    torch.backends.cudnn.deterministic = True  # the same spec gives the same bits, also on a GPU
+    set_numerics()
     for group in _groups(specs):
         if specs[group[0]].stacked and stacks(specs[group[0]]):
             _train_stacked([_Run(index, specs[index], pass_on, weights, len(group)) for index in group])
+            gc.collect()
         else:
             for index in group:
                 _train_alone(_Run(index, specs[index], pass_on, weights))
+                if specs[index].data["kind"] != "function":  # which holds no data, and is done in less time
+                    gc.collect()  # Trainer and module refer to each other: their tensors would stay until Python looks
     return [results[index] for index in range(len(specs))]
+
+
+def set_numerics() -> None:
+    """Set what all trainings of a process share.
+
+    RMSProp's mean of squares sinks below 1e-38 where gradients vanish: numbers that small, which slow a CPU to a third,
+    count as zero. cuDNN takes deterministic kernels alone; of torch's own for CUDA, the gradients of embeddings and of
+    memory-efficient attention have none by default (torch.use_deterministic_algorithms).
+    """
+    torch.set_flush_denormal(True)
+    torch.backends.cudnn.deterministic = True
 
 
 def _groups(specs: Sequence[RunSpec]) -> list[list[int]]:
@@ -122,7 +136,7 @@ def _train_alone(run: _Run) -> None:
     except Exception as error:  # whatever a user's model raises is that training's result, not the study's end
         run.failed(error)
     else:
-        run.ended(outcome, getattr(fitting.module, "network", fitting.module))
+        run.ended(outcome, fitting.module.network if isinstance(fitting.module, Classifier) else fitting.module)
 
 
 def _train_stacked(runs: Sequence[_Run]) -> None:

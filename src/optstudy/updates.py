@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from optstudy.device import sent
+
 Numbers = Mapping[str, float]
 
 
@@ -134,5 +136,4 @@ class Optimizer:
         for h, rate in zip(self.hyperparameters, self.rates(factor), strict=True):
             decay = 1 - rate * h["weight_decay"] if self.rule.decoupled else h["weight_decay"]
             table.append((decay, *self.rule.scalars(h, rate, self.steps)))
-        scalars = torch.tensor(table, dtype=like.dtype).to(like.device, non_blocking=True)  # a GPU is not waited for
-        return scalars.T.unsqueeze(2).unbind()
+        return sent(torch.tensor(table, dtype=like.dtype), like.device).T.unsqueeze(2).unbind()
