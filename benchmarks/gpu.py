@@ -1,12 +1,14 @@
 """On a GPU: images/s against the limit, and in stacks of 1 to 256 trainings; without a GPU it says so and ends.
 
-Before that one training alone and a stack of two, both augmented, take steps with torch's check for synchronisation
-switched on: one would raise.
+Before that, by each optimizer, one training alone and a stack of two, both augmented, take steps with torch's check for
+synchronisation switched on: one would raise. And it is seen whether a training's bits depend on how many it is stacked
+with.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,15 +16,18 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from measure import Figure, figure, ratios, report
-from stack_scaling import spec_of, stacked
+from stack_scaling import spec_of
 from training import in_turn
 
+from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
 from optstudy.stack import Stack
-from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_up
+from optstudy.timing import Stopwatch
+from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_numerics, set_up
 
 SIZES = tuple(2**power for power in range(9))
-TASKS = {"digits CNN": "digits-cnn", "2c2d": "fashion-2c2d"}
+EPOCHS = 20
+TASKS = {"digits CNN": ("digits-cnn", "32-true"), "2c2d": ("fashion-2c2d", "bf16-mixed")}  # as the shipped studies
 
 
 class NoWaiting(pl.Callback):
@@ -37,12 +42,29 @@ class NoWaiting(pl.Callback):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def check_no_synchronisation(spec: RunSpec) -> None:
-    """Train alone and as a stack of two; raises where a step waits for the GPU."""
-    augmented = replace(spec, data={**spec.data, "augment": ("crop", "flip")})
-    members = members_of([replace(augmented, seed=seed) for seed in (1, 2)], [lambda _: None] * 2)
-    for module in (set_up(augmented, lambda _: None).module, Stack(members, lambda _: None)):
-        build_trainer(augmented, NoWaiting()).fit(module)
+def stack_of(spec: RunSpec, size: int) -> Stack:
+    """Return a stack of trainings that differ in their seeds."""
+    members = members_of([replace(spec, seed=seed) for seed in range(size)], [lambda _: None] * size)
+    return Stack(members, lambda _: None)
+
+
+def check_no_synchronisation(spec: RunSpec, precision: str) -> None:
+    """Train alone, in this precision, and as a stack of two; raises where a step waits for the GPU."""
+    spec = replace(spec, clip=1.0, data={**spec.data, "augment": ("crop", "flip")})
+    alone = replace(spec, precision=precision)
+    for one, module in ((alone, set_up(alone, lambda _: None).module), (spec, stack_of(spec, 2))):
+        build_trainer(one, NoWaiting()).fit(module)
+
+
+def same_bits(spec: RunSpec) -> str:
+    """Return, in words, whether the first of a stack ends with the same bits however many there are."""
+    found = []
+    for size in (2, 3, 16):
+        stack = stack_of(spec, size)
+        build_trainer(spec).fit(stack)
+        found.append([parameter.detach().cpu() for parameter in stack.members[0].network.parameters()])
+    same = all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    return "the same bits in stacks of 2, 3 and 16" if same else "other bits in stacks of 2, 3 and 16"
 
 
 def against_limit(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
@@ -50,10 +72,20 @@ def against_limit(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
     pairs = in_turn(spec, repeats)
     own, limits = [[spec.batch_size / one.step for one in side] for side in zip(*pairs, strict=True)]
     return [
-        figure(f"{name}: one training", own, "images/s"),
-        figure(f"{name}: the limit", limits, "images/s"),
+        figure(f"{name}: one training, {spec.precision}", own, "images/s"),
+        figure(f"{name}: the limit, {spec.precision}", limits, "images/s"),
         ratios(f"{name}: one training over the limit", own, limits),
     ]
+
+
+def rates(spec: RunSpec, size: int) -> tuple[float, float]:
+    """Return images/s of a stack in its steps, and in whole epochs: with evaluation, for which each member is alone."""
+    gc.collect()  # an earlier stack and its trainer refer to each other, and would stay in the GPU's memory
+    stack, watch = stack_of(spec, size), Stopwatch()
+    build_trainer(spec, watch).fit(stack)
+    images = spec.epochs * stack.batches.size * size
+    steps = sum(epoch[-1] - epoch[0] for epoch in watch.epochs)
+    return images / steps, images / (watch.ended - watch.epochs[0][0])
 
 
 def stacks(name: str, spec: RunSpec, sizes: Sequence[int], repeats: int) -> list[Figure]:
@@ -61,11 +93,13 @@ def stacks(name: str, spec: RunSpec, sizes: Sequence[int], repeats: int) -> list
     found = []
     for size in sizes:
         try:
-            seconds = [stacked(spec, size) for _ in range(repeats)]
+            rates(replace(spec, epochs=2), size)  # warms up
+            timed = [rates(spec, size) for _ in range(repeats)]
         except torch.cuda.OutOfMemoryError:
             print(f"{name}: a stack of {size} does not fit the GPU's memory")
             break
-        found.append(figure(f"{name}: stack of {size}", [spec.batch_size / one for one in seconds], "images/s"))
+        for what, values in zip(("in steps", "in whole epochs"), zip(*timed, strict=True), strict=True):
+            found.append(figure(f"{name}: stack of {size}, {what}", values, "images/s"))
     return found
 
 
@@ -78,13 +112,17 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("no GPU that CUDA can use is at hand: nothing is measured")
         return
+    set_numerics()
     found = list[Figure]()
-    for name, task in TASKS.items():
-        spec = spec_of(task, "adam")
-        title = f"{name}, {torch.cuda.get_device_name()}"
-        with seeded(0), quiet_lightning():
-            check_no_synchronisation(spec)
-            found += against_limit(title, spec, options.repeats)
+    with seeded(0), quiet_lightning():
+        for name, (task, precision) in TASKS.items():
+            for optimizer in OPTIMIZERS:
+                spec = replace(spec_of(task, optimizer), epochs=3)
+                check_no_synchronisation(spec, precision)
+                print(f"{name}, {optimizer}: no step waits; {same_bits(spec)}", flush=True)
+            spec = replace(spec_of(task, "adam"), epochs=EPOCHS)
+            title = f"{name}, {torch.cuda.get_device_name()}"
+            found += against_limit(title, replace(spec, precision=precision), options.repeats)
             found += stacks(title, spec, options.sizes, options.repeats)
     report(found)
 

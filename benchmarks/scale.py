@@ -1,4 +1,4 @@
-"""Growth: time and memory of what surrounds trainings, for 10 to 10,000 synthetic ones; a log-log plot.
+"""Growth: time and memory of what surrounds trainings, for 10 to 10,000 synthetic ones; log-log plots.
 
 Each size has a process of its own, so that its memory is its own. Nothing is trained: results are drawn from the keys.
 """
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from measure import OUT, figure, report
 
 ROOT = Path(__file__).parents[1]
 SIZES = (10, 100, 1000, 10_000)
-LIBRARY = {"Optuna": "Optuna's add_trial on SQLite", "MLflow": "MLflow's log_batch on SQLite"}
+GROWN = ("replicates", "trials")  # what a study has more of, the larger it is
 
 
 class Synthetic:
@@ -52,37 +52,48 @@ class Synthetic:
             yield group, TrainingEnded(index, result, 1, (50,) * len(result.curve), 100)
 
 
-def measure(trainings: int) -> dict[str, float]:
-    """Return the seconds of each part, and the largest memory in MiB, for about `trainings` trainings."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from optstudy import journal, stages
-    from optstudy.place import Place
-    from optstudy.plan import named_jobs, units
+def study_of(trainings: int, grown: str) -> Any:
+    """Return a study of about as many trainings: of many replicates with three trials each, or of two with many."""
     from optstudy.study import Study
-    from optstudy.written import write_answer, write_tables
 
-    replicates, trials = max(2, round(trainings / 25)), 3 if trainings > 50 else 0
-    optimizers = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
-    claims = [{"statement": "adam wins", "better": "adam", "than": "sgd"}]
-    study = Study.model_validate(
+    replicates, trials = 2, max(0, round(trainings / 10) - 1)
+    if grown == "replicates":
+        replicates, trials = max(2, round(trainings / 25)), 3 if trainings > 50 else 0
+    return Study.model_validate(
         {
             "name": "scale",
             "data": "digits",
             "model": "linear",
             "epochs": 20,
             "replicates": replicates,
-            "optimizers": optimizers,
-            "tuning": {"trials": trials},
-            "claims": claims,
+            "optimizers": ["sgd", "momentum", "rmsprop", "adam", "adamw"],
+            "tuning": {"trials": trials, "sampler": "sobol"},
+            "claims": [{"statement": "adam wins", "better": "adam", "than": "sgd"}],
         }
     )
+
+
+def measure(study: Any) -> dict[str, float]:
+    """Return the seconds of each part and, indented, of the library's calls in it; the largest memory in MiB."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from optstudy import journal, stages
+    from optstudy.place import Place
+    from optstudy.plan import named_jobs, units
+    from optstudy.written import write_answer, write_tables
+
     found: dict[str, float] = {}
 
     def timed(part: str, action: Callable[[], Any]) -> Any:
         clock = time.perf_counter()
         result = action()
-        found[part] = time.perf_counter() - clock
+        found[part] = found.get(part, 0.0) + time.perf_counter() - clock
         return result
+
+    def watch(part: str, owner: type, names: Sequence[str]) -> None:
+        for name in names:
+            original = getattr(owner, name)
+            label = f"{part}: {name}"
+            setattr(owner, name, lambda *a, f=original, at=label, **k: timed(at, lambda: f(*a, **k)))
 
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
@@ -97,6 +108,11 @@ def measure(trainings: int) -> dict[str, float]:
         timed("tables", lambda: write_tables(place, content, done))
         jobs = timed("naming trainings", lambda: named_jobs(place.study, place.contenders, content, done))
         table, evidence = timed("answer and report", lambda: write_answer(place, content, jobs, done))
+        import mlflow
+        import optuna
+
+        watch("Optuna", optuna.Study, ["add_trial"])
+        watch("MLflow", mlflow.MlflowClient, ["create_run", "log_batch", "set_terminated"])
         live = stages.live_of(place)
         timed("Optuna", lambda: stages.project_trials(live.trials, jobs, done))
         timed("MLflow", lambda: stages.project_runs(live.tracker, place, content, jobs, done, table, evidence))
@@ -111,46 +127,61 @@ def slope(rows: list[dict[str, float]], part: str) -> float:
     return math.log(large[part] / small[part]) / math.log(large["trainings"] / small["trainings"])
 
 
-def plot(rows: list[dict[str, float]], parts: list[str]) -> None:
-    """Draw seconds and memory against the number of trainings."""
+def plot(found: dict[str, list[dict[str, float]]], parts: list[str]) -> Path:
+    """Draw seconds, a panel for each way to grow, and memory, against the number of trainings."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(9, 4), layout="constrained")
-    left, right = drawn.subplots(1, 2)
-    sizes = [row["trainings"] for row in rows]
-    for part in parts:
-        left.loglog(sizes, [row[part] for row in rows], marker="o", label=part)
-    left.loglog(sizes, [0.001 * size for size in sizes], color="black", linestyle=":", label="linear: 1 ms each")
-    left.set(xlabel="trainings", ylabel="seconds")
-    left.legend(fontsize=7)
-    right.loglog(sizes, [row["memory"] for row in rows], marker="o")
-    right.set(xlabel="trainings", ylabel="largest memory in MiB")
+    drawn = Figure(figsize=(13, 4.2), layout="constrained")
+    *panels, memory = drawn.subplots(1, len(found) + 1)
+    for panel, (grown, rows) in zip(panels, found.items(), strict=True):
+        sizes = [row["trainings"] for row in rows]
+        for part in parts:
+            panel.loglog(sizes, [row[part] for row in rows], marker="o", label=part)
+        panel.loglog(sizes, [0.001 * size for size in sizes], color="black", linestyle=":", label="linear: 1 ms each")
+        panel.set(title=f"more {grown}", xlabel="trainings", ylabel="seconds")
+        memory.loglog(sizes, [row["memory"] for row in rows], marker="o", label=f"more {grown}")
+    panels[0].legend(fontsize=7)
+    memory.set(xlabel="trainings", ylabel="largest memory in MiB")
+    memory.legend(fontsize=7)
     OUT.mkdir(exist_ok=True)
     drawn.savefig(OUT / "scale.png")
-    print(f"plot: {OUT / 'scale.png'}")
+    return OUT / "scale.png"
+
+
+def measured(size: int, grown: str) -> dict[str, float]:
+    """Return what a process of its own measures."""
+    done = subprocess.run([sys.executable, __file__, str(size), grown], capture_output=True, text=True, check=True)
+    row: dict[str, float] = json.loads(done.stdout.split("RESULT")[1])
+    print(f"{size} trainings, more {grown}: {json.dumps({key: round(row[key], 2) for key in row})}", flush=True)
+    return row
+
+
+def dominant(row: dict[str, float], parts: Sequence[str]) -> str:
+    """Return which part takes most of the time, and how much of that the library's own calls do."""
+    slowest = max(parts, key=lambda part: row[part])
+    calls = sorted((key for key in row if key.startswith(f"{slowest}: ")), key=lambda key: -row[key])
+    own = ", ".join(f"{row[key]:.1f} s in {key.split()[-1]}" for key in calls)
+    return f"{slowest}, {row[slowest]:.1f} s" + (f", of which the library's own calls: {own}" if own else "")
 
 
 def main() -> None:
     """Measure each size in a process of its own."""
     if len(sys.argv) > 1:
-        print("RESULT" + json.dumps(measure(int(sys.argv[1]))))
+        print("RESULT" + json.dumps(measure(study_of(int(sys.argv[1]), sys.argv[2]))))
         return
-    rows = []
-    for size in SIZES:
-        done = subprocess.run([sys.executable, __file__, str(size)], capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.split("RESULT")[1]))
-        print(
-            f"{size} trainings: {json.dumps({part: round(value, 2) for part, value in rows[-1].items()})}", flush=True
-        )
-    parts = [part for part in rows[0] if part not in ("trainings", "memory")]
-    largest = rows[-1]
-    figures = [figure(f"{largest['trainings']:.0f} trainings: {part}", [largest[part]], "s") for part in parts]
-    figures.append(figure(f"{largest['trainings']:.0f} trainings: memory", [largest["memory"]], "MiB"))
-    figures += [figure(f"growth of {part}: power of the trainings", [slope(rows, part)], "power") for part in parts]
+    found = {grown: [measured(size, grown) for size in SIZES] for grown in GROWN}
+    parts = [key for key in found["replicates"][0] if key not in ("trainings", "memory") and ": " not in key]
+    figures = []
+    for grown, rows in found.items():
+        title = f"{rows[-1]['trainings']:.0f} trainings, more {grown}"
+        seconds = [key for key in rows[-1] if key not in ("trainings", "memory")]
+        figures += [figure(f"{title}: {key}", [rows[-1][key]], "s") for key in seconds]
+        figures.append(figure(f"{title}: memory", [rows[-1]["memory"]], "MiB"))
+        figures += [figure(f"more {grown}: growth of {part}", [slope(rows, part)], "power") for part in parts]
     report(figures)
-    slowest = max(parts, key=lambda part: largest[part])
-    print(f"The most time goes to {LIBRARY.get(slowest, slowest)}.")
-    plot(rows, parts)
+    for grown, rows in found.items():
+        print(f"More {grown}: the most time goes to {dominant(rows[-1], parts)}.")
+    print(f"plot: {plot(found, parts)}")
 
 
 if __name__ == "__main__":

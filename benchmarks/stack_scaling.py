@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from loops import limit
+from limit import limit
 from measure import Figure, figure, ratios, report
 
 from optstudy.batches import ArrayData
@@ -25,7 +25,7 @@ from optstudy.stack import Stack
 from optstudy.stackable import work
 from optstudy.study import Study
 from optstudy.timing import Stopwatch
-from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_up, start_network
+from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_numerics, set_up, start_network
 
 EPOCHS = 3
 TASKS = {  # model, data, batch size
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as optstudy does
+    set_numerics()
     with_each = [(task, optimizer) for task in options.tasks for optimizer in options.optimizers]
     report([one for pair in with_each for one in measured(*pair, options.sizes, options.repeats)])
 

@@ -21,29 +21,48 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import torch
-from loops import glue, limit, store
+from limit import limit
 from measure import figure, ratios, report
 
-from optstudy import journal
-from optstudy.content import content_of
-from optstudy.place import Place
-from optstudy.plan import named_jobs
 from optstudy.runs import RunSpec
-from optstudy.study import load_study
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(folder: Path, file: Path, workers: int) -> float:
-    """Return the seconds of `optstudy run`, the start of its process included."""
+def run(folder: Path, file: Path, workers: int) -> tuple[float, float]:
+    """Return the seconds of `optstudy run`, the start of its process included, and its coordinator's processor time.
+
+    The latter is 0 where there is no /proc.
+    """
     command = [sys.executable, "-m", "optstudy.cli", "run", str(file), "--workers", str(workers)]
-    clock = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - clock
+    clock, busy = time.perf_counter(), 0.0
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        busy = max(busy, processor_seconds(process.pid))
+        time.sleep(0.05)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return time.perf_counter() - clock, busy
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time of a running process without its children (man 5 proc, utime and stime of stat)."""
+    path = Path(f"/proc/{process}/stat")
+    try:
+        fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def specs_of(folder: Path, file: Path) -> tuple[list[RunSpec], float]:
     """Return the trainings of a finished study, and the seconds from the start of the first to the end of the last."""
+    from optstudy import journal
+    from optstudy.content import content_of
+    from optstudy.place import Place
+    from optstudy.plan import named_jobs
+    from optstudy.study import load_study
+
     place = Place(load_study(file), folder / "results", folder / "mlruns")
     done = journal.read_journal(place.journal)
     jobs = named_jobs(place.study, place.contenders, content_of(place.study, place.mlruns), done)
@@ -74,6 +93,7 @@ def looped(specs: list[RunSpec], processes: int, share: float) -> float:
 def searched(specs: list[RunSpec], folder: Path, share: float) -> float:
     """Return the seconds of the glue over all trainings, each a trial of one Optuna study; its stores are made once."""
     import optuna
+    from glue import glue, store
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     clock = time.perf_counter()
@@ -86,10 +106,14 @@ def searched(specs: list[RunSpec], folder: Path, share: float) -> float:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Seconds of a whole study by each way; of ours also again, with nothing left, and from first to last training."""
+    """Seconds of a whole study by each way; of ours also again, with nothing left, and from first to last training.
+
+    `coordinator` is processor time: imports, journal, MLflow, Optuna, tables, report.
+    """
 
     trainings: int
     ours: float
+    coordinator: float
     again: float
     trained: float
     limit: float
@@ -100,13 +124,13 @@ def repeat(file: Path, share: int, cores: int) -> Repeat:
     """Time the study in a folder of its own, then the limit on every `share`th training, the glue on half of these."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ours, again = run(folder, file, cores), run(folder, file, cores)
+        (ours, coordinator), (again, _) = run(folder, file, cores), run(folder, file, cores)
         specs, trained = specs_of(folder, file)
         sample = specs[::share]
         limits = looped(sample, cores, len(sample) / len(specs))
         few = sample[::2]
         glues = searched(few, folder, len(few) / len(specs))
-    return Repeat(len(specs), ours, again, trained, limits, glues)
+    return Repeat(len(specs), ours, coordinator, again, trained, limits, glues)
 
 
 def main() -> None:
@@ -127,6 +151,7 @@ def main() -> None:
             figure(f"{title}: optstudy run", ours, "s"),
             figure(f"{title}: from the first training to the last", [one.trained for one in found], "s"),
             figure(f"{title}: before and after", [one.ours - one.trained for one in found], "s"),
+            figure(f"{title}: the coordinator's processor time", [one.coordinator for one in found], "s"),
             figure(f"{title}: the same command again", [one.again for one in found], "s"),
             figure(f"{title}: the limit, scaled from every {options.share}th", limits, "s"),
             figure(f"{title}: the glue, scaled from every {2 * options.share}th", glues, "s"),

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from loops import Timed, glue, limit, store
+from glue import glue, store
+from limit import Timed, limit
 from measure import Figure, figure, ratios, report
 
 from optstudy.datasets import load_arrays
@@ -22,7 +23,7 @@ from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
 from optstudy.study import Study, load_study
 from optstudy.timing import Stopwatch
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
+from optstudy.train import build_trainer, quiet_lightning, seeded, set_numerics, set_up
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -95,17 +96,21 @@ def each_optimizer(name: str, study: str, repeats: int, **changes: object) -> li
 
 
 def images(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
-    """Return images per second of optstudy and of the glue, in fp32 and in bf16, and their ratios."""
+    """Return images per second of optstudy, in bf16 and in fp32, over those of the glue; the limit's for comparison."""
     single = replace(spec, precision="32-true")
     with tempfile.TemporaryDirectory() as folder:
-        timed = [(ours(spec), ours(single), glue(single, store(Path(folder)))) for _ in range(repeats)]
-    halves, singles, glues = [[spec.batch_size / one.step for one in side] for side in zip(*timed, strict=True)]
+        uri = store(Path(folder))
+        timed = [(ours(spec), ours(single), limit(spec), limit(single), glue(single, uri)) for _ in range(repeats)]
+    rates = [[spec.batch_size / one.step for one in side] for side in zip(*timed, strict=True)]
+    halves, singles, half_limits, single_limits, glues = rates
     return [
         figure(f"{name}: bf16-mixed", halves, "images/s"),
         figure(f"{name}: fp32", singles, "images/s"),
         figure(f"{name}: glue, fp32", glues, "images/s"),
         ratios(f"{name}: bf16-mixed over the glue's fp32", halves, glues),
         ratios(f"{name}: fp32 over the glue's fp32", singles, glues),
+        ratios(f"{name}: the limit in bf16 over the glue's fp32", half_limits, glues),
+        ratios(f"{name}: the limit in fp32 over the glue's fp32", single_limits, glues),
     ]
 
 
@@ -114,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
-    torch.set_flush_denormal(True)  # as optstudy does: RMSProp is three times slower without
+    set_numerics()  # RMSProp is three times slower without
     load_arrays(spec_of("digits").data)
     torch.set_num_threads(1)
     found = each_optimizer("digits CNN, 1 thread", "digits", repeats, epochs=10)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loops import store
+from glue import store
 from measure import figure, ratios, report
 
 from optstudy import journal

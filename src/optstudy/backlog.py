@@ -32,6 +32,8 @@ class Backlog:
         self._study, self._content, self._done = study, content, done
         self._selections, self._finals = selections, finals
         self._units_of = defaultdict[str, list[Unit]](list)  # contenders that do the same share a training
+        self._trials: dict[Unit, list[Job]] = {}
+        self._searching = Counter[Unit]()  # the number of a unit's named trials that have not ended
         self._stacks: dict[tuple[str, str], deque[Job]] = {}
         self._alone = deque[Job]()
         self.finished = Counter[str]()
@@ -54,18 +56,22 @@ class Backlog:
         waiting = self._units_of[job.key]
         for unit in waiting:
             self.finished[unit.contender] += 1
-            if job.stage == "tuning":  # the end of a trial alone makes further jobs known
+            self._searching[unit] -= job.stage == "tuning"
+            if job.stage == "tuning" and not self._searching[unit]:  # now more can be known, and not before
                 self._name_jobs(unit)
         return [unit.contender for unit in waiting]
 
     def _name_jobs(self, unit: Unit) -> int:
         """Make ready what can now be named of a unit and has not been; return how many of its jobs are finished."""
-        jobs = unit_jobs(self._study, unit, self._content, self._done, self._selections, self._finals)
+        known = self._trials.get(unit, [])
+        jobs = unit_jobs(self._study, unit, self._content, self._done, self._selections, self._finals, known)
+        self._trials[unit] = [job for job in jobs if job.stage == "tuning"]
         for job in jobs:
             if job.key not in self._done and unit not in self._units_of[job.key]:
                 if not self._units_of[job.key]:
                     self._add(job)
                 self._units_of[job.key].append(unit)
+                self._searching[unit] += job.stage == "tuning"
         return sum(job.key in self._done for job in jobs)
 
     def _add(self, job: Job) -> None:

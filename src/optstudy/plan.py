@@ -87,8 +87,13 @@ def points_in(study: Study, name: str) -> int:
     return study.sweep.points if study.sweep is not None and name in study.sweep.contenders else 0
 
 
-def trial_jobs(study: Study, name: str, replicate: int, content: Content, done: Mapping[str, Entry]) -> list[Job]:
-    """Return the trials of a search that can be named now: all, or for `tpe` those up to the first unfinished one."""
+def trial_jobs(
+    study: Study, name: str, replicate: int, content: Content, done: Mapping[str, Entry], known: Sequence[Job] = ()
+) -> list[Job]:
+    """Return the trials of a search that can be named now: all, or for `tpe` those up to the first unfinished one.
+
+    `known` are those that were returned before, which take time to name.
+    """
     contender, tuning = study.contender(name), study.tuning
     spaces = study.row(contender).search
 
@@ -97,17 +102,14 @@ def trial_jobs(study: Study, name: str, replicate: int, content: Content, done: 
         return _job(study, contender, replicate, "trial", index, seed, hyperparameters, content)
 
     if tuning.sampler != "tpe":
+        if known:
+            return list(known)
         points = drawn_points(tuning.sampler, study.seed, replicate, tuning.trials, spaces)
         return [job(index, point) for index, point in enumerate(points)]
-    jobs: list[Job] = []
-    history: list[tuple[Mapping[str, float], float]] = []
-    maximize = study.objective == "val/accuracy"
-    while len(jobs) < tuning.trials:
-        point = tpe_point(study.seed, replicate, spaces, history, maximize)
-        jobs.append(job(len(jobs), point))
-        if jobs[-1].key not in done:
-            break
-        history.append((point, done[jobs[-1].key].result.metrics[study.objective]))
+    jobs, maximize = list(known), study.objective == "val/accuracy"
+    while len(jobs) < tuning.trials and all(job.key in done for job in jobs[-1:]):
+        history = [(job.hyperparameters, done[job.key].result.metrics[study.objective]) for job in jobs]
+        jobs.append(job(len(jobs), tpe_point(study.seed, replicate, spaces, history, maximize)))
     return jobs
 
 
@@ -148,16 +150,23 @@ def sweep_jobs(study: Study, name: str, replicate: int, content: Content) -> lis
 
 
 def unit_jobs(
-    study: Study, unit: Unit, content: Content, done: Mapping[str, Entry], selections: Selections | None, finals: bool
+    study: Study,
+    unit: Unit,
+    content: Content,
+    done: Mapping[str, Entry],
+    selections: Selections | None,
+    finals: bool,
+    known: Sequence[Job] = (),
 ) -> list[Job]:
     """Return the jobs of a unit that can be named now, finished or not.
 
-    With `selections` (hyperparameters by replicate, as the tune stage wrote them) the search is not looked at.
+    With `selections` (hyperparameters by replicate, as the tune stage wrote them) the search is not looked at. `known`
+    as in `trial_jobs`.
     """
     jobs: list[Job] = []
     chosen: Mapping[str, float] | None = None
     if selections is None:
-        jobs = trial_jobs(study, unit.contender, unit.replicates[0], content, done)
+        jobs = trial_jobs(study, unit.contender, unit.replicates[0], content, done, known)
         selected = selected_trial(study, jobs, done)
         chosen = None if selected is None else selected.hyperparameters
     if finals:

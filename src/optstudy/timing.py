@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 
 from optstudy.datasets import load_arrays
+from optstudy.device import now
 from optstudy.runs import RunSpec
 from optstudy.stack import Stack
 from optstudy.train import Fitting, build_trainer, members_of, quiet_lightning, seeded, set_up, stacks
@@ -38,13 +38,6 @@ class Stopwatch(pl.Callback):
     def on_train_end(self, *_: Any) -> None:
         """End the last epoch."""
         self.ended = now()
-
-
-def now() -> float:
-    """Return the time in seconds, once a GPU has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def seconds_of(spec: RunSpec) -> float:

@@ -1,6 +1,6 @@
-"""The two things that optstudy is compared with: the shortest raw PyTorch loop, and the usual glue of the libraries.
+"""The usual glue of the libraries, as their documentation has it: what optstudy is compared with.
 
-Both train what optstudy's RunSpecs say: the same network, split and batch size, cosine once an epoch, evaluated alike.
+It trains what optstudy's RunSpecs say: the same network, split and batch size, cosine once an epoch, evaluated alike.
 """
 
 from __future__ import annotations
@@ -8,75 +8,21 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from limit import Timed
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from optstudy.batches import ArrayData, channels_last
+from optstudy.batches import ArrayData
+from optstudy.device import now
 from optstudy.networks import build_network
 from optstudy.optimizers import build_optimizer
 from optstudy.runs import RunSpec
-from optstudy.timing import now
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Seconds in training steps, of which there were `steps`, and in everything; the test accuracy reached."""
-
-    steps: int
-    in_steps: float
-    total: float
-    accuracy: float
-
-    @property
-    def step(self) -> float:
-        """Return the seconds of a step."""
-        return self.in_steps / self.steps
-
-
-def limit(spec: RunSpec) -> Timed:
-    """Train by the shortest loop: slices of tensors, one optimizer, no metrics in the loop."""
-    clock = time.perf_counter()
-    torch.manual_seed(spec.seed)
-    data = ArrayData(spec)
-    network = build_network(spec.model, data.inputs).to(data.device)
-    half = spec.precision == "bf16-mixed"
-    if channels_last(spec):
-        network = network.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(spec.optimizer, spec.hyperparameters, [{"params": list(network.parameters())}])
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, spec.epochs)
-    steps, in_steps = 0, 0.0
-    for _ in range(spec.epochs):
-        began = now()
-        for x, y in data.train_dataloader():
-            with torch.autocast(data.device.type, torch.bfloat16, enabled=half):
-                loss = functional.cross_entropy(network(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            steps += 1
-        in_steps += now() - began
-        schedule.step()
-        if "val" in data.present():
-            _right(network, data, "val", half)
-    accuracy = _right(network, data, "test", half)
-    return Timed(steps, in_steps, time.perf_counter() - clock, accuracy)
-
-
-@torch.no_grad()
-def _right(network: nn.Module, data: ArrayData, part: Any, half: bool) -> float:
-    right, count = 0, 0
-    with torch.autocast(data.device.type, torch.bfloat16, enabled=half):
-        for x, y in data.evaluation(part):
-            right += int((network(x).argmax(1) == y).sum())
-            count += len(y)
-    return right / max(count, 1)
 
 
 class Usual(pl.LightningModule):
