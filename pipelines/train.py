@@ -1,12 +1,12 @@
 """DVC stage: train one contender's selected hyperparameters and its defaults; write runs/ and curves/."""
 
-import os
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from optstudy.cli import exits
+from optstudy.machine import default_workers
 from optstudy.place import Place
 from optstudy.progress import shown
 from optstudy.stages import train
@@ -15,7 +15,7 @@ from optstudy.study import load_study
 
 def main(name: str, contender: str) -> None:
     """Run the stage for one contender of configs/<name>.yaml."""
-    workers = os.cpu_count() or 1
+    workers = default_workers()
     place = Place(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
     with shown(Console(), workers) as progress:
         train(place, contender, workers, progress)

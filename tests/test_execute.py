@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from conftest import tiny
+from optstudy import machine
 from optstudy.execute import Workers
+from optstudy.machine import default_workers
 from optstudy.runs import RunResult, RunSpec, TrainingEnded
 
 
@@ -121,6 +123,21 @@ def test_a_fork_of_a_process_that_has_looked_for_a_gpu_cannot_use_one(tmp_path: 
     )
     ran = run_code(code, tmp_path)
     assert "fork" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("driver", "visible", "cores", "workers"),
+    [(False, None, 64, 64), (True, None, 64, 4), (True, "1", 2, 2), (True, "", 64, 64)],
+)
+def test_a_worker_a_core_but_few_where_they_share_a_gpu(
+    driver: bool, visible: str | None, cores: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    monkeypatch.setattr(machine, "NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert default_workers() == workers
 
 
 def killed_elsewhere(here: int, item: str) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from optstudy.errors import Stopped, StudyError
+from optstudy.machine import default_workers
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -33,7 +34,7 @@ def about() -> None:
 @app.command()
 def run(
     study_file: StudyFile,
-    workers: Workers = os.cpu_count() or 1,
+    workers: Workers = default_workers(),
     results: Results = Path("results"),
 ) -> None:
     """Tune, train and compare; take up what was interrupted."""
@@ -64,7 +65,7 @@ def check(
     study_file: StudyFile,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where anything is found.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Estimate its cost on this machine.")] = False,
-    workers: Workers = os.cpu_count() or 1,
+    workers: Workers = default_workers(),
     results: Results = Path("results"),
 ) -> None:
     """Say what a study consists of, and what a reviewer would object to; trains nothing."""
