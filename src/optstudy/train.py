@@ -71,8 +71,8 @@ def set_numerics() -> None:
     """Set what all trainings of a process share.
 
     RMSProp's mean of squares sinks below 1e-38 where gradients vanish: numbers that small, which slow a CPU to a third,
-    count as zero. cuDNN takes deterministic kernels alone; of torch's own for CUDA, the gradients of embeddings and of
-    memory-efficient attention have none by default (torch.use_deterministic_algorithms).
+    count as zero. cuDNN takes deterministic kernels alone; a few of torch's own for CUDA are not, see
+    `torch.use_deterministic_algorithms` and docs/performance.md.
     """
     torch.set_flush_denormal(True)
     torch.backends.cudnn.deterministic = True
