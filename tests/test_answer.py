@@ -8,6 +8,7 @@ import pytest
 from conftest import tiny
 from optstudy.answer import claim_hash, claim_rows, example_differences, in_words, stated, weights, withdrawn
 from optstudy.claims import worded_verdict
+from optstudy.errors import StudyError
 from optstudy.journal import Stated
 from optstudy.runs import pack
 from optstudy.study import Study
@@ -52,6 +53,13 @@ def test_a_claim_is_post_hoc_unless_it_stood_there_at_the_first_training() -> No
     there, absent = (claim_rows(study, answers, values, first)[0] for first in (stated(study), Stated()))
     assert (there["post_hoc"], there["verdict"]) == (False, "inconclusive")
     assert (absent["post_hoc"], worded_verdict(absent)) == (True, "exploratory, post hoc")
+
+
+def test_a_claim_on_a_metric_that_a_side_lacks_is_an_input_error() -> None:
+    study = claiming(metric="val_loss")
+    values = {("adam", "tuned"): {"val_loss": [0.1, 0.2]}, ("sgd", "tuned"): {"test_accuracy": [0.9, 0.8]}}
+    with pytest.raises(StudyError, match=r"tiny: claims\.0\.metric: 'val_loss': sgd/tuned has none"):
+        claim_rows(study, pd.DataFrame(), values, Stated())
 
 
 def test_differences_by_example_pair_the_same_replicate_and_the_same_example() -> None:

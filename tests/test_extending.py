@@ -77,6 +77,40 @@ def test_a_module_that_does_not_log_the_objective_is_told_so(tmp_path: Path) -> 
     assert "the model must log val/loss, by which the search selects; it logs val/accuracy" in ended.stderr
 
 
+MODULE = SECTIONS["A model: LightningModule"]
+LOGS_LOSS = MODULE["python"].split("    def test_step")[0].replace("val/accuracy", "val/loss")
+LOGS_NOTHING = MODULE["python"].split("    def validation_step")[0]
+CLAIM = {"statement": "s", "better": "adam", "than": "sgd"}
+QUIET: dict[str, Any] = {
+    "optimizers": ["sgd", "adam"],
+    "sweep": {"contenders": ["sgd", "adam"], "points": 3},
+    "target": 0.5,
+    "tuning": {"trials": 1, "objective": "val/loss"},
+}
+
+
+def test_a_module_is_compared_on_what_it_logs_and_a_claim_on_more_is_an_input_error(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SECTIONS, "quiet", {"python": LOGS_LOSS, "yaml": MODULE["yaml"]})
+    write_study(here, "quiet", **QUIET)
+    table = stages.run(Place(load_study(here / "study.yaml"), here / "results"), 1, lambda _: None, lambda _: None)
+    assert [name for name in table if name.endswith("_mean")] == ["val_loss_mean"]
+    for metric, side in (("epochs_to_target", "adam/tuned"), ("learning_rate_tolerance", "adam/sweep")):
+        write_study(here, "quiet", **QUIET, claims=[{**CLAIM, "metric": metric}])
+        ended = run_study(here)
+        assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
+        assert f"own: claims.0.metric: '{metric}': {side} has none" in ended.stderr
+
+
+def test_a_module_that_logs_nothing_is_told_what_is_compared(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SECTIONS, "silent", {"python": LOGS_NOTHING, "yaml": MODULE["yaml"]})
+    write_study(here, "silent", tuning={"trials": 0})
+    ended = run_study(here)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
+    assert "own: model.class: 'mine.Own': must log test/accuracy, val/accuracy or val/loss" in ended.stderr
+
+
 def test_data_of_the_wrong_form_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {"python": "def data():\n    return 1, 2\n", "yaml": "data: {class: mine.data, kind: image}\n"}
     monkeypatch.setitem(SECTIONS, "wrong", wrong)

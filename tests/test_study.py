@@ -183,6 +183,16 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         with_claim("{statement: s, better: adam, than: sgd, metric: sign_changes}"),
         ["claims.0", "sign_changes"],
     ),
+    "claim about a validation part that is not there": (
+        with_data("{name: digits, validation_share: 0}").replace("trials: 2", "trials: 0")
+        + "claims: [{statement: s, better: adam, than: sgd, metric: epochs_to_target}]\n",
+        ["claims.0.metric", "epochs_to_target", "`validation_share` above 0"],
+    ),
+    "target without a validation part": (
+        with_data("{name: digits, validation_share: 0}").replace("trials: 2", "trials: 0") + "target: 0.9\n",
+        ["target", "0.9", "`validation_share` above 0"],
+    ),
+    "target of a function": (of_ravine("epochs: 2", "epochs: 2\ntarget: 0.9"), ["target", "0.9", "validation part"]),
     "claim about a sweep that is not run": (
         with_claim("{statement: s, better: adam, than: sgd, metric: learning_rate_tolerance}"),
         ["claims.0", "learning_rate_tolerance"],

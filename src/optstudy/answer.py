@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from optstudy import claims
 from optstudy.blocks import SWEPT, Claim
 from optstudy.claims import Arm
+from optstudy.errors import StudyError
 from optstudy.journal import Stated
 from optstudy.metrics import HEADLINES
 from optstudy.results import Values
@@ -58,10 +59,17 @@ def withdrawn(study: Study, first: Stated) -> int:
 
 
 def claim_rows(study: Study, answers: pd.DataFrame, values: Values, first: Stated) -> list[dict[str, Any]]:
-    """Return claims.json; a claim that is not among those at the `first` training is post hoc."""
+    """Return claims.json; a claim that is not among those at the `first` training is post hoc.
+
+    Raises StudyError where a claim's metric is not there: a user's LightningModule logs what it likes.
+    """
     measured = []
     for number, claim in enumerate(study.claims):
         sides = weights(study, claim)
+        lacking = [side for side in sides if claim.metric not in values.get(side, {})]
+        if lacking:
+            message = f"{'/'.join(lacking[0])} has none: the model does not log in each training what makes it"
+            raise StudyError(f"{study.name}: claims.{number}.metric: {claim.metric!r}: {message}")
         differences = claims.contrast({side: values[side][claim.metric] for side in sides}, sides)
         examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
         stated = claims.Claim(

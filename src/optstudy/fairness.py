@@ -100,7 +100,7 @@ def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Findin
 
 def end_findings(study: Study, sweep: pd.DataFrame) -> list[Finding]:
     """Return the contenders whose tolerance goes on beyond their sweep in some replicates: a lower bound."""
-    if study.sweep is None or not len(sweep):
+    if study.sweep is None or "val_accuracy" not in sweep:
         return []
     found = []
     for name, own in sweep.groupby("contender", sort=False):

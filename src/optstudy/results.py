@@ -147,7 +147,7 @@ def replicate_values(
                 for r in own["replicate"]
             ]
         found[contender, variant] = values
-    for contender, points in sweep.groupby("contender", sort=False):
+    for contender, points in sweep.groupby("contender", sort=False) if "val_accuracy" in sweep else ():
         tolerances = [
             learning_rate_tolerance(own["learning_rate"].tolist(), own["val_accuracy"].tolist(), within)
             for _, own in points.groupby("replicate")

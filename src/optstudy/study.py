@@ -38,6 +38,7 @@ from optstudy.runs import RunSpec, derive_seed
 
 OWN_MODEL = ModelRow("", frozenset({"image", "sequence", "text"}))  # what a user's own class may read
 FUNCTION_METRICS = frozenset({"steps_to_tolerance", "sign_changes", "loss"})
+VALIDATION_METRICS = frozenset({"epochs_to_target", "val_accuracy", "val_loss"})
 
 
 def _variants(tuning: Tuning, untuned: bool) -> tuple[str, ...]:
@@ -193,6 +194,19 @@ def _claims_are_about_contenders(
                 yield Mistake(("claims", number, key), name, message)
 
 
+def _is_validated(data: Data, target: float | None, claims: Sequence[Claim]) -> Iterator[Mistake]:
+    """Yield what is measured on a validation part that the data has not."""
+    function = _kind(data) == "function"
+    if data.validation_share and not function:
+        return
+    needs = "needs data with a validation part: `validation_share` above 0"
+    if target is not None:
+        yield Mistake(("target",), target, needs)
+    for number, claim in enumerate(claims):
+        if claim.metric in VALIDATION_METRICS and not function:
+            yield Mistake(("claims", number, "metric"), claim.metric, needs)
+
+
 def _distinct_claims(claims: Sequence[Claim]) -> Iterator[Mistake]:
     counts = Counter(claim.statement for claim in claims)
     for statement in (statement for statement, count in counts.items() if count > 1):
@@ -223,6 +237,7 @@ class Study(Frozen):
         _distinct_names,
         _can_be_swept,
         _claims_are_about_contenders,
+        _is_validated,
         _distinct_claims,
         _few_are_primary,
     )

@@ -11,6 +11,7 @@ import pandas as pd
 
 from optstudy import journal, results
 from optstudy.answer import claim_rows, study_facts, withdrawn
+from optstudy.errors import StudyError
 from optstudy.evidence import Evidence
 from optstudy.fairness import design_findings, history_findings, table_findings
 from optstudy.figures import Mapper
@@ -74,14 +75,19 @@ def write_answer(
 ) -> tuple[pd.DataFrame, Evidence]:
     """Write the comparison, claims, findings, figures and report from the tables of contenders.
 
-    `mapper` maps over the figures to draw. Return the comparison, and all that the report was made of.
+    `mapper` maps over the figures to draw. Return the comparison, and all that the report was made of. Raises
+    StudyError where a user's LightningModule does not log what is compared, or claimed of it.
     """
     study, folder = place.study, place.tables
     kinds = ("runs", "curves", "sweep", "answers")
     runs, curves, sweep, answers = (results.stacked(folder, kind, place.contenders) for kind in kinds)
-    target = study.target or results.median_best(runs)
+    best = results.median_best(runs)
+    target = study.target if study.target and best == best else best  # a model may log no validation accuracy
     within = study.sweep.within if study.sweep else 0.0
     values = results.replicate_values(runs, curves, sweep, study.epochs, target, within)
+    if not all(values.values()):
+        message = "must log test/accuracy, val/accuracy or val/loss: there is nothing to compare"
+        raise StudyError(f"{study.name}: model.class: {study.model.class_path!r}: {message}")
     table = results.comparison(runs, values, target)
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
