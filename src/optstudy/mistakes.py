@@ -72,7 +72,7 @@ class Frozen(BaseModel):
         for name, field in cls.model_fields.items():
             key = field.alias or name
             if key in value and key not in wrong:
-                kind: Any = Annotated[field.annotation, field]
+                kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
                 found[name] = TypeAdapter(kind).validate_python(value[key])
             elif key not in value and not field.is_required():
                 found[name] = field.get_default()
