@@ -241,6 +241,22 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         with_model("{class: os.getcwd, arguments: {rates: [1.0, .nan]}}"),
         ["model.arguments.rates", "[1.0, nan]", "a finite number"],
     ),
+    "an infinite argument": (
+        of_ravine("data: ravine", "data: {name: ravine, arguments: {condition: .inf}}"),
+        ["data.arguments.condition", "inf", "a finite number above 0"],
+    ),
+    "an argument of 400 digits": (
+        of_ravine("data: ravine", f"data: {{name: ravine, arguments: {{condition: {10**400}}}}}"),
+        ["data.arguments.condition", "a finite number above 0"],
+    ),
+    "an argument beyond floats, as text": (
+        of_ravine("data: ravine", "data: {name: ravine, arguments: {condition: 1e400}}"),
+        ["data.arguments.condition", "'1e400'", "a finite number above 0"],
+    ),
+    "a width of 400 digits": (
+        with_model(f"{{name: mlp, arguments: {{width: {10**400}}}}}"),
+        ["model.arguments.width", "at most 1000000000"],
+    ),
     "architecture that torchvision lacks": (
         with_model("{name: torchvision, arguments: {architecture: resnet19}}"),
         ["model.arguments.architecture", "'resnet19'", "resnet18"],
@@ -374,6 +390,8 @@ def test_a_class_from_the_study_file_takes_its_defaults_from_its_signature(write
 def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
     study = tiny(optimizers=[{"name": "adam", "search": {"learning_rate": {"low": "1e-4", "high": "1e-2"}}}])
     assert study.contender("adam").row().search["learning_rate"].low == 1e-4
+    ravine = tiny(data={"name": "ravine", "arguments": {"condition": "1e3"}}, model="point")
+    assert ravine.data.resolved()["arguments"] == {"condition": 1000.0, "tolerance": 1e-3}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -489,6 +507,13 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     "a negative end": (
         contender("{name: adam, search: {learning_rate: {low: -1, high: 0.1, log: false}}}"),
         ["optimizers.1.search.learning_rate.low: -1.0: must be above 0"],
+    ),
+    "ends whose difference is infinite": (
+        contender(
+            "{name: n, class: torch.optim.NAdam, "
+            "search: {momentum_decay: {low: -1.7e+308, high: 1.7e+308, log: false}}}"
+        ),
+        ["optimizers.1.search.momentum_decay.high: 1.7e+308: lies so far from low -1.7e+308"],
     ),
     "a momentum of one": (
         contender("{name: m, like: momentum, search: {momentum: {low: 0.5, high: 1.0}}}"),

@@ -45,10 +45,11 @@ def _value(value: Any) -> float | bool:
     return number
 
 
+MOST = 10**9  # of whatever a study file counts
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
-Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+Count = Annotated[int, Field(strict=True, ge=1, le=MOST)]
 Flag = Annotated[bool, Field(strict=True)]
 
 SWEPT = "learning_rate_tolerance"
@@ -58,6 +59,8 @@ VALIDATION_SHARE = 0.2
 def _ordered(low: float, high: float, log: bool) -> Iterator[Mistake]:
     if low >= high:
         yield Mistake(("low",), low, f"must lie below high {high:g}")
+    if not log and not math.isfinite(high - low):
+        yield Mistake(("high",), high, f"lies so far from low {low:g} that their difference is no finite number")
     if log and low <= 0:
         yield Mistake(("low",), low, "must be above 0 in a log space (or write `log: false`)")
 
@@ -176,7 +179,7 @@ class Data(Frozen):
         if self.name is None:
             return {"name": None, "kind": self.kind, "load": self.class_path, "arguments": self.arguments, **settings}
         row = DATASETS[self.name]
-        arguments = {**row.arguments, **self.arguments}
+        arguments = _arguments(self.arguments, row.arguments)
         return {"name": self.name, "kind": row.kind, "load": row.load, "arguments": arguments, **settings}
 
     def side(self) -> int | None:
@@ -239,13 +242,19 @@ class Model(Frozen):
         if self.name is None:
             return {"name": None, "network": self.class_path, "arguments": self.arguments}
         row = MODELS[self.name]
-        return {"name": self.name, "network": row.network, "arguments": {**row.arguments, **self.arguments}}
+        return {"name": self.name, "network": row.network, "arguments": _arguments(self.arguments, row.arguments)}
 
 
 def _in_table(name: str | None, table: Mapping[str, Any]) -> str | None:
     if name is not None and name not in table:
         raise ValueError(f"must be one of {', '.join(table)}")
     return name
+
+
+def _arguments(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's arguments, with those that are given; `1e-3` is a number where the row has one."""
+    read = {key: _number(value) if isinstance(defaults[key], float) else value for key, value in given.items()}
+    return {**defaults, **read}
 
 
 def _wrong_arguments(name: str, given: Mapping[str, Any], allowed: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -262,15 +271,23 @@ def _wrong_arguments(name: str, given: Mapping[str, Any], allowed: Mapping[str, 
 
 def _wrong_argument(value: Any, default: Any) -> str:
     """Return what is wrong with an argument, by the type of its default; empty where nothing is."""
-    if isinstance(default, int) and not (type(value) is int and value >= 1):
-        return "must be a whole number of at least 1"
-    if isinstance(default, float) and not (type(value) in {int, float} and value > 0):
-        return "must be a number above 0"
+    if isinstance(default, int) and not (type(value) is int and 1 <= value <= MOST):
+        return f"must be a whole number of at least 1 and at most {MOST}"
+    if isinstance(default, float) and not _is_above_0(value):
+        return "must be a finite number above 0"
     if (default is None or isinstance(default, str)) and not isinstance(value, str):
         return "must be text"
     if isinstance(default, list) and not (isinstance(value, list) and _are_some(value, default)):
         return f"must be a list of at least two of {default}, each once"
     return ""
+
+
+def _is_above_0(value: Any) -> bool:
+    """Return whether a number, or text that means one, is finite and above 0."""
+    try:
+        return type(value) in {int, float, str} and _value(value) > 0
+    except ValueError:
+        return False
 
 
 def _are_some(values: Sequence[Any], allowed: Sequence[Any]) -> bool:
@@ -446,7 +463,7 @@ class Contender(Frozen):
 class Tuning(Frozen):
     """The search: the same for each contender and replicate."""
 
-    trials: Annotated[int, Field(strict=True, ge=0, le=10**9)] = 6
+    trials: Annotated[int, Field(strict=True, ge=0, le=MOST)] = 6
     sampler: Literal["sobol", "random", "tpe"] = "sobol"
     objective: Literal["val/accuracy", "val/loss", "loss"] | None = None
     once: Flag = False
