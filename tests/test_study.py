@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from conftest import tiny
 from optstudy.optimizers import OPTIMIZERS
@@ -170,6 +171,30 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     "weights off balance": (
         with_claim("{statement: s, weights: {adam: 1.0, sgd: -0.5}}"),
         ["claims.0", "sum to zero"],
+    ),
+    "small weights off balance": (
+        with_claim("{statement: s, weights: {adam: 1.0e-10, sgd: 1.0e-10}}"),
+        ["claims.0.weights", "sum to zero"],
+    ),
+    "weights beyond floats": (
+        with_claim("{statement: s, weights: {adam: 1.0e+300, sgd: -1.0e+300}}"),
+        ["claims.0.weights.adam", "1e+300", "less than or equal to 1000000", "claims.0.weights.sgd"],
+    ),
+    "weights of zero": (
+        with_claim("{statement: s, weights: {adam: 0, sgd: 0.0}}"),
+        ["claims.0.weights", "two sides must have weights that are not zero"],
+    ),
+    "a weight of one contender": (
+        with_claim("{statement: s, weights: {adam: 1, adam/tuned: -1, sgd: 0}}"),
+        ["claims.0.weights", "two sides must have weights that are not zero"],
+    ),
+    "claim against itself": (
+        with_claim("{statement: s, better: adam, than: adam}"),
+        ["claims.0.than", "['adam']", "two sides"],
+    ),
+    "claim against itself by another name": (
+        with_claim("{statement: s, better: adam, than: adam/tuned}"),
+        ["claims.0.than", "['adam/tuned']", "two sides"],
     ),
     "claim about a stranger": (
         with_claim("{statement: s, better: adamw, than: sgd}"),
@@ -430,6 +455,14 @@ def test_the_documented_claims_are_valid() -> None:
     study = tiny(**yaml.safe_load(block), optimizers=["sgd", "momentum", "adam", "adamw"])
     assert study.claims[0].contrast("tuned") == {("momentum", "tuned"): 1.0, ("adam", "tuned"): -1.0}
     assert study.claims[1].contrast("tuned")["momentum", "tuned"] == -0.5
+
+
+def test_weights_sum_to_zero_but_for_the_rounding_of_the_largest() -> None:
+    weights = {"adam": 1e5, "sgd": 2e5, "adam/untuned": -3e5 - 1e-5}
+    assert tiny(claims=[{"statement": "s", "weights": weights}]).claims[0].weights == weights
+    weights["adam/untuned"] = -3e5 - 1e-3
+    with pytest.raises(ValidationError, match="must sum to zero"):
+        tiny(claims=[{"statement": "s", "weights": weights}])
 
 
 def test_a_claim_is_a_contrast_in_the_variant_that_the_study_is_about() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -122,13 +122,18 @@ def direction(name: str) -> Literal[1, -1]:
     return 1 if metrics.metric(name).higher else -1
 
 
+def sum_to_zero(weights: Collection[float]) -> bool:
+    """Return whether weights sum to zero but for rounding, which the largest of them makes."""
+    return abs(sum(weights)) <= ROUNDING * max(map(abs, weights), default=0.0)
+
+
 def contrast(values: Mapping[Arm, ArrayLike], weights: Mapping[Arm, float]) -> NDArray[np.float64]:
     """Return the weighted sum of the arms' values, replicate by replicate.
 
     An arm's values have the shape (replicates,), or (replicates, test examples) of right and wrong answers. The weights
     sum to zero. What rounding leaves of a zero is made zero: a tie is a tie.
     """
-    assert abs(sum(weights.values())) < 1e-9, "the weights of a contrast sum to zero"
+    assert sum_to_zero(weights.values()), "the weights of a contrast sum to zero"
     parts = [weight * np.asarray(values[arm], dtype=float) for arm, weight in weights.items()]
     assert len({part.shape for part in parts}) == 1, "arms are paired by replicate"
     total = np.sum(parts, axis=0)

@@ -29,12 +29,13 @@ from optstudy.blocks import (
     by_name,
     warms_up,
 )
-from optstudy.claims import MOST_PRIMARY, Arm
+from optstudy.claims import MOST_PRIMARY, Arm, sum_to_zero
 from optstudy.errors import StudyError
 from optstudy.mistakes import NOTHING, Frozen, Key, Mistake, lines
 from optstudy.models import MODELS, ModelRow
 from optstudy.optimizers import Row
 from optstudy.runs import RunSpec, derive_seed
+from optstudy.statistics import ROUNDING
 
 OWN_MODEL = ModelRow("", frozenset({"image", "sequence", "text"}))  # what a user's own class may read
 FUNCTION_METRICS = frozenset({"steps_to_tolerance", "sign_changes", "loss"})
@@ -194,6 +195,18 @@ def _claims_are_about_contenders(
                 yield Mistake(("claims", number, key), name, message)
 
 
+def _claims_compare(tuning: Tuning, untuned: bool, claims: Sequence[Claim]) -> Iterator[Mistake]:
+    """Yield claims whose weights are no contrast once `adam` and `adam/tuned` are seen to be one side."""
+    for number, claim in enumerate(claims):
+        weights = claim.contrast(next(iter(_variants(tuning, untuned)), "")).values()
+        key, value = ("weights", claim.weights) if claim.weights else ("than", list(claim.than))
+        if not sum_to_zero(weights):
+            yield Mistake(("claims", number, key), value, "must sum to zero")
+        elif claim.named() and sum(abs(weight) > ROUNDING for weight in weights) < 2:
+            message = "compares nothing: two sides must have weights that are not zero"
+            yield Mistake(("claims", number, key), value, message)
+
+
 def _is_validated(data: Data, target: float | None, claims: Sequence[Claim]) -> Iterator[Mistake]:
     """Yield what is measured on a validation part that the data has not."""
     function = _kind(data) == "function"
@@ -237,6 +250,7 @@ class Study(Frozen):
         _distinct_names,
         _can_be_swept,
         _claims_are_about_contenders,
+        _claims_compare,
         _is_validated,
         _distinct_claims,
         _few_are_primary,
