@@ -155,6 +155,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ["tuning.objective", "test/accuracy", "val/accuracy"],
     ),
     "unknown schedule": (edited("epochs: 2", "epochs: 2\nschedule: linear"), ["schedule", "linear", "cosine"]),
+    "unknown stack": (GOOD + "stack: 1\n", ["stack", "1", "'auto', 'on' or 'off'"]),
     "negative clip": (edited("epochs: 2", "epochs: 2\nclip: -1"), ["clip", "-1", "greater than 0"]),
     "one replicate": (edited("replicates: 2", "replicates: 1"), ["replicates", "1", "greater than or equal to 2"]),
     "target above one": (edited("epochs: 2", "epochs: 2\ntarget: 90"), ["target", "90", "less than or equal to 1"]),
@@ -417,6 +418,12 @@ def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
     assert study.contender("adam").row().search["learning_rate"].low == 1e-4
     ravine = tiny(data={"name": "ravine", "arguments": {"condition": "1e3"}}, model="point")
     assert ravine.data.resolved()["arguments"] == {"condition": 1000.0, "tolerance": 1e-3}
+
+
+@pytest.mark.parametrize("word", ["auto", "on", "off"])
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_stack_is_the_word_that_is_written(word: str, quote: str, write: Any) -> None:
+    assert load_study(write(f"{GOOD}stack: {quote}{word}{quote}\n")).stack == word
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

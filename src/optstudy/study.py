@@ -233,6 +233,11 @@ def _few_are_primary(claims: Sequence[Claim]) -> Iterator[Mistake]:
         yield Mistake(("claims",), NOTHING, message)
 
 
+def _on_or_off(value: Any) -> Any:
+    """Read `on` and `off`, true and false in YAML 1.1, as the words that are meant."""
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
 class Study(Frozen):
     """One study file; docs/study-file.md explains each key."""
 
@@ -272,7 +277,7 @@ class Study(Frozen):
     pretraining: Pretraining | None = None
     tuning: Tuning = Tuning()
     untuned: Flag = True
-    stack: Literal["auto", "on", "off"] = "auto"
+    stack: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = "auto"
     sweep: Sweep | None = None
     target: Annotated[Number, Field(gt=0, le=1)] | None = None
     claims: tuple[Claim, ...] = ()
