@@ -287,6 +287,24 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         with_model("{name: torchvision, arguments: {architecture: resnet19}}"),
         ["model.arguments.architecture", "'resnet19'", "resnet18"],
     ),
+    "heads that do not share the width": (
+        with_model("{name: vit, arguments: {heads: 5}}"),
+        ["model.arguments.heads", "5", "must divide the width: 64"],
+    ),
+    "patches that leave rows out": (
+        with_model("{name: vit, arguments: {patch: 3}}"),
+        ["model.arguments.patch", "3", "a multiple of 3 pixels, not 8"],
+    ),
+    "a patch larger than the images": (
+        with_model("{name: vit, arguments: {patch: 16}}"),
+        ["model.arguments.patch", "16", "a multiple of 16 pixels, not 8"],
+    ),
+    "patches that leave rows of the pretraining's images out": (
+        with_pretraining("adam")
+        .replace("{name: linear,", "{name: vit, arguments: {patch: 8},")
+        .replace("pretraining: {data: digits", "pretraining: {data: mnist"),
+        ["pretraining.data.name", "'mnist'", "the model 'vit' needs images of a multiple of 8 pixels, not 28"],
+    ),
     "maker of no weights": (
         with_model("{name: linear, pretrained_by: adam}"),
         ["model.pretrained_by", "'adam'", "needs `pretrained`"],

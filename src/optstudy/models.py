@@ -31,7 +31,7 @@ MODELS: Mapping[str, ModelRow] = {
     "2c2d": ModelRow("optstudy.networks.TwoConvTwoDense", IMAGE, least_side=4),
     "3c3d": ModelRow("optstudy.networks.ThreeConvThreeDense", IMAGE, least_side=16),
     "resnet20": ModelRow("optstudy.networks.ResNet20", IMAGE, least_side=4),
-    "vit": ModelRow("optstudy.networks.Vit", IMAGE, {"patch": 4, "width": 64, "depth": 4, "heads": 4}, least_side=4),
+    "vit": ModelRow("optstudy.networks.Vit", IMAGE, {"patch": 4, "width": 64, "depth": 4, "heads": 4}),
     "torchvision": ModelRow("optstudy.networks.torchvision_model", IMAGE, {"architecture": None}, least_side=8),
     "lstm": ModelRow("optstudy.networks.Lstm", SERIES, {"width": 64}),
     "bag": ModelRow("optstudy.networks.Bag", TEXT, {"width": 64}),

@@ -74,6 +74,16 @@ def _reads(model: Model, data: Data) -> Iterator[Mistake]:
     side = data.side()
     if side is not None and side < row.least_side:
         yield Mistake(("model", "name"), model.name, f"needs images of at least {row.least_side} pixels, not {side}")
+    patch = model.resolved()["arguments"]["patch"] if model.name == "vit" else 1
+    if side is not None and side % patch:  # torch's convolution leaves out what is no whole patch
+        message = f"needs images of a multiple of {patch} pixels, not {side}"
+        yield Mistake(("model", "arguments", "patch"), patch, message)
+
+
+def _heads_share_the_width(model: Model) -> Iterator[Mistake]:
+    given = model.resolved()["arguments"]
+    if model.name == "vit" and given["width"] % given["heads"]:
+        yield Mistake(("model", "arguments", "heads"), given["heads"], f"must divide the width: {given['width']}")
 
 
 def _shares_its_tokenizer(model: Model, data: Data, pretraining: Pretraining | None) -> Iterator[Mistake]:
@@ -244,6 +254,7 @@ class Study(Frozen):
     RULES = (
         _reads,
         _reads_before,
+        _heads_share_the_width,
         _shares_its_tokenizer,
         warms_up,
         _contenders_warm_up,
