@@ -594,6 +594,14 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         contender("{name: adam, fixed: {learning_rate: true, amsgrad: 1}}"),
         ["fixed.learning_rate: True: must be a number", "fixed.amsgrad: 1.0: must be true or false"],
     ),
+    "steps up the loss": (
+        contender("{name: adam, fixed: {maximize: true}}").replace("- sgd", "- {name: sgd, fixed: {maximize: false}}"),
+        ["optimizers.1.fixed.maximize: True: must be false: it would climb the loss"],
+    ),
+    "steps up the loss, by a class": (
+        contender(CLASS.replace("search", "fixed: {maximize: true}, search") % "torch.optim.NAdam"),
+        ["optimizers.1.fixed.maximize: True: must be false"],
+    ),
     "one as a flag": (GOOD + "untuned: 1\ndecay_all: 0\n", ["decay_all: 0: must be true or false", "untuned: 1: must"]),
     "a default that would be lost": (
         contender("{name: momentum, defaults: {momentum: 0.5}}"),

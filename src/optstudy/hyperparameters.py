@@ -147,6 +147,8 @@ def mistake_in(path: str, name: str, value: float | bool) -> str:
         kind = takes.kinds.get(name, float if name in BOUNDS else None)
     if kind is not None and isinstance(value, bool) != (kind is bool):
         return "must be true or false" if kind is bool else "must be a number, not true or false"
+    if name == "maximize" and value is True:
+        return "must be false: it would climb the loss"
     bounds = BOUNDS.get(name) or (TORCH_BOUNDS.get(name) if path.startswith("torch.optim.") else None)
     return bounds.words if bounds is not None and not bounds.holds(value) else ""
 
