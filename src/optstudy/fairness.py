@@ -57,8 +57,8 @@ def design_findings(study: Study, tests: int | None = None) -> list[Finding]:
     if study.tuning.trials and not study.untuned:
         found.append(_finding(8, "", "the defaults do not run beside the tuned (`untuned: true`)"))
     primary = sum(claim.primary for claim in study.claims) if tests is None else tests
-    least = smallest_p(study.replicates, max(1, primary))
-    if least >= LEVEL:
+    least = smallest_p(study.replicates, primary)
+    if primary and least >= LEVEL:
         words = f"{study.replicates} replicates and {counted(primary, 'primary claim')}"
         words += f": the smallest corrected p is {least:.2g}"
         found.append(_finding(7, "", f"{words}, so that no verdict but `equivalent` can be reached: add replicates"))
