@@ -305,6 +305,10 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         .replace("pretraining: {data: digits", "pretraining: {data: mnist"),
         ["pretraining.data.name", "'mnist'", "the model 'vit' needs images of a multiple of 8 pixels, not 28"],
     ),
+    "weights without a name": (
+        with_model("{name: linear, pretrained: ''}"),
+        ["model.pretrained", "''", "at least 1 character"],
+    ),
     "maker of no weights": (
         with_model("{name: linear, pretrained_by: adam}"),
         ["model.pretrained_by", "'adam'", "needs `pretrained`"],

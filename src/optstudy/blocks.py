@@ -230,7 +230,7 @@ class Model(Frozen):
     name: str | None = None
     class_path: str | None = Field(default=None, alias="class")
     arguments: dict[str, Any] = Field(default={})
-    pretrained: str | None = None
+    pretrained: Annotated[str, Field(min_length=1)] | None = None
     pretrained_by: str = ""
 
     @field_validator("name")
