@@ -16,8 +16,8 @@ from optstudy.train import train
 
 
 def study_of(**changes: Any) -> Study:
-    given = {"data": "ravine", "model": "point", "epochs": 50, "schedule": "constant", "tuning": {"trials": 2}}
-    return tiny(**{**given, **changes})
+    given = {"data": "ravine", "model": "point", "epochs": 50, "schedule": "constant"}
+    return tiny(**{**given, "batch_size": 64, **changes})
 
 
 def descend(name: str, rate: float, **changes: Any) -> RunResult:

@@ -122,7 +122,7 @@ def test_a_claims_dots_are_its_differences_in_percentage_points(evidence: Eviden
 
 
 def test_a_study_of_a_function_shows_its_paths_from_where_they_start(tmp_path: Path) -> None:
-    study = tiny(data="ravine", model="point", optimizers=["sgd", "momentum"], epochs=20, tuning={"trials": 2})
+    study = tiny(data="ravine", model="point", optimizers=["sgd", "momentum"], epochs=20, batch_size=64)
     place = Place(study, tmp_path / "results", tmp_path / "mlruns")
     answer_study(place, result_of=lambda job: train([job.spec])[0])
     evidence = read_evidence(place.tables)

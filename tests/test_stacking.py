@@ -35,7 +35,7 @@ NADAM = {
         (tiny(optimizers=["sgd", NADAM]), "nadam", "has no stacked form"),
         (tiny(model="resnet20"), "adam", "running statistics"),
         (tiny(precision="bf16-mixed"), "adam", "bf16-mixed"),
-        (tiny(data="ravine", model="point", tuning={"trials": 2}), "sgd", "a function"),
+        (tiny(data="ravine", model="point", batch_size=64), "sgd", "a function"),
     ],
 )
 def test_a_contender_stacks_or_says_why_not(study: object, contender: str, reason: str) -> None:

@@ -335,6 +335,20 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         of_ravine("- adam", "- {name: adam, freeze: [x]}"),
         ["optimizers.1.freeze", "['x']", "ravine is a function"],
     ),
+    "batches of a function": (
+        of_ravine("epochs: 2", "epochs: 2\nbatch_size: 32\nprecision: bf16-mixed\ndecay_all: true\nstack: on"),
+        ["batch_size: 32: ravine is a function", "precision: 'bf16-mixed'", "decay_all: True", "stack: 'on'"],
+    ),
+    "decay in a function": (
+        of_ravine("- adam", "- {name: adam, fixed: {weight_decay: 0.1}}").replace(
+            "- sgd", "- {name: sgd, search: {weight_decay: {low: 0.1, high: 1.0}}}"
+        ),
+        ["optimizers.0.search.weight_decay", "optimizers.1.fixed.weight_decay", "ravine is a function", "decays"],
+    ),
+    "a search of no trials": (
+        edited("trials: 2", "trials: 0\n  sampler: tpe\n  once: true"),
+        ["tuning.sampler: 'tpe': with `trials: 0`", "tuning.once: True", "leave the key out"],
+    ),
     "pretrained function": (
         of_ravine("model: point", "model: {name: point, pretrained: mine.pt}"),
         ["model.pretrained", "'mine.pt'", "ravine is a function"],
@@ -438,7 +452,7 @@ def test_a_class_from_the_study_file_takes_its_defaults_from_its_signature(write
 def test_numbers_that_yaml_reads_as_text_are_numbers() -> None:
     study = tiny(optimizers=[{"name": "adam", "search": {"learning_rate": {"low": "1e-4", "high": "1e-2"}}}])
     assert study.contender("adam").row().search["learning_rate"].low == 1e-4
-    ravine = tiny(data={"name": "ravine", "arguments": {"condition": "1e3"}}, model="point")
+    ravine = tiny(data={"name": "ravine", "arguments": {"condition": "1e3"}}, model="point", batch_size=64)
     assert ravine.data.resolved()["arguments"] == {"condition": 1000.0, "tolerance": 1e-3}
 
 

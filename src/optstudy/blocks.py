@@ -461,8 +461,18 @@ class Contender(Frozen):
         return Row(base.optimizer, decay, defaults, fixed, search)
 
 
+def _searches(trials: int, sampler: str, once: bool) -> Iterator[Mistake]:
+    """Yield what is said of a search that is not made."""
+    given = {"sampler": sampler, "once": once}
+    for key, value in given.items() if not trials else ():
+        if value != Tuning.model_fields[key].default:
+            yield Mistake((key,), value, "with `trials: 0` nothing is searched: leave the key out")
+
+
 class Tuning(Frozen):
     """The search: the same for each contender and replicate."""
+
+    RULES = (_searches,)
 
     trials: Annotated[int, Field(strict=True, ge=0, le=MOST)] = 6
     sampler: Literal["sobol", "random", "tpe"] = "sobol"

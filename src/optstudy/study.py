@@ -145,6 +145,21 @@ def _functions_have_no_layers(data: Data, model: Model, optimizers: Sequence[Con
         if contender.freeze:
             allowed = f"{data.name} is a function, which has no layers to freeze"
             yield Mistake(("optimizers", number, "freeze"), list(contender.freeze), allowed)
+        for block in ("defaults", "fixed", "search"):
+            if "weight_decay" in getattr(contender, block):
+                allowed = f"{data.name} is a function, of which nothing decays: leave the key out"
+                yield Mistake(("optimizers", number, block, "weight_decay"), NOTHING, allowed)
+
+
+def _functions_have_no_batches(
+    data: Data, batch_size: int, precision: str, decay_all: bool, stack: str
+) -> Iterator[Mistake]:
+    """Yield what says how networks are trained, and a function is not."""
+    given = {"batch_size": batch_size, "precision": precision, "decay_all": decay_all, "stack": stack}
+    for key, value in given.items() if _kind(data) == "function" else ():
+        if value not in {Study.model_fields[key].default, "off"}:
+            allowed = f"{data.name} is a function, whose steps take no batches of a network: leave the key out"
+            yield Mistake((key,), value, allowed)
 
 
 def _contenders_warm_up(optimizers: Sequence[Contender], epochs: int) -> Iterator[Mistake]:
@@ -260,6 +275,7 @@ class Study(Frozen):
         _contenders_warm_up,
         _classes_are_searched,
         _functions_have_no_layers,
+        _functions_have_no_batches,
         _can_select,
         _starts_somewhere,
         _scratch_differs,
