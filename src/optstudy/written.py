@@ -82,7 +82,7 @@ def write_answer(
     kinds = ("runs", "curves", "sweep", "answers")
     runs, curves, sweep, answers = (results.stacked(folder, kind, place.contenders) for kind in kinds)
     best = results.median_best(runs)
-    target = study.target if study.target and best == best else best  # a model may log no validation accuracy
+    target = best if math.isnan(best) else study.target or best  # a model may log no validation accuracy
     within = study.sweep.within if study.sweep else 0.0
     values = results.replicate_values(runs, curves, sweep, study.epochs, target, within)
     if not all(values.values()):
