@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from conftest import tiny
+from optstudy.content import check_start, content_of
 from optstudy.errors import DataError
 from optstudy.models import MODELS
 from optstudy.networks import Inputs, build_network
@@ -73,7 +74,9 @@ class Carrier:
 def test_weights_that_carry_code_are_refused_and_run_nothing(nested: bool, tmp_path: Path) -> None:
     path, witness = tmp_path / "evil.pt", tmp_path / "witness"
     torch.save({"w": Carrier(witness)} if nested else Carrier(witness), path)
-    with pytest.raises(DataError, match="refused: it carries more than tensors"):
+    with pytest.raises(
+        DataError, match="refused: it carries more than tensors, or none, and loading it could run code"
+    ):
         read_weights(path)
     assert not witness.exists()
 
@@ -83,9 +86,10 @@ def test_weights_of_another_network_or_no_weights_are_refused(tmp_path: Path) ->
     torch.save({"body.0.weight": torch.zeros(3, 3)}, path)
     with pytest.raises(DataError, match=r"does not fit the network: 3 of its 4 tensors .* 1 have another shape"):
         load_pretrained(cnn(), {"source": str(path), "digest": ""}, "")
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(DataError, match=r"other\.pt"):
-        read_weights(path)
+    for text in (b"nothing of the kind", b"hello world", b"accuracy 0.4\n", b""):
+        path.write_bytes(text)
+        with pytest.raises(DataError, match=r"other\.pt: (refused|not a file of weights \(\w+Error: .*end in \.safe)"):
+            read_weights(path)
     with pytest.raises(DataError, match="no such file"):
         read_weights(tmp_path / "lost.safetensors")
     torch.save([torch.zeros(1)], path)
@@ -166,6 +170,9 @@ def test_pretraining_and_the_model_must_agree(changes: dict[str, Any], words: st
 def test_a_package_that_is_not_there_is_named() -> None:
     with pytest.raises(DataError, match="'no-such' is not installed: pip install no-such"):
         transformer_folder("package:no-such/model")
+    for name in ("no.such", ".such", ""):
+        with pytest.raises(DataError, match=rf"package:{name}/model: the package '{name}' is not installed"):
+            transformer_folder(f"package:{name}/model")
     with pytest.raises(DataError, match="no folder 'nowhere'"):
         transformer_folder("package:torch/nowhere")
 
@@ -326,6 +333,21 @@ def test_what_is_no_file_is_told_at_once() -> None:
         load_pretrained(cnn(), {"source": "weights.tar", "digest": ""}, "")
     with pytest.raises(DataError, match="there is no such file of weights"):
         weights_digest("weights.ckpt", "")
+
+
+def test_a_folder_is_for_transformers_alone(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is a folder; a file of weights ends in .*; only the model `transformer`"):
+        load_pretrained(cnn(), {"source": str(tmp_path), "digest": ""}, "")
+
+
+@pytest.mark.parametrize("source", ["package:no.such/model", "lost.pt", "folder"])
+def test_the_key_in_the_study_file_is_named(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path))
+    (tmp_path / "folder").mkdir()
+    save_weights(tmp_path / "folder" / "model.safetensors", {"w": np.zeros(1, np.float32)})
+    study = tiny(model={"name": "cnn", "pretrained": source})
+    with pytest.raises(DataError, match=rf"^tiny: model\.pretrained: .*{source}"):
+        check_start(study, content_of(study, tmp_path))
 
 
 def test_published_weights_of_another_name_are_listed() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from optstudy.datasets import data_digest
-from optstudy.errors import in_study
+from optstudy.errors import said_of
 from optstudy.place import MLRUNS
 from optstudy.plan import Content, Job, pretraining_job
 from optstudy.pretrained import weights_digest
@@ -20,10 +20,11 @@ def content_of(study: Study, mlruns: Path = MLRUNS) -> Content:
 
     Raises DataError where data or weights are missing, or data, model and contenders do not go together.
     """
-    with in_study(study.name):
+    with said_of(study.name):
         data, source = data_digest(study.data.resolved()), study.model.pretrained
         key = "" if study.pretraining is None else job_before(study).key
-        weights = "" if source is None else weights_digest(source, key)
+        with said_of("model.pretrained"):
+            weights = "" if source is None else weights_digest(source, key)
         return Content(data, weights, decisions(study, data, weights, read_stored(mlruns, study.name)))
 
 
@@ -38,7 +39,7 @@ def check_start(study: Study, content: Content) -> None:
         specs = [study.pretraining_spec()]
     else:
         specs = [spec_without_pretraining(study, contender.name, content) for contender in study.optimizers]
-    with in_study(study.name):
+    with said_of(study.name):
         for spec in {spec.pretrained is None: spec for spec in specs}.values():
             start(spec)
 

