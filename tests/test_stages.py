@@ -8,9 +8,12 @@ import sqlite3
 from contextlib import closing
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
+import torch
 
 from conftest import tiny
 from optstudy import journal, stages
@@ -72,6 +75,36 @@ def test_a_pretraining_happens_once_and_its_optimizer_is_named_in_every_output(
         assert len(named) == len(entries) + 2 + 1  # and two parents, and the comparison
         query = "select count(*) from tags where key = 'optstudy.stage' and value = 'pretraining'"
         assert database.execute(query).fetchone() == (1,)
+
+
+class Untested(pl.LightningModule):
+    """It logs no test/accuracy, for it has no test_step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(64, 8), torch.nn.Linear(8, 10)
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self.head(self.body(batch[0].flatten(1))), batch[1])
+
+    def training_step(self, batch: Any) -> torch.Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: Any) -> None:
+        self.log("val/loss", self.loss(batch))
+
+
+def test_of_a_pretraining_without_a_test_is_said_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = tiny(
+        model={"class": "test_stages.Untested", "pretrained": "pretraining"},
+        pretraining={"data": "digits", "optimizer": "adam", "epochs": 1},
+    )
+    said: list[str] = []
+    place = Place(study, Path("results"))
+    stages.pretrain(place, said.append)
+    metrics = json.loads((place.tables / "start.json").read_text())["metrics"]
+    assert said == [f"pretraining by adam: val loss {metrics['val/loss']:.4f} on its data"]
 
 
 def test_a_finished_study_costs_what_was_recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from conftest import tiny
 from optstudy import stacking, stages
 from optstudy.content import check_start, content_of
-from optstudy.errors import DataError
+from optstudy.cost import cost_of
+from optstudy.errors import DataError, TrainingFailed
 from optstudy.place import Place
 from optstudy.study import Study
 
@@ -35,6 +36,14 @@ class Wide(nn.Module):
         return logits
 
 
+class Normed(Wide):
+    """Its batch norm has no variance of a single example."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.hidden = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8))
+
+
 def small() -> Any:
     x, y = torch.zeros(200, 1, 4, 4), torch.arange(200) % 10
     return x, y, x, y
@@ -42,6 +51,11 @@ def small() -> Any:
 
 def wide(**arguments: Any) -> dict[str, Any]:
     return {"model": {"class": CLASS, "arguments": arguments}}
+
+
+def contender(path: str, **changes: Any) -> dict[str, Any]:
+    rates = {"learning_rate": {"low": 1.0e-3, "high": 1.0e-1}}
+    return {"optimizers": ["sgd", {"name": "own", "class": f"torch.optim.{path}", "search": rates, **changes}]}
 
 
 FREEZE_ALL = {"name": "adam", "freeze": ["body", "head"]}
@@ -63,6 +77,36 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "data of another kind": (
         {"data": {"class": "test_start.small", "kind": "sequence"}},
         ["data.class: test_start.small", "(n, steps, features)"],
+    ),
+    "a batch of one": (
+        {"model": {"class": "test_start.Normed"}, "data": {"name": "digits", "train_size": 60}, "batch_size": 47},
+        ["batch_size: 47", "no batch of one of the 48 training examples", "Expected more than 1 value per channel"],
+    ),
+    "batches of one": (
+        {"model": {"class": "test_start.Normed"}, "batch_size": 1},
+        ["batch_size: 1", "Expected more than 1 value per channel"],
+    ),
+    "nesterov without a momentum": (
+        contender("SGD", fixed={"nesterov": True}),
+        ["optimizers: own: torch.optim.SGD", "nesterov True, learning_rate 0.001", "requires a momentum"],
+    ),
+    "nesterov of a row": (
+        {"optimizers": [{"name": "nag", "like": "sgd", "fixed": {"nesterov": True}}]},
+        ["optimizers: nag", "requires a momentum"],
+    ),
+    "the far end of a space": (
+        contender("NAdam", search={"momentum_decay": {"low": -0.1, "high": 0.1, "log": False}}, defaults={}),
+        ["optimizers: own", "momentum_decay -0.1", "Invalid momentum_decay value: -0.1"],
+    ),
+    "a threshold below one": (contender("Adafactor", fixed={"d": 0.5}), ["d 0.5", "Clipping threshold d"]),
+    "two ways to step": (
+        contender("Adam", fixed={"fused": True, "foreach": True}),
+        ["fused True, foreach True", "cannot be `True` together"],
+    ),
+    "steps that are differentiated": (contender("Adam", fixed={"differentiable": True}), ["differentiable True"]),
+    "an optimizer of a function's": (
+        {"data": "ravine", "model": "point", **contender("NAdam", fixed={"momentum_decay": -1.0})},
+        ["optimizers: own: torch.optim.NAdam", "momentum_decay -1.0"],
     ),
     "all frozen": ({"model": "cnn", "optimizers": [FREEZE_ALL]}, ["freeze: body, head", "must leave some"]),
     "more examples than there are": (
@@ -101,6 +145,63 @@ def test_what_a_stored_decision_is_about_is_not_tried_again(tmp_path: Path, monk
     assert content_of(place.study, place.mlruns) == content
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="capturable is for GPUs")
+def test_what_is_for_gpus_alone_is_refused_without_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"optimizers: own: .* capturable True.*: AssertionError: If capturable"):
+        content_of(tiny(**contender("NAdam", fixed={"capturable": True})), tmp_path)
+
+
+def test_an_optimizer_is_tried_again_with_another_value_of_the_same_hyperparameters(tmp_path: Path) -> None:
+    # Numbers may differ within a stack, so the decision about it does not rest on them.
+    place = Place(tiny(**contender("NAdam", fixed={"momentum_decay": 0.1})), tmp_path / "results", tmp_path / "mlruns")
+    stages.prepare(place, lambda _: None)
+    with pytest.raises(DataError, match="Invalid momentum_decay"):
+        content_of(tiny(**contender("NAdam", fixed={"momentum_decay": -0.1})), place.mlruns)
+
+
+def test_only_what_trainings_may_take_is_tried(tmp_path: Path) -> None:
+    # SGD's own momentum is 0, with which nesterov does not go; the search has none such, and defaults are not run.
+    spaces = {"learning_rate": {"low": 0.01, "high": 0.1}, "momentum": {"low": 0.5, "high": 0.9, "log": False}}
+    changes = contender("SGD", fixed={"nesterov": True}, search=spaces)
+    content_of(tiny(untuned=False, **changes), tmp_path)
+    with pytest.raises(DataError, match="requires a momentum"):
+        content_of(tiny(untuned=True, **changes), tmp_path)
+
+
+def test_a_batch_of_one_is_no_mistake_where_the_network_trains_on_it(tmp_path: Path) -> None:
+    content_of(tiny(data={"name": "digits", "train_size": 60}, batch_size=47), tmp_path)
+
+
+def test_what_a_study_costs_is_refused_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = tiny(**contender("NAdam", fixed={"momentum_decay": -1.0}))
+    with pytest.raises(DataError, match=r"optimizers: own: .* Invalid momentum_decay"):
+        cost_of(Place(study, Path("results")), 1)
+    block = {"data": "digits", "optimizer": study.optimizers[1].model_dump(by_alias=True) | {"search": {}}, "epochs": 1}
+    model = {"name": "mlp", "pretrained": "pretraining"}
+    with pytest.raises(DataError, match=r"tiny: pretraining: optimizer: own: .* Invalid momentum_decay"):
+        cost_of(Place(tiny(model=model, pretraining=block), Path("results")), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Tired(Wide):
+    """It reads what it is tried on, and fails where it is trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 3:
+            raise RuntimeError("so many\nat once")
+        return super().forward(x)
+
+
+def test_a_network_that_fails_where_its_steps_are_timed_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = tiny(model={"class": "test_start.Tired", "arguments": {"width": 8}})
+    with pytest.raises(TrainingFailed, match=r"^tiny: sgd: cannot be timed: RuntimeError: so many at once$"):
+        cost_of(Place(study, Path("results")), 1)
+
+
 def start(study: Study, tmp_path: Path) -> None:
     check_start(study, content_of(study, tmp_path))
 
@@ -108,10 +209,47 @@ def start(study: Study, tmp_path: Path) -> None:
 def test_a_pretraining_on_data_that_the_model_cannot_read_is_refused(tmp_path: Path) -> None:
     model = {"class": CLASS, "arguments": {"width": 8}, "pretrained": "pretraining"}
     block = {"data": SMALL, "optimizer": "adam", "epochs": 1}
-    with pytest.raises(DataError, match=r"tiny: model\.class: .* cannot be multiplied"):
+    with pytest.raises(DataError, match=r"tiny: pretraining: model\.class: .* cannot be multiplied"):
         start(tiny(model=model, pretraining=block), tmp_path)
     model["pretrained"] = None
     start(tiny(model=model), tmp_path)
+
+
+def test_a_pretraining_that_contenders_cannot_start_from_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    block = {"data": SMALL, "optimizer": "adam", "epochs": 1}
+    model = {"name": "mlp", "pretrained": "pretraining"}
+    with pytest.raises(DataError, match=r"tiny: model\.pretrained: pretraining: does not fit .* 1 have another shape"):
+        start(tiny(model=model, pretraining=block), tmp_path)
+    model["name"] = "cnn"  # whose convolutions know no size of images
+    start(tiny(model=model, pretraining=block), tmp_path)
+
+
+def test_a_pretraining_ends_in_no_batch_that_it_cannot_train_on(tmp_path: Path) -> None:
+    block = {"data": {"name": "digits", "train_size": 60}, "optimizer": "adam", "epochs": 1, "batch_size": 47}
+    model = {"class": "test_start.Normed", "pretrained": "pretraining"}
+    with pytest.raises(DataError, match=r"tiny: pretraining: batch_size: 47"):
+        start(tiny(model=model, pretraining=block), tmp_path)
+
+
+def test_words_of_a_pretraining_must_have_the_numbers_that_they_have_in_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name, words in (("one", "red blue green"), ("two", "one two three")):
+        lines = [f"{word} {label}\t{label}\n" for word in words.split() for label in ("yes", "no")]
+        (tmp_path / f"{name}.txt").write_text("".join(lines * 5))
+
+    def text(train: str, **changes: Any) -> dict[str, Any]:
+        return {"name": "text", "arguments": {"train": train, "test": "one.txt", **changes}}
+
+    def study(before: dict[str, Any]) -> Study:
+        block = {"data": before, "optimizer": "adam", "epochs": 1}
+        return tiny(data=text("one.txt"), model={"name": "bag", "pretrained": "pretraining"}, pretraining=block)
+
+    with pytest.raises(DataError, match=r"tiny: pretraining: data\.arguments\.tokenizer: 'words': .* other numbers"):
+        start(study(text("two.txt")), tmp_path)  # as many words: the weights would fit
+    start(study(text("one.txt", length=3)), tmp_path)
 
 
 def test_weights_that_do_not_fit_are_refused_though_another_contender_needs_none(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 
 from optstudy import journal
-from optstudy.content import content_of, spec_without_pretraining
+from optstudy.content import check_start, content_of, spec_without_pretraining
+from optstudy.errors import Stopped, TrainingFailed
 from optstudy.place import Place
 from optstudy.plan import jobs_in, named_jobs
 
@@ -38,6 +41,7 @@ def cost_of(place: Place, workers: int) -> Cost:
     torch.set_num_threads(1)  # as a worker does
     start = time.perf_counter() - clock  # a worker imports what has just been imported
     study, content = place.study, content_of(place.study, place.mlruns)
+    check_start(study, content)
     done = journal.read_journal(place.journal)
     each: dict[str, float] = {}
     for name in place.contenders:
@@ -48,9 +52,23 @@ def cost_of(place: Place, workers: int) -> Cost:
     recorded = tuple(each)
     timed = next((name for name in place.contenders if name not in each), "")
     if timed:
-        seconds = seconds_of(spec_without_pretraining(study, timed, content))
+        with _timing(f"{study.name}: {timed}"):
+            seconds = seconds_of(spec_without_pretraining(study, timed, content))
         each = {name: each.get(name, seconds) for name in place.contenders}
-    alone = 0.0 if study.pretraining is None else seconds_of(study.pretraining_spec())
+    with _timing(f"{study.name}: pretraining"):
+        alone = 0.0 if study.pretraining is None else seconds_of(study.pretraining_spec())
     computed = alone + sum(seconds * jobs_in(study, name) for name, seconds in each.items()) / workers
     written = PROJECTION + PROJECTION_EACH * sum(jobs_in(study, name) for name in each)
     return Cost(start + computed + written, workers, each, recorded, timed)
+
+
+@contextmanager
+def _timing(name: str) -> Iterator[None]:
+    """Raise TrainingFailed on `name` where the steps that are timed raise anything, as a user's model may."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())
+        raise TrainingFailed(f"{name}: cannot be timed: {type(error).__name__}: {words}") from error

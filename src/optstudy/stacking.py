@@ -6,18 +6,22 @@ What is decided about is first seen to work, so that a stored decision says that
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optstudy.blocks import Contender
 from optstudy.datasets import load_arrays, split
 from optstudy.errors import DataError
+from optstudy.optimizers import OPTIMIZERS, build_optimizer, decay_groups
 from optstudy.runs import RunSpec, canonical, code_digest, digest, group_key, own_digest, torch_version
 from optstudy.study import Study
 
 if TYPE_CHECKING:
     from torch import nn
+
+Hyperparameters = Mapping[str, float | bool]
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,70 @@ def decisions(study: Study, data_digest: str, weights: str, stored: Mapping[str,
     for contender in study.optimizers:
         spec = study.spec(contender, 0, 0, study.row(contender).defaults, weights)
         own = [own_digest(path) for path in (spec.optimizer, spec.model["network"])]
-        parts = [group_key(spec), study.stack, data_digest, own, code_digest(), torch_version()]
+        tried = tried_points(study, contender)
+        parts = [group_key(spec), tried, study.stack, data_digest, own, code_digest(), torch_version()]
         key = digest(canonical(parts))
+        if key not in stored:
+            try_optimizer(f"optimizers: {contender.name}", spec, tried)
         found[contender.name] = Decision(key, stored[key] if key in stored else _decided(study.stack, spec))
     return found
+
+
+def tried_points(study: Study, contender: Contender) -> list[Hyperparameters]:
+    """Return the hyperparameters with which a contender's optimizer is tried: its defaults, and its spaces' ends.
+
+    Only what its trainings may take: no defaults that are not run, no space that is not searched. None of a row of the
+    table as it stands, which is known to work: a study of functions then need not wait for torch.
+    """
+    if is_row(contender):
+        return []
+    row = study.row(contender)
+    found: list[Hyperparameters] = [row.defaults] if study.untuned else []
+    if study.tuning.trials:
+        middle = {name: space.at(0.5) for name, space in row.search.items()}
+        found += [{**middle, name: end} for name, space in row.search.items() for end in (space.low, space.high)]
+    if study.sweep is not None and contender.name in study.sweep.contenders:
+        space = row.search["learning_rate"]
+        found += [{**row.defaults, "learning_rate": end} for end in (space.low, space.high)]
+    return [{**row.fixed, **point} for point in found]
+
+
+def is_row(contender: Contender) -> bool:
+    """Return whether a contender is a row of the table of optimizers as it stands there."""
+    return contender.class_path is None and contender.row() == OPTIMIZERS[contender.like or contender.name]
+
+
+def try_optimizer(key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> None:
+    """Take one step with the optimizer of `spec` at each of the points.
+
+    Raises DataError on `key`, the optimizer's in the study file, where its class refuses them: each value may be
+    right, and yet not go with another.
+    """
+    for hyperparameters in points:
+        try:
+            _step(spec, hyperparameters)
+        except Exception as error:  # torch asserts, too, and a user's class may raise anything
+            given = ", ".join(f"{name} {value}" for name, value in hyperparameters.items())
+            words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise DataError(f"{key}: {spec.optimizer} cannot train with {given}: {words}") from error
+
+
+def _step(spec: RunSpec, hyperparameters: Hyperparameters) -> None:
+    """Take one step over parameters like those of a training: a matrix and a bias, of a function a number."""
+    import torch
+    from torch import nn
+
+    from optstudy.device import compute_device
+
+    function = spec.data["kind"] == "function"
+    module = nn.ParameterList([torch.zeros((), dtype=torch.float64)]) if function else nn.Linear(2, 2)
+    if hyperparameters.get("capturable") and not function:
+        module = module.to(compute_device())  # for GPUs alone; nothing else needs to wait for one
+    given = {name: value for name, value in hyperparameters.items() if name != "weight_decay" or not function}
+    optimizer = build_optimizer(spec.optimizer, given, decay_groups(module, spec.decay_all and not function))
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
 
 
 def _decided(mode: str, spec: RunSpec) -> str:
@@ -57,16 +121,18 @@ def _decided(mode: str, spec: RunSpec) -> str:
 
 
 def start(spec: RunSpec) -> nn.Module:
-    """Return the network of a training as `train.start_network` does, once it has read two examples of the data.
+    """Return the network of a training as `train.start_network` does, once it has read some examples of the data.
 
     Without Lightning, which a coordinator need not wait for. Raises DataError where the data cannot be split, the
-    network cannot be built, does not read them, or is left with nothing to train, and where weights or frozen names
-    do not fit it.
+    network cannot be built, does not read them, or not the last batch, or is left with nothing to train, and where
+    weights or frozen names do not fit it.
     """
     from optstudy.pretrained import give_start
 
-    split(load_arrays(spec.data).y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
+    share, size = spec.data["validation_share"], spec.data["train_size"]
+    train, _ = split(load_arrays(spec.data).y, spec.split_seed, share, size)
     network = _reading(spec)
+    _read_last(network, spec, len(train))
     give_start(network, spec)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise DataError(f"freeze: {', '.join(spec.freeze) or 'nothing'}: must leave some of the parameters to train")
@@ -79,7 +145,7 @@ def _reading(spec: RunSpec) -> nn.Module:
 
     try:
         network = build_network(spec.model, inputs_of(spec.data))
-        _read_two(network, spec)
+        _read(network, spec, 2)
     except DataError:
         raise
     except Exception as error:  # a user's model may raise anything, torch's layers much
@@ -89,8 +155,24 @@ def _reading(spec: RunSpec) -> nn.Module:
     return network
 
 
-def _read_two(network: nn.Module, spec: RunSpec) -> None:
-    """Raise ValueError where the network makes no logits of two examples; a LightningModule need not have any."""
+def _read_last(network: nn.Module, spec: RunSpec, examples: int) -> None:
+    """Raise DataError where an epoch of `examples` ends in a batch of one that the network cannot train on.
+
+    Batch norm has no variance of a single number.
+    """
+    if spec.batch_size > 1 and examples % spec.batch_size != 1:
+        return
+    try:
+        _read(network, spec, 1)
+    except Exception as error:  # as above
+        raise DataError(
+            f"batch_size: {spec.batch_size}: must leave no batch of one of the {examples} training examples, on which "
+            f"this network cannot train ({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
+
+
+def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
+    """Raise ValueError where a fresh network makes no logits of `count` examples; a LightningModule need not."""
     import torch
 
     if spec.model["name"] is None:
@@ -99,7 +181,7 @@ def _read_two(network: nn.Module, spec: RunSpec) -> None:
         if isinstance(network, LightningModule):
             return
     arrays = load_arrays(spec.data)
-    x = torch.from_numpy(arrays.x[:2].copy())
+    x = torch.from_numpy(arrays.x[:count].copy())
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         logits = network(x)
     found = tuple(getattr(logits, "shape", ())) or type(logits).__name__

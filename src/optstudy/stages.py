@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -401,8 +401,14 @@ def _pretrained(place: Place, done: dict[str, Entry], say: Say) -> RunResult:
         raise TrainingFailed(f"pretraining: {result.status}: {result.message or 'lower its learning rate'}")
     save_weights(path, ended.weights)
     done[job.key] = journal.append(place.journal, job.key, job.spec, ended, stated(place.study))
-    say(f"pretraining by {place.study.pretrained_by}: test accuracy {result.metrics['test/accuracy']:.4f} on its data")
+    say(f"pretraining by {place.study.pretrained_by}: {_outcome(result.metrics)} on its data")
     return result
+
+
+def _outcome(metrics: Mapping[str, float]) -> str:
+    """Return the test accuracy in words, or, of a user's LightningModule without a test_step, what it logs instead."""
+    shown = {"test/accuracy": metrics["test/accuracy"]} if "test/accuracy" in metrics else metrics
+    return ", ".join(f"{name.replace('/', ' ')} {value:.4f}" for name, value in shown.items()) or "it logs nothing"
 
 
 def _events(pool: Workers) -> Iterator[tuple[object, Event]]:
