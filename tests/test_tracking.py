@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 
 from conftest import tiny
+from optstudy import stages
+from optstudy.errors import StudyError
 from optstudy.journal import Entry
 from optstudy.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live
+from optstudy.place import Place
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
 from optstudy.stages import project_trials
@@ -61,6 +65,76 @@ def optuna_trials(root: Path, name: str) -> Any:
     import optuna
 
     return optuna.load_study(study_name=name, storage=optuna_storage(root)).trials
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("MLFLOW_TRACKING_URI", "file:./mlruns", "schemes: sqlite, postgresql"),
+        ("MLFLOW_TRACKING_URI", "mlruns", "must be the address of a database or a server"),
+        ("MLFLOW_TRACKING_URI", "uc:http://localhost:8080", "must be"),
+        ("MLFLOW_TRACKING_URI", "sqlite:mlflow.db", "Could not parse SQLAlchemy URL"),
+        ("OPTSTUDY_OPTUNA_STORAGE", "foo", "must be the SQLAlchemy address of a database"),
+        ("OPTSTUDY_OPTUNA_STORAGE", "foo://me:secret@host/name", "Can't load plugin"),
+    ],
+)
+def test_a_store_that_cannot_be_is_told_before_anything_else(
+    variable: str, value: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    place = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
+    commands: list[Callable[[], object]] = [
+        lambda: stages.prepare(place, print),
+        lambda: stages.run(place, 1, print, print),
+        lambda: stages.pretrain(place, print),
+        lambda: stages.tune(place, "sgd", 1, print),
+        lambda: stages.train(place, "sgd", 1, print),
+        lambda: stages.compare_stage(place),
+        lambda: stages.report(place, print),
+    ]
+    for command in commands:
+        with pytest.raises(StudyError) as caught:
+            command()
+        message = str(caught.value)
+        assert message.startswith(f"{variable}: {value.replace('secret', '***')!r}: ")
+        assert words in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["http://localhost:5000", "https://me:secret@host", "databricks://profile", "databricks", "sqlite:///a.db"]
+)
+def test_an_mlflow_that_may_be_there_is_taken_at_its_word(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
+    assert tracking_uri(Path("mlruns")) == value
+
+
+def test_folders_are_taken_where_mlflow_is_told_to_take_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:./mlruns")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    assert tracking_uri(Path("mlruns")) == "file:./mlruns"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        (
+            "MLFLOW_TRACKING_URI",
+            "http://127.0.0.1:9",
+            r"MLflow \(MLFLOW_TRACKING_URI\): the store cannot be opened: .*",
+        ),
+        ("OPTSTUDY_OPTUNA_STORAGE", "sqlite:////proc/none/o.db", r"Optuna \(OPTSTUDY_.*unable to open database file.*"),
+    ],
+)
+def test_where_a_store_does_not_open_is_said_that_nothing_is_lost(
+    variable: str, value: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    live, job = live_in(tmp_path, "closed"), trials()[0]
+    live.ended(job, entry(job))
+    with pytest.raises(StudyError, match=rf"^{words}\nNothing is lost: .* optstudy report writes the rest$"):
+        live.catch_up()
 
 
 def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards(tmp_path: Path) -> None:

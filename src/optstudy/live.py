@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from optstudy.errors import Stopped, StudyError
 from optstudy.journal import Entry
+from optstudy.place import without_password
 from optstudy.plan import Job
 from optstudy.runs import EpochEnded
-from optstudy.tracking import Tracker, identity
-from optstudy.trials import Trials
+from optstudy.tracking import Tracker, identity, tracking_uri
+from optstudy.trials import Trials, optuna_storage
 
 OPENED_AFTER_MS = 5_000  # a study whose trainings end sooner opens its tracker after the last of them
 LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
+
+
+def check_stores(root: Path) -> None:
+    """Raise StudyError where MLflow's or Optuna's store is named so that neither can open it, before they are opened.
+
+    `root` is where they lie unless they are named.
+    """
+    tracking_uri(root)
+    optuna_storage(root)
+
+
+@contextmanager
+def _opening(store: str) -> Iterator[None]:
+    """Raise StudyError on whatever keeps a store from being opened: no such host, no right, no folder."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception as error:
+        words = without_password(" ".join(str(error).split())[:500])
+        raise StudyError(
+            f"{store}: the store cannot be opened: {type(error).__name__}: {words}\n"
+            "Nothing is lost: the journal has every training that has ended. Once the store can be opened, optstudy "
+            "run takes it up from there; where all trainings are done, optstudy report writes the rest"
+        ) from error
 
 
 class Live:
@@ -32,16 +61,18 @@ class Live:
 
     @property
     def tracker(self) -> Tracker:
-        """Return the tracker, opened if it is not yet."""
+        """Return the tracker, opened if it is not yet; raises StudyError where it cannot be."""
         if self._tracker is None:
-            self._tracker = self._open_tracker()
+            with _opening("MLflow (MLFLOW_TRACKING_URI)"):
+                self._tracker = self._open_tracker()
         return self._tracker
 
     @property
     def trials(self) -> Trials:
-        """Return the trials, opened if they are not yet."""
+        """Return the trials, opened if they are not yet; raises StudyError where they cannot be."""
         if self._trials is None:
-            self._trials = self._open_trials()
+            with _opening("Optuna (OPTSTUDY_OPTUNA_STORAGE)"):
+                self._trials = self._open_trials()
         return self._trials
 
     @property

@@ -1,7 +1,8 @@
-"""Where a study's files lie, the weights that are kept among them."""
+"""Where a study's files lie, the weights that are kept among them, and what the address of a database says."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,3 +45,20 @@ def is_shown(study: Study, job: Job) -> bool:
 def weights_of(place: Place, job: Job) -> Path:
     """Return where a training's weights lie."""
     return place.mlruns / "weights" / f"{job.key}.safetensors"
+
+
+def without_password(address: str) -> str:
+    """Return the address of a database or server as it can be shown: messages end in logs."""
+    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", address)
+
+
+def unreachable(database: str) -> str:
+    """Return what keeps SQLAlchemy from a database, as far as its address and what is installed say, else nothing."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(database).get_dialect().import_dbapi()
+    except (ArgumentError, ImportError) as error:
+        return str(error)
+    return ""

@@ -24,7 +24,7 @@ from optstudy.evidence import Evidence
 from optstudy.execute import Workers
 from optstudy.figures import Mapper
 from optstudy.journal import Entry
-from optstudy.live import Live
+from optstudy.live import Live, check_stores
 from optstudy.place import Place, is_shown, weights_of
 from optstudy.plan import (
     VARIANTS,
@@ -68,6 +68,7 @@ OnProgress = Callable[[Progress], None]
 
 def prepare(place: Place, say: Say) -> Content:
     """Write resolved/<contender>.json and say what changed in it since the last time; return what the names mean."""
+    check_stores(place.mlruns)
     content = content_of(place.study, place.mlruns)
     check_start(place.study, content)
     with journal.hold(place.journal):
@@ -117,6 +118,7 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
 
     Raises StudyHeld where another process runs the study, TrainingFailed where a training raised.
     """
+    check_stores(place.mlruns)
     with Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
         check_start(place.study, content)
@@ -131,12 +133,14 @@ def run(place: Place, workers: int, say: Say, progress: OnProgress) -> pd.DataFr
 
 def pretrain(place: Place, say: Say) -> None:
     """Run the study's pretraining, as a stage of its own, unless its weights are there; write start.json."""
+    check_stores(place.mlruns)
     with journal.hold(place.journal):
         _pretrain(place, content_of(place.study, place.mlruns), journal.read_journal(place.journal), say)
 
 
 def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's searches and write tuning/ and selected/."""
+    check_stores(place.mlruns)
     _needs_weights(place)
     with journal.hold(place.journal), Workers(workers) as pool:
         content = content_of(place.study, place.mlruns)
@@ -147,6 +151,7 @@ def tune(place: Place, contender: str, workers: int, progress: OnProgress) -> No
 
 def train(place: Place, contender: str, workers: int, progress: OnProgress) -> None:
     """Run one contender's final runs with the hyperparameters in selected/; write runs/ and curves/."""
+    check_stores(place.mlruns)
     _needs_weights(place)
     if place.study.tuning.trials:
         name = place.study.contender(contender).name
@@ -264,6 +269,7 @@ def _record(place: Place, job: Job, ended: TrainingEnded, claims: journal.Stated
 
 def report(place: Place, say: Say) -> pd.DataFrame | None:
     """Rebuild every table, MLflow and Optuna from the journal, without training; None where trainings are missing."""
+    check_stores(place.mlruns)
     with journal.hold(place.journal):
         content = content_of(place.study, place.mlruns)
         done = journal.read_journal(place.journal)
@@ -282,6 +288,7 @@ def report(place: Place, say: Say) -> pd.DataFrame | None:
 
 def compare_stage(place: Place) -> pd.DataFrame:
     """Compare as a stage of its own, holding the study."""
+    check_stores(place.mlruns)
     for name in place.contenders:
         _needs(place, place.tables / "runs" / f"{name}.csv", f"train.py {name}")
     with journal.hold(place.journal):

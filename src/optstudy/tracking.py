@@ -13,12 +13,15 @@ import sqlite3
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, redirect_stderr, suppress
+from importlib.metadata import entry_points
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from optstudy.errors import StudyError
 from optstudy.journal import Entry
+from optstudy.place import unreachable, without_password
 from optstudy.plan import Job
 from optstudy.runs import EpochEnded, canonical, digest
 
@@ -28,11 +31,34 @@ NOTE = "mlflow.note.content"  # what MLflow's UI shows as a description
 BATCH = 1000  # metrics in one log_batch call: MLflow's limit
 FIRST = "val/accuracy"  # plots open on the metric that was written first
 COUNTS = ("n", "diverged", "target_val_accuracy")  # tags of a parent: as metrics they would be compared like one
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # schemes of stores that MLflow can open
+SERVERS = ("http", "https", "databricks")
 
 
 def tracking_uri(root: Path) -> str:
-    """Return the MLflow store: `MLFLOW_TRACKING_URI`, or SQLite below `root` (`mlruns`)."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_database(root)}"
+    """Return the MLflow store: `MLFLOW_TRACKING_URI`, or SQLite below `root` (`mlruns`).
+
+    Raises StudyError where MLflow has no such stores; MLflow is not imported for it, which takes seconds.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return f"sqlite:///{_database(root)}"
+    scheme = given.partition(":")[0].partition("+")[0]  # sqlite:///file, postgresql+psycopg2://host/name, databricks
+    known = scheme in DATABASES + SERVERS or _is_known_here(scheme)
+    reason = unreachable(given) if scheme in DATABASES else ""
+    if reason or not known:
+        raise StudyError(
+            f"MLFLOW_TRACKING_URI: {without_password(given)!r}: must be the address of a database or a server, as "
+            f"sqlite:///mlruns/mlflow.db or http://localhost:5000{f' ({reason})' if reason else ''}; "
+            f"schemes: {', '.join(DATABASES + SERVERS)}"
+        )
+    return given
+
+
+def _is_known_here(scheme: str) -> bool:
+    """Return whether an installed package brings stores of this scheme, or MLflow is told to take folders."""
+    folders = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
+    return folders or any(point.name == scheme for point in entry_points(group="mlflow.tracking_store"))
 
 
 def _database(root: Path) -> Path:

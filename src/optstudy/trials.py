@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from optstudy.errors import StudyError
 from optstudy.journal import Entry
+from optstudy.place import unreachable, without_password
 from optstudy.plan import Job
 
 if TYPE_CHECKING:
@@ -19,8 +21,20 @@ if TYPE_CHECKING:
 
 
 def optuna_storage(root: Path) -> str:
-    """Return the Optuna store: `OPTSTUDY_OPTUNA_STORAGE`, or SQLite below `root` (`mlruns`)."""
-    return os.environ.get("OPTSTUDY_OPTUNA_STORAGE") or f"sqlite:///{(root / 'optuna.db').absolute()}"
+    """Return the Optuna store: `OPTSTUDY_OPTUNA_STORAGE`, or SQLite below `root` (`mlruns`).
+
+    Raises StudyError where it is no address of a database, or what talks to that is not installed.
+    """
+    given = os.environ.get("OPTSTUDY_OPTUNA_STORAGE")
+    if not given:
+        return f"sqlite:///{(root / 'optuna.db').absolute()}"
+    reason = unreachable(given)
+    if reason:
+        raise StudyError(
+            f"OPTSTUDY_OPTUNA_STORAGE: {without_password(given)!r}: must be the SQLAlchemy address of a database, as "
+            f"sqlite:///mlruns/optuna.db or postgresql+psycopg2://host/name ({reason})"
+        )
+    return given
 
 
 class Trials:
