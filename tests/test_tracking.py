@@ -19,7 +19,7 @@ from optstudy.place import Place
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
 from optstudy.stages import project_trials
-from optstudy.tracking import Tracker, tracking_uri
+from optstudy.tracking import Tracker, metric_name, tracking_uri
 from optstudy.trials import Trials, optuna_storage
 
 EPOCH = {"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 1.6, "val/accuracy": 0.4, "learning_rate": 0.01}
@@ -170,6 +170,40 @@ def test_short_trainings_open_no_store_before_they_have_gone_on_for_a_while(tmp_
     assert not live.behind
     live.ended(job, replace(entry(job), ended_ms=start + OPENED_AFTER_MS))
     assert live.behind
+
+
+NAMES = (
+    "val/f1 (macro)",
+    "val/größe: a-b_c.d",
+    "val//f1",
+    "val/",
+    "test/../f1",
+    "test/.",
+    "val/" + 300 * "x",
+    "val/a,b",
+)
+
+
+def test_metrics_of_any_name_are_shown_by_one_that_mlflow_takes(tmp_path: Path) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    for name in NAMES:
+        _validate_metric_name(metric_name(name))
+    assert [metric_name(name) for name in NAMES[:5]] == [
+        "val/f1 _macro_",
+        "val/größe: a-b_c.d",  # as it was
+        "val/_/f1",
+        "val/_",
+        "test/_/f1",
+    ]
+    tracker, job = Tracker(tmp_path, "names", {}), trials()[0]
+    values = dict.fromkeys(NAMES, 0.5)
+    done = entry(job)
+    tracker.epochs(job, [EpochEnded(0, 1, {**EPOCH, **values}, done.epoch_ms[0])])
+    tracker.add(job, replace(done, result=replace(done.result, metrics={**FINAL, **values})))
+    store = client(tmp_path)
+    [run] = store.search_runs([store.get_experiment_by_name("names").experiment_id], "tags.`optstudy.key` != ''")
+    assert {metric_name(name) for name in NAMES} < set(run.data.metrics)
 
 
 def test_a_training_that_raised_is_shown_as_failed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read where MLflow i
 
 NOTE = "mlflow.note.content"  # what MLflow's UI shows as a description
 BATCH = 1000  # metrics in one log_batch call: MLflow's limit
+LONGEST = 250  # characters of a metric's name: MLflow's limit
 FIRST = "val/accuracy"  # plots open on the metric that was written first
 COUNTS = ("n", "diverged", "target_val_accuracy")  # tags of a parent: as metrics they would be compared like one
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # schemes of stores that MLflow can open
@@ -363,7 +365,16 @@ def _parameters(job: Job) -> list[Any]:
 def _points(metrics: Mapping[str, float], when_ms: int, step: int) -> list[Any]:
     from mlflow.entities import Metric
 
-    return [Metric(name, value, when_ms, step) for name, value in metrics.items()]
+    return [Metric(metric_name(name), value, when_ms, step) for name, value in metrics.items()]
+
+
+def metric_name(name: str) -> str:
+    """Return a metric's name as MLflow takes it: `_` for each character, and each part of the path, that it refuses.
+
+    Its rule: mlflow.utils.validation, `_validate_metric_name` and MAX_ENTITY_KEY_LENGTH.
+    """
+    parts = re.sub(r"[^/\w.\- :]", "_", name).split("/")
+    return "/".join("_" if part in ("", ".", "..") else part for part in parts)[:LONGEST]
 
 
 def identity(job: Job) -> str:
