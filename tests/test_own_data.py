@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,13 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from conftest import tiny
 from optstudy import datasets
+from optstudy.content import content_of
 from optstudy.datasets import Arrays, data_digest, load_arrays
 from optstudy.errors import DataError
+from optstudy.journal import journal_path
+from optstudy.study import Study
 
 X = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(20) % 2
@@ -102,6 +107,7 @@ BROKEN: dict[str, tuple[Any, str, list[str]]] = {
     "one-hot labels": ((X, torch.eye(2)[Y], X, Y), "image", ["y: expected (20,)", "(20, 2)"]),
     "labels from -1": ((X, Y - 1, X, Y), "image", ["count from 0", "-1"]),
     "labels from 1": ((X, Y + 1, X, Y + 1), "image", ["every label from 0 to 2", "no 0"]),
+    "a single label": ((X, Y * 0, X, Y * 0), "image", ["y: expected two labels or more", "found 0 alone"]),
     "new test labels": ((X, Y, X, Y + 1), "image", ["test_y: expected labels from 0 to 1", "2"]),
 }
 
@@ -115,6 +121,32 @@ def test_other_data_are_refused_in_one_line_that_says_what_is_expected(name: str
     assert message.startswith("data.class: test_own_data.made: ")
     assert "\n" not in message
     assert [word for word in words if word not in message] == []
+
+
+def unseeded() -> Any:
+    x = torch.rand(400, 1, 4, 4)
+    return x, torch.arange(400) % 2, x, torch.arange(400) % 2
+
+
+def study(**changes: Any) -> Study:
+    own = {"class": "test_own_data.unseeded", "kind": "image"}
+    return tiny(**{"data": own, **changes})
+
+
+def test_data_that_differ_from_call_to_call_are_refused_unless_trainings_are_of_them(tmp_path: Path) -> None:
+    datasets._loaded.cache_clear()
+    with pytest.raises(
+        DataError, match=r"^tiny: data\.class: test_own_data\.unseeded: differs from call to call: seed"
+    ):
+        content_of(study(), tmp_path)
+    block = {"data": study().data.model_dump(by_alias=True), "optimizer": "adam", "epochs": 1}
+    pretrained = study(data="digits", model={"name": "linear", "pretrained": "pretraining"}, pretraining=block)
+    with pytest.raises(DataError, match=r"^tiny: pretraining: data\.class: test_own_data\.unseeded: differs"):
+        content_of(pretrained, tmp_path)
+    path = journal_path(tmp_path, "tiny")
+    path.parent.mkdir()
+    path.touch()
+    content_of(study(), tmp_path)  # it has been seen before the journal was begun, and loading may take long
 
 
 def test_arguments_that_it_does_not_take_are_named() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from optstudy.blocks import Data, Pretraining
-from optstudy.datasets import data_digest
+from optstudy.datasets import data_digest, load_arrays
 from optstudy.errors import DataError, said_of
+from optstudy.journal import journal_path
 from optstudy.place import MLRUNS
 from optstudy.plan import Content, Job, pretraining_job
 from optstudy.pretrained import PRETRAINING, fill, weights_digest
@@ -23,10 +26,36 @@ def content_of(study: Study, mlruns: Path = MLRUNS) -> Content:
     """
     with said_of(study.name):
         data, source = data_digest(study.data.resolved()), study.model.pretrained
+        if not journal_path(mlruns, study.name).exists():
+            _check_steady(study)
         key = "" if study.pretraining is None else job_before(study).key
         with said_of("model.pretrained"):
             weights = "" if source is None else weights_digest(source, key)
         return Content(data, weights, decisions(study, data, weights, read_stored(mlruns, study.name)))
+
+
+def _check_steady(study: Study) -> None:
+    """Load a user's own data once more; raises DataError where they have become others.
+
+    Each worker loads them for itself, and would train on other data than the digest says. A study that has begun has
+    been seen to load the same, and is spared the time.
+    """
+    _same_again(study.data)
+    if study.pretraining is not None:
+        with said_of(PRETRAINING):
+            _same_again(study.pretraining.data)
+
+
+def _same_again(data: Data) -> None:
+    if data.class_path is None:
+        return
+    from optstudy.own_data import own_arrays
+
+    source = data.resolved()
+    first, again = load_arrays(source), own_arrays(source["load"], source["arguments"], source["kind"])
+    parts = ("x", "y", "test_x", "test_y")
+    if not all(np.array_equal(getattr(first, part), getattr(again, part)) for part in parts):
+        raise DataError(f"data.class: {data.class_path}: differs from call to call: seed its generator")
 
 
 def check_start(study: Study, content: Content) -> None:

@@ -55,6 +55,8 @@ def arrays_of(loaded: Any, kind: str) -> Arrays:
     if x.shape[1:] != test_x.shape[1:]:
         raise Unfit(f"x and test_x: expected one shape but for n, found {x.shape} and {test_x.shape}")
     classes = int(y.max()) + 1
+    if classes < 2:
+        raise Unfit("y: expected two labels or more, counted from 0; found 0 alone, which leaves nothing to learn")
     missing = sorted(set(range(classes)) - set(y.tolist()))
     if missing:
         raise Unfit(f"y: expected every label from 0 to {classes - 1}, the largest found; there is no {missing[0]}")
