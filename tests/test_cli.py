@@ -240,6 +240,17 @@ def test_brackets_are_shown_as_they_are_written_and_lines_are_not_broken(
     ]
 
 
+def test_a_report_of_no_study_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "optstudy.cli", "report"]
+    for words in ("configs: there is no study file in it", "configs: none of its studies has begun"):
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith(words)
+        assert not (tmp_path / "results").exists()
+        (tmp_path / "configs").mkdir(exist_ok=True)
+        (tmp_path / "configs" / "study.yaml").write_text(yaml.safe_dump(STUDY))
+
+
 def test_the_tables_of_a_contender_that_left_are_removed_and_no_others(tmp_path: Path) -> None:
     place = Place(tiny(), tmp_path / "results", tmp_path / "mlruns")
     answer_study(place)

@@ -117,6 +117,9 @@ def report(
     places = [Place(load_study(path), results) for path in paths]
     if not study_files:
         places = [place for place in places if place.journal.exists()]
+        if not places:
+            found = "none of its studies has begun" if paths else "there is no study file in it"
+            raise StudyError(f"configs: {found}: name study files, or stand in the folder where `optstudy run` was run")
     complete = []
     for place in places:
         table = stages.report(place, say)
@@ -136,8 +139,8 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> 
     from optstudy.tracking import tracking_uri
 
     mlruns = Path("mlruns")
-    mlruns.mkdir(exist_ok=True)
     arguments = ["--backend-store-uri", tracking_uri(mlruns), "--host", "127.0.0.1", "--port", str(port)]
+    mlruns.mkdir(exist_ok=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
 
 
