@@ -13,12 +13,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from conftest import tiny
-from optstudy import datasets
+from optstudy import datasets, stages
 from optstudy.content import content_of
 from optstudy.datasets import Arrays, data_digest, load_arrays
 from optstudy.errors import DataError
-from optstudy.journal import journal_path
-from optstudy.study import Study
+from optstudy.place import Place
 
 X = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(20) % 2
@@ -123,30 +122,42 @@ def test_other_data_are_refused_in_one_line_that_says_what_is_expected(name: str
     assert [word for word in words if word not in message] == []
 
 
+CALLS = list[str]()
+
+
+def seeded() -> Any:
+    CALLS.append("seeded")
+    x = torch.rand(400, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    return x, torch.arange(400) % 2, x, torch.arange(400) % 2
+
+
 def unseeded() -> Any:
     x = torch.rand(400, 1, 4, 4)
     return x, torch.arange(400) % 2, x, torch.arange(400) % 2
 
 
-def study(**changes: Any) -> Study:
-    own = {"class": "test_own_data.unseeded", "kind": "image"}
-    return tiny(**{"data": own, **changes})
+def own(name: str) -> dict[str, Any]:
+    return {"class": f"test_own_data.{name}", "kind": "image"}
 
 
-def test_data_that_differ_from_call_to_call_are_refused_unless_trainings_are_of_them(tmp_path: Path) -> None:
-    datasets._loaded.cache_clear()
-    with pytest.raises(
-        DataError, match=r"^tiny: data\.class: test_own_data\.unseeded: differs from call to call: seed"
-    ):
-        content_of(study(), tmp_path)
-    block = {"data": study().data.model_dump(by_alias=True), "optimizer": "adam", "epochs": 1}
-    pretrained = study(data="digits", model={"name": "linear", "pretrained": "pretraining"}, pretraining=block)
-    with pytest.raises(DataError, match=r"^tiny: pretraining: data\.class: test_own_data\.unseeded: differs"):
-        content_of(pretrained, tmp_path)
-    path = journal_path(tmp_path, "tiny")
-    path.parent.mkdir()
-    path.touch()
-    content_of(study(), tmp_path)  # it has been seen before the journal was begun, and loading may take long
+DIFFERS = r"data\.class: test_own_data\.unseeded: differs from call to call: seed its generator"
+
+
+def test_data_that_differ_from_call_to_call_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"^tiny: {DIFFERS}"):
+        content_of(tiny(data=own("unseeded")), tmp_path)
+    block = {"data": own("unseeded"), "optimizer": "adam", "epochs": 1}
+    with pytest.raises(DataError, match=f"^tiny: pretraining: {DIFFERS}"):
+        content_of(tiny(model={"name": "linear", "pretrained": "pretraining"}, pretraining=block), tmp_path)
+
+
+def test_data_are_loaded_twice_but_once(tmp_path: Path) -> None:
+    place = Place(tiny(data=own("seeded")), tmp_path / "results", tmp_path / "mlruns")
+    CALLS.clear()
+    for calls in (2, 3):
+        datasets._loaded.cache_clear()
+        stages.prepare(place, lambda _: None)
+        assert len(CALLS) == calls
 
 
 def test_arguments_that_it_does_not_take_are_named() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from optstudy.blocks import Data, Pretraining
 from optstudy.datasets import data_digest, load_arrays
 from optstudy.errors import DataError, said_of
-from optstudy.journal import journal_path
 from optstudy.place import MLRUNS
 from optstudy.plan import Content, Job, pretraining_job
 from optstudy.pretrained import PRETRAINING, fill, weights_digest
@@ -26,19 +25,20 @@ def content_of(study: Study, mlruns: Path = MLRUNS) -> Content:
     """
     with said_of(study.name):
         data, source = data_digest(study.data.resolved()), study.model.pretrained
-        if not journal_path(mlruns, study.name).exists():
-            _check_steady(study)
         key = "" if study.pretraining is None else job_before(study).key
         with said_of("model.pretrained"):
             weights = "" if source is None else weights_digest(source, key)
-        return Content(data, weights, decisions(study, data, weights, read_stored(mlruns, study.name)))
+        stored = read_stored(mlruns, study.name)
+        stacking = decisions(study, data, weights, stored)
+        if not {decision.key for decision in stacking.values()} <= stored.keys():
+            _check_steady(study)  # a stored decision rests on the same data in another process
+        return Content(data, weights, stacking)
 
 
 def _check_steady(study: Study) -> None:
     """Load a user's own data once more; raises DataError where they have become others.
 
-    Each worker loads them for itself, and would train on other data than the digest says. A study that has begun has
-    been seen to load the same, and is spared the time.
+    Each worker loads them for itself, and would train on other data than the digest says.
     """
     _same_again(study.data)
     if study.pretraining is not None:

@@ -49,7 +49,7 @@ def weights_of(place: Place, job: Job) -> Path:
 
 def without_password(address: str) -> str:
     """Return the address of a database or server as it can be shown: messages end in logs."""
-    return re.sub(r"(//[^/@:]*):[^/]*@", r"\1:***@", address)
+    return re.sub(r"(//[^/@:\s]*):[^/\s]*@", r"\1:***@", address)
 
 
 def unreachable(database: str) -> str:
