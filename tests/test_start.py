@@ -105,7 +105,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "steps that are differentiated": (contender("Adam", fixed={"differentiable": True}), ["differentiable True"]),
     "an optimizer of a function's": (
-        {"data": "ravine", "model": "point", **contender("NAdam", fixed={"momentum_decay": -1.0})},
+        {"data": "ravine", "model": "point", "batch_size": 64, **contender("NAdam", fixed={"momentum_decay": -1.0})},
         ["optimizers: own: torch.optim.NAdam", "momentum_decay -1.0"],
     ),
     "all frozen": ({"model": "cnn", "optimizers": [FREEZE_ALL]}, ["freeze: body, head", "must leave some"]),
