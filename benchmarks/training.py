@@ -117,7 +117,7 @@ def images(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=21)
     repeats = parser.parse_args().repeats
     set_numerics()  # RMSProp is three times slower without
     load_arrays(spec_of("digits").data)

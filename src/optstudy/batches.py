@@ -61,7 +61,7 @@ class Slices:
         if order is None:
             return zip(torch.split(self.x, self.batch_size), torch.split(self.y, self.batch_size), strict=True)
         chosen = torch.split(sent(order, self.x.device), self.batch_size)
-        return ((self.x[index], self.y[index]) for index in chosen)
+        return ((self.x.index_select(0, index), self.y.index_select(0, index)) for index in chosen)
 
     def _longest(self, order: Tensor | None) -> list[int] | list[None]:
         """Return the length of each batch's longest sentence, None for what is no text."""
