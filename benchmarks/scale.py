@@ -131,7 +131,7 @@ def plot(found: dict[str, list[dict[str, float]]], parts: list[str]) -> Path:
     """Draw seconds, a panel for each way to grow, and memory, against the number of trainings."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(13, 4.2), layout="constrained")
+    drawn = Figure(figsize=(13, 4.8), layout="constrained")
     *panels, memory = drawn.subplots(1, len(found) + 1)
     for panel, (grown, rows) in zip(panels, found.items(), strict=True):
         sizes = [row["trainings"] for row in rows]
@@ -140,7 +140,7 @@ def plot(found: dict[str, list[dict[str, float]]], parts: list[str]) -> Path:
         panel.loglog(sizes, [0.001 * size for size in sizes], color="black", linestyle=":", label="linear: 1 ms each")
         panel.set(title=f"more {grown}", xlabel="trainings", ylabel="seconds")
         memory.loglog(sizes, [row["memory"] for row in rows], marker="o", label=f"more {grown}")
-    panels[0].legend(fontsize=7)
+    drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     memory.set(xlabel="trainings", ylabel="largest memory in MiB")
     memory.legend(fontsize=7)
     OUT.mkdir(exist_ok=True)

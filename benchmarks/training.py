@@ -131,7 +131,7 @@ def main() -> None:
         torch.set_num_threads(os.cpu_count() or 1)
         few = {**spec_of("fashion_mnist").data, "train_size": 6400}
         two = spec_of("fashion_mnist", epochs=1, data=few)
-        found += each_optimizer(f"2c2d, {two.precision}", "fashion_mnist", min(repeats, 5), epochs=1, data=few)
+        found += each_optimizer(f"2c2d, {two.precision}", "fashion_mnist", min(repeats, 9), epochs=1, data=few)
         found += images("2c2d", two, 3)
     else:
         print("Fashion-MNIST is not below OPTSTUDY_DATA: 2c2d is not measured")
