@@ -21,9 +21,8 @@ from training import in_turn
 
 from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
-from optstudy.stack import Stack
-from optstudy.timing import Stopwatch
-from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_numerics, set_up
+from optstudy.timing import Stopwatch, stack_of
+from optstudy.train import build_trainer, quiet_lightning, seeded, set_numerics, set_up
 
 SIZES = tuple(2**power for power in range(9))
 EPOCHS = 20
@@ -40,12 +39,6 @@ class NoWaiting(pl.Callback):
     def on_train_batch_end(self, *_: Any) -> None:
         """Switch it off."""
         torch.cuda.set_sync_debug_mode("default")
-
-
-def stack_of(spec: RunSpec, size: int) -> Stack:
-    """Return a stack of trainings that differ in their seeds."""
-    members = members_of([replace(spec, seed=seed) for seed in range(size)], [lambda _: None] * size)
-    return Stack(members, lambda _: None)
 
 
 def check_no_synchronisation(spec: RunSpec, precision: str) -> None:

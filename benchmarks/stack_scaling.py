@@ -21,11 +21,10 @@ from optstudy.batches import ArrayData
 from optstudy.datasets import Arrays
 from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
-from optstudy.stack import Stack
 from optstudy.stackable import work
 from optstudy.study import Study
-from optstudy.timing import Stopwatch
-from optstudy.train import build_trainer, members_of, quiet_lightning, seeded, set_numerics, set_up, start_network
+from optstudy.timing import Stopwatch, stack_of
+from optstudy.train import build_trainer, quiet_lightning, seeded, set_numerics, set_up, start_network
 
 EPOCHS = 3
 TASKS = {  # model, data, batch size
@@ -67,9 +66,7 @@ def alone(spec: RunSpec) -> float:
 
 def stacked(spec: RunSpec, size: int) -> float:
     """Return seconds per step and network of a stack of `size`."""
-    specs = [replace(spec, seed=seed) for seed in range(size)]
-    members = members_of(specs, [lambda _: None] * size)
-    stack = Stack(members, lambda _: None)
+    stack = stack_of(spec, size)
     return _fitted(stack, spec) / len(stack.batches) / size
 
 

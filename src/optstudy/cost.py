@@ -10,7 +10,7 @@ from statistics import fmean
 
 from optstudy import journal
 from optstudy.content import check_start, content_of, spec_without_pretraining
-from optstudy.errors import Stopped, TrainingFailed
+from optstudy.errors import Stopped, TrainingFailed, in_a_line
 from optstudy.place import Place
 from optstudy.plan import jobs_in, named_jobs
 
@@ -70,5 +70,4 @@ def _timing(name: str) -> Iterator[None]:
     except Stopped:
         raise
     except Exception as error:
-        words = " ".join(str(error).split())
-        raise TrainingFailed(f"{name}: cannot be timed: {type(error).__name__}: {words}") from error
+        raise TrainingFailed(f"{name}: cannot be timed: {in_a_line(error)}") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from optstudy.blocks import Contender
 from optstudy.datasets import load_arrays, split
-from optstudy.errors import DataError
+from optstudy.errors import DataError, in_a_line
 from optstudy.optimizers import OPTIMIZERS, build_optimizer, decay_groups
 from optstudy.runs import RunSpec, canonical, code_digest, digest, group_key, own_digest, torch_version
 from optstudy.study import Study
@@ -82,8 +82,7 @@ def try_optimizer(key: str, spec: RunSpec, points: Sequence[Hyperparameters]) ->
             _step(spec, hyperparameters)
         except Exception as error:  # torch asserts, too, and a user's class may raise anything
             given = ", ".join(f"{name} {value}" for name, value in hyperparameters.items())
-            words = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise DataError(f"{key}: {spec.optimizer} cannot train with {given}: {words}") from error
+            raise DataError(f"{key}: {spec.optimizer} cannot train with {given}: {in_a_line(error)}") from error
 
 
 def _step(spec: RunSpec, hyperparameters: Hyperparameters) -> None:
@@ -149,9 +148,9 @@ def _reading(spec: RunSpec) -> nn.Module:
     except DataError:
         raise
     except Exception as error:  # a user's model may raise anything, torch's layers much
-        name, words = spec.model["name"], " ".join(str(error).split())
+        name = spec.model["name"]
         key = f"model.name: {name}" if name else f"model.class: {spec.model['network']}"
-        raise DataError(f"{key}, arguments {spec.model['arguments']}: {type(error).__name__}: {words}") from error
+        raise DataError(f"{key}, arguments {spec.model['arguments']}: {in_a_line(error)}") from error
     return network
 
 
@@ -167,7 +166,7 @@ def _read_last(network: nn.Module, spec: RunSpec, examples: int) -> None:
     except Exception as error:  # as above
         raise DataError(
             f"batch_size: {spec.batch_size}: must leave no batch of one of the {examples} training examples, on which "
-            f"this network cannot train ({type(error).__name__}: {' '.join(str(error).split())})"
+            f"this network cannot train ({in_a_line(error)})"
         ) from error
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.datasets import Arrays, below_root, data_root
-from optstudy.errors import DataError
+from optstudy.errors import DataError, in_a_line
 from optstudy.pretrained import transformer_folder
 
 LOG = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def hub(dataset: str, text: str, label: str, train: str, test: str, tokenizer: s
     try:
         parts = [load_dataset(dataset, split=part) for part in (train, test)]
     except Exception as error:  # the library raises errors of its own for each of network, name and split
-        raise DataError(f"{dataset}: not loaded ({type(error).__name__}: {' '.join(str(error).split())})") from error
+        raise DataError(f"{dataset}: not loaded ({in_a_line(error)})") from error
     for name, part in zip((train, test), parts, strict=True):
         for column in sorted({text, label} - set(part.column_names)):
             raise DataError(f"{dataset}: {name}: has no column {column!r}; it has {', '.join(part.column_names)}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from optstudy.batches import TURN
 from optstudy.datasets import load_arrays
 from optstudy.device import now
 from optstudy.runs import RunSpec
@@ -69,7 +70,12 @@ def _fitting(spec: RunSpec) -> tuple[Fitting, int]:
     """Return what is timed, and how many trainings it is."""
     if not (spec.stacked and stacks(spec)):
         return set_up(spec, lambda _: None, STEPS), 1
-    specs = [replace(spec, seed=seed) for seed in range(STACKED)]
-    members = members_of(specs, [lambda _: None] * STACKED)
-    stack = Stack(members, lambda _: None, STEPS)
-    return Fitting(stack, lambda _: [member.outcome() for member in members][-1], len(stack.batches), STEPS), STACKED
+    stack = stack_of(spec, STACKED, STEPS)
+    steps = len(stack.batches)
+    return Fitting(stack, lambda _: [member.outcome() for member in stack.members][-1], steps, STEPS), STACKED
+
+
+def stack_of(spec: RunSpec, size: int, turn: int = TURN) -> Stack:
+    """Return a stack of `size` trainings that differ in nothing but their seeds, and report nothing."""
+    members = members_of([replace(spec, seed=seed) for seed in range(size)], [lambda _: None] * size)
+    return Stack(members, lambda _: None, turn)
