@@ -72,7 +72,7 @@ def against_limit(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
 
 
 def rates(spec: RunSpec, size: int) -> tuple[float, float]:
-    """Return images/s of a stack in its steps, and in whole epochs: with evaluation, for which each member is alone."""
+    """Return images/s of a stack in its steps, and in whole epochs: with evaluation."""
     gc.collect()  # an earlier stack and its trainer refer to each other, and would stay in the GPU's memory
     stack, watch = stack_of(spec, size), Stopwatch()
     build_trainer(spec, watch).fit(stack)

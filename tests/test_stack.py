@@ -21,7 +21,7 @@ from optstudy.layers import chain
 from optstudy.models import MODELS
 from optstudy.networks import Inputs, inputs_of
 from optstudy.optimizers import OPTIMIZERS, build_optimizer, import_class
-from optstudy.runs import EpochEnded, RunResult, RunSpec, TrainingEnded, group_key
+from optstudy.runs import PARTS, EpochEnded, RunResult, RunSpec, TrainingEnded, group_key
 from optstudy.stack import Stack, StackedSlices
 from optstudy.stackable import why_solo, work, worth_stacking
 from optstudy.timing import seconds_of
@@ -63,6 +63,13 @@ class Large(Own):
         if len(x) > 2:
             raise RuntimeError("too many")
         return super().forward(x)
+
+
+class Tempered(Own):
+    """In evaluation its logits are others than in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1 if self.training else -2)
 
 
 def chained() -> nn.Module:
@@ -155,6 +162,14 @@ def trained(specs: list[RunSpec]) -> list[dict[str, Tensor]]:
     with quiet_lightning():
         build_trainer(specs[0]).fit(Stack(members, lambda _: None))
     return [dict(member.network.named_parameters()) for member in members]
+
+
+def ended(specs: list[RunSpec]) -> list[tuple[RunResult, dict[str, Any]]]:
+    """Return results and final weights."""
+    events: list[Any] = []
+    results = train(specs, events.append, weights=True)
+    weights = {event.index: event.weights for event in events if isinstance(event, TrainingEnded)}
+    return [(outcome(result), weights[index]) for index, result in enumerate(results)]
 
 
 def trained_alone(spec: RunSpec) -> dict[str, Tensor]:
@@ -262,10 +277,30 @@ def test_nor_do_those_of_a_users_network(network: str) -> None:
 
 
 def assert_independent(specs: list[RunSpec]) -> None:
-    whole = trained(specs)
+    """Weights, and what they score by epoch and at the end, are the same to the last bit."""
+    whole = ended(specs)
     for chosen in ([3], [5, 3], [0, 3, 5], [7, 6, 5, 4, 3]):
-        for member, weights in zip(chosen, trained([specs[member] for member in chosen]), strict=True):
-            assert all(torch.equal(tensor, whole[member][name]) for name, tensor in weights.items())
+        for member, (result, weights) in zip(chosen, ended([specs[member] for member in chosen]), strict=True):
+            assert result == whole[member][0]
+            assert all(np.array_equal(tensor, whole[member][1][name]) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("most", [None, 90])
+@pytest.mark.parametrize("scaling", ["unit", "standardised"])  # by the latter the test parts differ, too
+@pytest.mark.parametrize("network", ["linear", "cnn", "Own", "Tempered"])
+def test_a_stack_scores_each_member_as_it_would_be_alone(network: str, scaling: str, most: int | None) -> None:
+    spec = spec_of(network=network)
+    specs = variants(replace(spec, data={**spec.data, "train_size": None, "scaling": scaling}), 3)
+    stack = Stack(members_of(specs, [lambda _: None] * 3), lambda _: None)
+    stack._keep([2, 0, 1])
+    for part in PARTS:
+        together = stack._scores(part, most)
+        for row, index in stack.batches.firsts():
+            alone = stack.members[index].score(part, most)
+            assert together[row].loss == pytest.approx(alone.loss, abs=1e-5)
+            assert together[row].right == alone.right
+            assert len(alone.right) == len(stack.members[index].data.parts[part][1][:most])
+        assert len({tuple(score.right) for score in together}) == 3
 
 
 def test_a_diverged_member_leaves_and_its_neighbours_do_not_notice() -> None:

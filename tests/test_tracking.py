@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from conftest import tiny
 from optstudy import stages
 from optstudy.errors import StudyError
 from optstudy.journal import Entry
-from optstudy.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live
+from optstudy.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live, writing
 from optstudy.place import Place
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
@@ -135,6 +137,25 @@ def test_where_a_store_does_not_open_is_said_that_nothing_is_lost(
     live.ended(job, entry(job))
     with pytest.raises(StudyError, match=rf"^{words}\nNothing is lost: .* optstudy report writes the rest$"):
         live.catch_up()
+
+
+@pytest.mark.parametrize(
+    ("database", "table", "store"), [("mlflow.db", "metrics", "MLflow"), ("optuna.db", "trial_params", "Optuna")]
+)
+def test_where_a_store_can_no_longer_be_written_as_well(database: str, table: str, store: str, tmp_path: Path) -> None:
+    live, (first, second, *_) = live_in(tmp_path, "gone"), trials()
+    live.ended(first, entry(first))
+    live.catch_up()
+    with closing(sqlite3.connect(tmp_path / database)) as file:
+        file.execute(f"DROP TABLE {table}")
+    live.ended(second, entry(second))
+    with pytest.raises(StudyError, match=rf"^{store} .*: the store cannot be written: .*{table}.*\nNothing is lost: "):
+        live.catch_up()
+
+
+def test_a_defect_is_not_taken_for_a_stores() -> None:
+    with pytest.raises(ZeroDivisionError), writing("MLflow"):
+        _ = 1 / 0
 
 
 def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards(tmp_path: Path) -> None:

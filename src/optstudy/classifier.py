@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -18,7 +19,7 @@ from torch.nn import functional
 from optstudy.batches import SAMPLE, TURN, ArrayData, Turns
 from optstudy.device import sent
 from optstudy.optimizers import build_optimizer, build_schedule, decay_groups
-from optstudy.runs import Outcome, RunSpec, pack
+from optstudy.runs import Outcome, Part, RunSpec, pack
 
 Batch = tuple[Tensor, Tensor]
 
@@ -49,6 +50,18 @@ class Sums:
         return {f"{part}/loss": float(self.loss) / self.count, f"{part}/accuracy": float(self.right) / self.count}
 
 
+@dataclass(frozen=True)
+class Score:
+    """A network's mean loss on a part of the data, and which examples it answers rightly."""
+
+    loss: float
+    right: list[bool]
+
+    def metrics(self, part: Part) -> dict[str, float]:
+        """Return {part/loss, part/accuracy}."""
+        return {f"{part}/loss": self.loss, f"{part}/accuracy": sum(self.right) / len(self.right)}
+
+
 class Classifier(pl.LightningModule):
     """Trains `network` on `data` as `spec` says and hands the metrics of each epoch to `on_epoch`."""
 
@@ -69,8 +82,7 @@ class Classifier(pl.LightningModule):
             on_epoch,
             turn,
         )
-        self.sums = Sums()
-        self.start = evaluate(self, data.evaluation("train", SAMPLE), "train")[0]["train/loss"]
+        self.sums, self.start = Sums(), math.inf
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, classes)."""
@@ -85,6 +97,10 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and the schedule of the spec."""
         return optimization(self.network, self.spec, len(self.data.train_dataloader()))
+
+    def on_train_start(self) -> None:
+        """Note the loss of the initial weights."""
+        self.start = self.score("train", SAMPLE).loss
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums, and remember the rate that it starts with."""
@@ -116,34 +132,42 @@ class Classifier(pl.LightningModule):
         """Report the epoch; stop where the training has diverged."""
         if self.spec.schedule["interval"] == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
-        self.trainer.should_stop = not self.report(self.sums.means("train"), self.rate)
+        val = self.score("val") if "val" in self.data.present() else None
+        self.trainer.should_stop = not self.report(self.sums, self.rate, val, finite_weights(self.network))
 
-    def report(self, train: Mapping[str, float], rate: float) -> bool:
-        """Hand the metrics of an epoch to `on_epoch`; unless a loss or weight is not finite: then return False."""
-        metrics = {**train, "learning_rate": rate}
-        if "val" in self.data.present():
-            metrics |= evaluate(self, self.data.evaluation("val"), "val")[0]
-        if not all_finite(metrics) or not finite_weights(self.network):
+    def report(self, train: Sums, rate: float, val: Score | None, finite: bool) -> bool:
+        """Hand the metrics of an epoch to `on_epoch`; unless a loss, or as `finite` has it a weight, is not finite.
+
+        Returns whether it did.
+        """
+        metrics = {**train.means("train"), "learning_rate": rate} | ({} if val is None else val.metrics("val"))
+        if not (finite and all_finite(metrics)):
             return False
         self.on_epoch(metrics)
         return True
+
+    def score(self, part: Part, most: int | None = None) -> Score:
+        """Return the score of the present weights on `part`, or its first `most` examples."""
+        return evaluate(self.network, self.data.evaluation(part, most), self.spec.precision)[0]
 
     def _optimizer(self) -> Any:
         return self.optimizers(use_pl_optimizer=False)
 
     def outcome(self) -> Outcome:
-        """Return how the training ended and the metrics of the final weights; a diverged one is scored at chance.
-
-        Diverged: a loss or weight is not finite, or the training loss is above that of the initial weights (for more
-        than `SAMPLE` examples: on the first of them).
-        """
-        metrics: dict[str, float] = {}
-        right: list[bool] = []
+        """Return how the training ended."""
         self.network.to(self.data.device)  # Lightning takes it off a GPU when a training ends
-        for part in self.data.present():  # the test part comes last
-            found, right = evaluate(self, self.data.evaluation(part), part)
-            metrics |= found
-        diverged = not all_finite(metrics) or not finite_weights(self.network) or metrics["train/loss"] > self.start
+        scores = {part: self.score(part) for part in self.data.present()}
+        return self.judged(scores, finite_weights(self.network))
+
+    def judged(self, scores: Mapping[Part, Score], finite: bool) -> Outcome:
+        """Return how a training ended whose final weights have these scores; a diverged one is scored at chance.
+
+        Diverged: a loss, or as `finite` has it a weight, is not finite, or the training loss is above that of the
+        initial weights (for more than `SAMPLE` examples: on the first of them).
+        """
+        metrics = {name: value for part, score in scores.items() for name, value in score.metrics(part).items()}
+        right = scores["test"].right
+        diverged = not (finite and all_finite(metrics)) or metrics["train/loss"] > self.start
         if diverged:
             metrics, right = chance(self.data, metrics), self.data.of_largest_class("test")
         metrics["generalisation_gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
@@ -182,17 +206,28 @@ def finite_weights(network: nn.Module) -> bool:
     return bool(torch.isfinite(nn.utils.get_total_norm(network.parameters(), math.inf)))
 
 
+class Answering(Protocol):
+    """One network, or several as one (see `layers.Networks`)."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return logits."""
+
+    def train(self, mode: bool = True) -> object:
+        """Enter training mode, or evaluation mode."""
+
+
 @torch.no_grad()
-def evaluate(module: Classifier, batches: Any, part: str) -> tuple[dict[str, float], list[bool]]:
-    """Return {part/loss, part/accuracy} of the present weights in evaluation mode, and which answers are right."""
-    module.network.eval()
+def evaluate(network: Answering, batches: Iterable[Batch], precision: str) -> list[Score]:
+    """Return scores in evaluation mode: one network's on batches x (n, ...), y (n), those of K on (K, n, ...)."""
+    network.train(False)
     losses, right = list[Tensor](), list[Tensor]()
     for x, y in batches:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=module.spec.precision == "bf16-mixed"):
-            logits = module.network(x)
-            losses.append(functional.cross_entropy(logits, y, reduction="sum"))
-        right.append(logits.argmax(1) == y)
-    module.network.train()
-    answers = torch.cat(right).tolist()
-    loss, hits = float(torch.stack(losses).sum()), sum(answers)
-    return {f"{part}/loss": loss / len(answers), f"{part}/accuracy": hits / len(answers)}, answers
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            logits = network(x).contiguous()  # a stack's are not, and argmax takes ten times as long then
+            loss = functional.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
+        losses.append(loss.view(y.shape))
+        right.append(logits.argmax(-1) == y)
+    network.train(True)
+    means, answers = torch.cat(losses, -1).mean(-1), torch.cat(right, -1)  # along rows: the same bits for any K
+    rows = answers.view(-1, answers.shape[-1]).tolist()
+    return [Score(loss, row) for loss, row in zip(means.view(-1).tolist(), rows, strict=True)]

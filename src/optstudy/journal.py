@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optstudy.errors import StudyError, StudyHeld
-from optstudy.runs import RunResult, RunSpec, TrainingEnded
+from optstudy.runs import RunResult, RunSpec, TrainingEnded, fields_of
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,16 @@ def first_stated(entries: Mapping[str, Entry]) -> Stated:
 
 def append(path: Path, key: str, spec: RunSpec, ended: TrainingEnded, claims: Stated = Stated()) -> Entry:
     """Append one finished training and flush it to disk; return its entry as it will be read."""
-    entry = Entry(key, asdict(spec), ended.result, ended.started_ms, ended.epoch_ms, ended.ended_ms, claims)
-    line = json.dumps(asdict(entry), allow_nan=False).encode() + b"\n"
+    record = {
+        "key": key,
+        "spec": fields_of(spec),
+        "result": fields_of(ended.result),
+        "started_ms": ended.started_ms,
+        "epoch_ms": ended.epoch_ms,
+        "ended_ms": ended.ended_ms,
+        "claims": fields_of(claims),
+    }
+    line = json.dumps(record, allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         file.write(line)

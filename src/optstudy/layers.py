@@ -47,7 +47,7 @@ class Networks:
         self._hold(trained[0].new_zeros(len(networks), self.starts[-1]))
         torch._foreach_copy_(self.views(self.values), [stacked.pop(name) for name in self.names])
         self.rest = stacked
-        template = copy.deepcopy(first)
+        self._template = template = copy.deepcopy(first)
         self._chain = chain(first)
         self._call = vmap(lambda x, *tensors: functional_call(template, tensors, (x,)))
 
@@ -59,6 +59,15 @@ class Networks:
         else:
             logits = self._chain(x, self._leaves_by_name() | self.rest)
         return logits
+
+    def train(self, mode: bool = True) -> None:
+        """Enter training mode, or evaluation mode, as `nn.Module.train` does."""
+        self._template.train(mode)
+
+    def finite(self) -> list[bool]:
+        """Return for each network whether all its trained parameters are finite."""
+        found: list[bool] = self.values.isfinite().all(1).tolist()
+        return found
 
     def gradients_of(self, losses: Tensor) -> Tensor:
         """Return the gradients (K, P) of losses (K,), each by the parameters of its own network."""

@@ -15,6 +15,8 @@ from optstudy.runs import EpochEnded
 from optstudy.tracking import Tracker, identity, tracking_uri
 from optstudy.trials import Trials, optuna_storage
 
+MLFLOW, OPTUNA = "MLflow (MLFLOW_TRACKING_URI)", "Optuna (OPTSTUDY_OPTUNA_STORAGE)"
+LIBRARIES = {"mlflow", "optuna", "sqlalchemy", "sqlite3", "requests", "urllib3"}  # whose exceptions tell of a store
 OPENED_AFTER_MS = 5_000  # a study whose trainings end sooner opens its tracker after the last of them
 LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
 
@@ -29,19 +31,35 @@ def check_stores(root: Path) -> None:
 
 
 @contextmanager
-def _opening(store: str) -> Iterator[None]:
+def opening(store: str) -> Iterator[None]:
     """Raise StudyError on whatever keeps a store from being opened: no such host, no right, no folder."""
     try:
         yield
     except Stopped:
         raise
     except Exception as error:
-        words = without_password(" ".join(str(error).split())[:500])
-        raise StudyError(
-            f"{store}: the store cannot be opened: {type(error).__name__}: {words}\n"
-            "Nothing is lost: the journal has every training that has ended. Once the store can be opened, optstudy "
-            "run takes it up from there; where all trainings are done, optstudy report writes the rest"
-        ) from error
+        raise _lost(store, "opened", error) from error
+
+
+@contextmanager
+def writing(store: str) -> Iterator[None]:
+    """Raise StudyError where the body cannot write into an open store: its disk is full, its server gone."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in LIBRARIES:  # a defect of ours
+            raise
+        raise _lost(store, "written", error) from error
+
+
+def _lost(store: str, what: str, error: Exception) -> StudyError:
+    cause = error.__cause__ or error  # Optuna's own words say little
+    words = without_password(" ".join(str(cause).split())[:500])
+    return StudyError(
+        f"{store}: the store cannot be {what}: {type(cause).__name__}: {words}\n"
+        f"Nothing is lost: the journal has every training that has ended. Once the store can be {what}, optstudy "
+        "run takes it up from there; where all trainings are done, optstudy report writes the rest"
+    )
 
 
 class Live:
@@ -63,7 +81,7 @@ class Live:
     def tracker(self) -> Tracker:
         """Return the tracker, opened if it is not yet; raises StudyError where it cannot be."""
         if self._tracker is None:
-            with _opening("MLflow (MLFLOW_TRACKING_URI)"):
+            with opening(MLFLOW):
                 self._tracker = self._open_tracker()
         return self._tracker
 
@@ -71,7 +89,7 @@ class Live:
     def trials(self) -> Trials:
         """Return the trials, opened if they are not yet; raises StudyError where they cannot be."""
         if self._trials is None:
-            with _opening("Optuna (OPTSTUDY_OPTUNA_STORAGE)"):
+            with opening(OPTUNA):
                 self._trials = self._open_trials()
         return self._trials
 
@@ -85,16 +103,19 @@ class Live:
     def catch_up(self) -> None:
         """Write the training that has waited longest."""
         job, entry = self._ended.popleft()
-        self.tracker.add(job, entry)
+        with writing(MLFLOW):
+            self.tracker.add(job, entry)
         if job.stage == "tuning":
-            self.trials.add(job, entry)
+            with writing(OPTUNA):
+                self.trials.add(job, entry)
 
     def epoch(self, job: Job, event: EpochEnded) -> None:
         """Take an epoch of a training that still runs."""
         events = self._epochs.setdefault(identity(job), [])
         events.append(event)
         if event.time_ms - events[0].time_ms >= LIVE_AFTER_MS:
-            self.tracker.epochs(job, events)
+            with writing(MLFLOW):
+                self.tracker.epochs(job, events)
 
     def ended(self, job: Job, entry: Entry) -> None:
         """Take a finished training."""
@@ -106,4 +127,5 @@ class Live:
         """Take a training that raised."""
         self._epochs.pop(identity(job), None)
         if self._tracker is not None:
-            self._tracker.fail(job)
+            with writing(MLFLOW):
+                self._tracker.fail(job)

@@ -11,12 +11,15 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from optstudy.batches import TURN, ArrayData, Turns, channels_last
-from optstudy.classifier import Batch, Classifier, Sums
+from optstudy.batches import SAMPLE, TURN, ArrayData, Turns, channels_last
+from optstudy.classifier import Batch, Classifier, Score, Sums, evaluate
 from optstudy.device import sent
 from optstudy.layers import Networks, clip_rows, convolves, cross_entropies
 from optstudy.optimizers import schedule_factor
+from optstudy.runs import Outcome, Part
 from optstudy.updates import RULES, Optimizer
+
+EVALUATION_BATCH = 64  # examples of each network: with more, what 16 make of them leaves a core's cache
 
 
 class StackedSlices:
@@ -47,13 +50,24 @@ class StackedSlices:
         for chosen in torch.split(order, self.batch_size, 1):
             flat = chosen.flatten()
             x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
-            yield self._changed(x.view(*chosen.shape, *x.shape[1:])), y.view(chosen.shape)
+            yield self._laid_out(self._augmented(x.view(*chosen.shape, *x.shape[1:]))), y.view(chosen.shape)
 
-    def _changed(self, x: Tensor) -> Tensor:
-        """Return x (K, n, ...), each member's augmented by its own draws, and laid out."""
-        if self.data[0].augments:
-            changed = {member: self.data[member].augment(x[row]) for row, member in self.firsts()}
-            x = torch.stack([changed[member] for member in self.rows])
+    def evaluation(self, part: Part, most: int | None = None) -> Iterator[Batch]:
+        """Yield each row's `part`, or the first `most` examples of it, in order."""
+        parts = [self.data[member].parts[part] for member in self.rows]
+        batches = [zip(*(torch.split(side[:most], EVALUATION_BATCH) for side in sides), strict=True) for sides in parts]
+        for rows in zip(*batches, strict=True):
+            x, y = (torch.stack(side) for side in zip(*rows, strict=True))
+            yield self._laid_out(x), y
+
+    def _augmented(self, x: Tensor) -> Tensor:
+        """Return x (K, n, ...), each member's changed by its own draws."""
+        if not self.data[0].augments:
+            return x
+        changed = {member: self.data[member].augment(x[row]) for row, member in self.firsts()}
+        return torch.stack([changed[member] for member in self.rows])
+
+    def _laid_out(self, x: Tensor) -> Tensor:
         return x.permute(1, 3, 4, 0, 2).contiguous().permute(3, 0, 4, 1, 2) if self.images else x
 
     def firsts(self) -> list[tuple[int, int]]:
@@ -88,6 +102,12 @@ class Stack(pl.LightningModule):
     def configure_optimizers(self) -> None:
         """Leave the optimizer to `training_step`: Lightning has none to drive."""
 
+    def on_train_start(self) -> None:
+        """Note the losses of the initial weights."""
+        scores = self._scores("train", SAMPLE)
+        for row, index in self.batches.firsts():
+            self.members[index].start = scores[row].loss
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums, and remember the rates that it starts with."""
         self.sums, self.rates = Sums(), self.optimizer.rates(self._factor())
@@ -109,22 +129,44 @@ class Stack(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Let each member report the epoch, and those that have diverged leave."""
         self.scheduled += not self.by_step
-        stay = list[int]()
+        vals = self._scores("val") if "val" in self.members[0].data.present() else [None] * len(self.batches.rows)
+        finite, stay = self.networks.finite(), list[int]()
         for row, index in self.batches.firsts():
             member = self.members[index]
-            self.networks.write(row, member.network)
-            if member.report(self.sums.row(row).means("train"), self.rates[row]):
+            if member.report(self.sums.row(row), self.rates[row], vals[row], finite[row]):
                 stay.append(row)
             else:
+                self.networks.write(row, member.network)
                 self.on_left(index)
         self.trainer.should_stop = not stay
-        if stay and len(stay) < len(self.batches.firsts()):
+        if len(stay) < len(self.batches.firsts()):
             self._keep(padded(stay))
 
     def _keep(self, rows: Sequence[int]) -> None:
-        self.networks.select(rows)
-        self.optimizer.select(rows)
         self.batches.rows = [self.batches.rows[row] for row in rows]
+        if rows:
+            self.networks.select(rows)
+            self.optimizer.select(rows)
+
+    def on_train_end(self) -> None:
+        """Give the network of each member that has not left its final weights."""
+        for row, index in self.batches.firsts():
+            self.networks.write(row, self.members[index].network)
+
+    def outcomes(self) -> list[tuple[int, Outcome]]:
+        """Return (index, outcome) of each member that has not left."""
+        if not self.batches.rows:
+            return []
+        parts = {part: self._scores(part) for part in self.members[0].data.present()}
+        finite = self.networks.finite()
+        return [
+            (index, self.members[index].judged({part: scores[row] for part, scores in parts.items()}, finite[row]))
+            for row, index in self.batches.firsts()
+        ]
+
+    def _scores(self, part: Part, most: int | None = None) -> list[Score]:
+        """Return the score of each row on its `part`, or the first `most` examples of it."""
+        return evaluate(self.networks, self.batches.evaluation(part, most), self.spec.precision)
 
     def _factor(self) -> float:
         """Return the multiple of the base rates at this point of the schedule."""

@@ -24,7 +24,7 @@ from optstudy.evidence import Evidence
 from optstudy.execute import Workers
 from optstudy.figures import Mapper
 from optstudy.journal import Entry
-from optstudy.live import Live, check_stores
+from optstudy.live import MLFLOW, OPTUNA, Live, check_stores, writing
 from optstudy.place import Place, is_shown, weights_of
 from optstudy.plan import (
     VARIANTS,
@@ -181,9 +181,7 @@ def complete(
     been opened to show trainings.
     """
     backlog = Backlog(place.study, todo, content, done, selections, finals)
-    running, failures = 0, list[tuple[Job, str]]()
-    claims = stated(place.study)
-    live = live_of(place)
+    live, claims, failures = live_of(place), stated(place.study), list[tuple[Job, str]]()
 
     def tell(contender: str, seconds: float) -> None:
         total = _total(place.study, contender, selections, finals)
@@ -191,26 +189,13 @@ def complete(
 
     for contender in dict.fromkeys(unit.contender for unit in todo):
         tell(contender, 0.0)
-    while True:
-        while pool.free and (group := backlog.take(pool.count)):
-            running += len(group)
-            pool.submit(group, [job.spec for job in group], any(is_shown(place.study, job) for job in group))
-        if not running:
-            break
-        events = list(pool.events(timeout=0 if live.behind else None))
-        if not events:  # no worker waits just now
-            live.catch_up()
-        for group_of_event, event in events:
-            job = cast(list[Job], group_of_event)[event.index]
-            if not isinstance(event, TrainingEnded):
-                live.epoch(job, event)
-                continue
-            running -= 1
-            failure = _failure(job, event.result, place.study.objective)
-            if failure:
-                live.failed(job)
-                failures.append((job, failure))
-                continue
+    for job, event in _trained(place.study, backlog, pool, live):
+        if not isinstance(event, TrainingEnded):
+            live.epoch(job, event)
+        elif failure := _failure(job, event.result, place.study.objective):
+            live.failed(job)
+            failures.append((job, failure))
+        else:
             done[job.key] = _record(place, job, event, claims)
             live.ended(job, done[job.key])
             for contender in backlog.ended(job):
@@ -218,6 +203,26 @@ def complete(
     if failures:
         raise TrainingFailed("\n".join(failure_lines(failures, place.contenders)))
     return live
+
+
+def _trained(study: Study, backlog: Backlog, pool: Workers, live: Live) -> Iterator[tuple[Job, Event]]:
+    """Train what `backlog` has, and what it gets meanwhile, and yield each event with its training.
+
+    `live` catches up whenever no worker waits.
+    """
+    running = 0
+    while True:
+        while pool.free and (group := backlog.take(pool.count)):
+            running += len(group)
+            pool.submit(group, [job.spec for job in group], any(is_shown(study, job) for job in group))
+        if not running:
+            return
+        events = list(pool.events(timeout=0 if live.behind else None))
+        if not events:
+            live.catch_up()
+        for jobs, event in events:
+            running -= isinstance(event, TrainingEnded)
+            yield cast(list[Job], jobs)[event.index], event
 
 
 def live_of(place: Place) -> Live:
@@ -316,8 +321,10 @@ def compare(place: Place, content: Content, done: dict[str, Entry], live: Live, 
     """
     jobs = [job for job in named_jobs(place.study, place.contenders, content, done) if job.key in done]
     table, evidence = write_answer(place, content, jobs, done, mapper)
-    project_trials(live.trials, jobs, done)
-    project_runs(live.tracker, place, content, jobs, done, table, evidence)
+    with writing(OPTUNA):
+        project_trials(live.trials, jobs, done)
+    with writing(MLFLOW):
+        project_runs(live.tracker, place, content, jobs, done, table, evidence)
     return table
 
 

@@ -72,7 +72,7 @@ def _fitting(spec: RunSpec) -> tuple[Fitting, int]:
         return set_up(spec, lambda _: None, STEPS), 1
     stack = stack_of(spec, STACKED, STEPS)
     steps = len(stack.batches)
-    return Fitting(stack, lambda _: [member.outcome() for member in stack.members][-1], steps, STEPS), STACKED
+    return Fitting(stack, lambda _: stack.outcomes()[0][1], steps, STEPS), STACKED
 
 
 def stack_of(spec: RunSpec, size: int, turn: int = TURN) -> Stack:

@@ -170,7 +170,8 @@ class Tracker:
         metrics = [m for step, (when, values) in epochs if step > written for m in _points(values, when, step)]
         final = {**entry.result.metrics, "seconds": entry.result.seconds}
         metrics += _points(final, entry.ended_ms, len(epochs) + 1)
-        self._log(run, sorted(metrics, key=lambda metric: metric.key != FIRST), parameters)
+        # The newest first: MLflow keeps each metric's latest value, and would write it anew for every epoch.
+        self._log(run, sorted(metrics, key=lambda metric: (metric.key != FIRST, -metric.step)), parameters)
         self._finish(identity(job), run, entry.ended_ms)
 
     def _start(self, job: Job, started_ms: int, more: Mapping[str, str]) -> str:

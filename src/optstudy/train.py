@@ -147,11 +147,11 @@ def _train_stacked(runs: Sequence[_Run]) -> None:
 
     try:
         members = members_of([run.spec for run in runs], [run.on_epoch for run in runs])
+        stack = Stack(members, end)
         with quiet_lightning():
-            build_trainer(runs[0].spec).fit(Stack(members, end))
-        for member, run in enumerate(runs):
-            if not run.over:
-                end(member)
+            build_trainer(runs[0].spec).fit(stack)
+        for member, outcome in stack.outcomes():
+            runs[member].ended(outcome, members[member].network)
     except Exception as error:  # as above; it cannot be told whose it is
         for run in runs:
             if not run.over:
