@@ -39,15 +39,10 @@ class Sums:
         self.right = self.right + (torch.cat(logits, -2).argmax(-1) == torch.cat(y, -1)).sum(-1)
         self.count += sum(sizes)
 
-    def row(self, row: int) -> Sums:
-        """Return the sums of one of several networks."""
-        alone = Sums()
-        alone.loss, alone.right, alone.count = self.loss[row], self.right[row], self.count
-        return alone
-
-    def means(self, part: str) -> dict[str, float]:
-        """Return {part/loss, part/accuracy}."""
-        return {f"{part}/loss": float(self.loss) / self.count, f"{part}/accuracy": float(self.right) / self.count}
+    def means(self) -> list[dict[str, float]]:
+        """Return {train/loss, train/accuracy} of each network, of which there may be but one."""
+        sums = zip(self.loss.view(-1).tolist(), self.right.view(-1).tolist(), strict=True)
+        return [{"train/loss": loss / self.count, "train/accuracy": right / self.count} for loss, right in sums]
 
 
 @dataclass(frozen=True)
@@ -133,14 +128,14 @@ class Classifier(pl.LightningModule):
         if self.spec.schedule["interval"] == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         val = self.score("val") if "val" in self.data.present() else None
-        self.trainer.should_stop = not self.report(self.sums, self.rate, val, finite_weights(self.network))
+        self.trainer.should_stop = not self.report(self.sums.means()[0], self.rate, val, finite_weights(self.network))
 
-    def report(self, train: Sums, rate: float, val: Score | None, finite: bool) -> bool:
+    def report(self, train: Mapping[str, float], rate: float, val: Score | None, finite: bool) -> bool:
         """Hand the metrics of an epoch to `on_epoch`; unless a loss, or as `finite` has it a weight, is not finite.
 
         Returns whether it did.
         """
-        metrics = {**train.means("train"), "learning_rate": rate} | ({} if val is None else val.metrics("val"))
+        metrics = {**train, "learning_rate": rate} | ({} if val is None else val.metrics("val"))
         if not (finite and all_finite(metrics)):
             return False
         self.on_epoch(metrics)

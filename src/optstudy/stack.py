@@ -130,10 +130,10 @@ class Stack(pl.LightningModule):
         """Let each member report the epoch, and those that have diverged leave."""
         self.scheduled += not self.by_step
         vals = self._scores("val") if "val" in self.members[0].data.present() else [None] * len(self.batches.rows)
-        finite, stay = self.networks.finite(), list[int]()
+        trains, finite, stay = self.sums.means(), self.networks.finite(), list[int]()
         for row, index in self.batches.firsts():
             member = self.members[index]
-            if member.report(self.sums.row(row), self.rates[row], vals[row], finite[row]):
+            if member.report(trains[row], self.rates[row], vals[row], finite[row]):
                 stay.append(row)
             else:
                 self.networks.write(row, member.network)
