@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from conftest import tiny
 from optstudy.batches import ArrayData
 from optstudy.datasets import Arrays, digits
-from optstudy.layers import chain
+from optstudy.layers import Networks, chain, cross_entropies
 from optstudy.models import MODELS
 from optstudy.networks import Inputs, inputs_of
 from optstudy.optimizers import OPTIMIZERS, build_optimizer, import_class
@@ -66,10 +66,13 @@ class Large(Own):
 
 
 class Tempered(Own):
-    """In evaluation its logits are others than in training."""
+    """In evaluation its logits are others than in training, and it decides on a value, which vmap cannot."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) * (1 if self.training else -2)
+        if self.training:
+            return super().forward(x)
+        assert not bool(x.isnan().any())
+        return super().forward(x) * -2
 
 
 def chained() -> nn.Module:
@@ -232,7 +235,7 @@ def test_after_twenty_steps_each_member_is_what_it_is_alone(name: str, changes: 
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("network", ["Own", "chained", "flat_twice", "hooked"])
+@pytest.mark.parametrize("network", ["Own", "Tempered", "chained", "flat_twice", "hooked"])
 def test_so_is_a_network_of_the_users(network: str) -> None:
     assert_as_alone(variants(in_double(spec_of(network=network)), 3))
 
@@ -276,6 +279,28 @@ def test_nor_do_those_of_a_users_network(network: str) -> None:
     assert_independent(variants(spec_of(network=network, epochs=2), 9))
 
 
+@pytest.mark.parametrize("network", ["linear", "mlp", "cnn", "Own", "chained"])
+def test_nor_on_the_row_however_many_examples_a_batch_has(network: str) -> None:
+    spec = spec_of(network=network)
+    inputs = inputs_of(spec.data)
+    networks = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        networks.append(start_network(spec, inputs))
+    for examples in (*range(1, 20), 33, 71):
+        x, y = torch.rand(8, examples, *inputs.shape), torch.randint(10, (8, examples))
+
+        def computed(rows: list[int], x: Tensor = x, y: Tensor = y) -> tuple[Tensor, Tensor]:
+            together = Networks([networks[row] for row in rows], spec.decay_all)
+            logits = together(x[rows])
+            return logits, together.gradients_of(cross_entropies(logits, y[rows]))
+
+        whole = computed(list(range(8)))
+        for rows in ([1, 0], [5, 3], [0, 3, 5], [7, 6, 5, 4, 3], [6, 7]):
+            for all_rows, chosen in zip(whole, computed(rows), strict=True):
+                assert torch.equal(all_rows[rows], chosen), examples
+
+
 def assert_independent(specs: list[RunSpec]) -> None:
     """Weights, and what they score by epoch and at the end, are the same to the last bit."""
     whole = ended(specs)
@@ -317,6 +342,29 @@ def test_a_diverged_member_leaves_and_its_neighbours_do_not_notice() -> None:
     assert ends == [0, 2, 1, 3]
     assert [outcome(result) for result in train([wild[0], specs[1]])] == [outcome(results[0]), alone[0]]
     assert [result.status for result in train([wild[0], wild[2]])] == ["diverged", "diverged"]
+
+
+def test_one_that_ends_above_its_first_loss_has_diverged_in_a_stack_as_alone() -> None:
+    specs = variants(spec_of("sgd", schedule=CONSTANT, epochs=1, clip=1.0), 2)
+    above = replace(specs[0], hyperparameters={**specs[0].hyperparameters, "learning_rate": 30.0})
+    together, alone = train([specs[1], above]), train([replace(above, stacked=False)])
+    assert [result.status for result in (*together, *alone)] == ["completed", "diverged", "diverged"]
+    assert math.isfinite(together[1].curve[0]["train/loss"])  # so it did not leave
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_weights_that_are_not_finite_are_seen_in_their_row(value: float) -> None:
+    spec = spec_of(network="chained")
+    networks = Networks([start_network(spec, inputs_of(spec.data)) for _ in range(3)], spec.decay_all)
+    assert networks.finite() == [True, True, True]
+    networks.leaves[-1].data[1, 0] = value
+    assert networks.finite() == [True, False, True]
+    assert not networks.values[1].isfinite().all()
+
+
+def test_a_stack_that_diverges_is_timed_all_the_same() -> None:
+    spec = spec_of("sgd", schedule=CONSTANT)
+    assert seconds_of(replace(spec, hyperparameters={**spec.hyperparameters, "learning_rate": 1e30})) > 0
 
 
 def test_batches_and_augmentation_are_those_of_each_training_alone() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -153,9 +155,25 @@ def test_where_a_store_can_no_longer_be_written_as_well(database: str, table: st
         live.catch_up()
 
 
-def test_a_defect_is_not_taken_for_a_stores() -> None:
+def test_so_is_a_full_disk_or_a_connection_that_has_ended() -> None:
+    with (
+        pytest.raises(StudyError, match=r"^MLflow: the store cannot be written: OSError: .*No space left"),
+        writing("MLflow"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_defect_is_not_taken_for_a_stores(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), writing("MLflow"):
         _ = 1 / 0
+    missing = tmp_path / "missing"
+    with pytest.raises(FileNotFoundError), writing("MLflow"):
+        missing.read_text()
+    tracker, job = Tracker(tmp_path, "defect", {}), trials()[0]
+    wrong = replace(entry(job), result=replace(entry(job).result, metrics={**FINAL, "val/x": "oops"}))
+    with pytest.raises(Exception, match="oops") as caught, writing("MLflow"):
+        tracker.add(job, wrong)
+    assert type(caught.value).__name__ == "MlflowException"
 
 
 def test_a_long_training_shows_its_epochs_while_it_runs_and_once_only_afterwards(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -142,8 +142,11 @@ class Classifier(pl.LightningModule):
         return True
 
     def score(self, part: Part, most: int | None = None) -> Score:
-        """Return the score of the present weights on `part`, or its first `most` examples."""
-        return evaluate(self.network, self.data.evaluation(part, most), self.spec.precision)[0]
+        """Return the score of the present weights, in evaluation mode, on `part`, or its first `most` examples."""
+        self.network.eval()
+        [score] = evaluate(self.network, self.data.evaluation(part, most), self.spec.precision)
+        self.network.train()
+        return score
 
     def _optimizer(self) -> Any:
         return self.optimizers(use_pl_optimizer=False)
@@ -201,20 +204,9 @@ def finite_weights(network: nn.Module) -> bool:
     return bool(torch.isfinite(nn.utils.get_total_norm(network.parameters(), math.inf)))
 
 
-class Answering(Protocol):
-    """One network, or several as one (see `layers.Networks`)."""
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return logits."""
-
-    def train(self, mode: bool = True) -> object:
-        """Enter training mode, or evaluation mode."""
-
-
 @torch.no_grad()
-def evaluate(network: Answering, batches: Iterable[Batch], precision: str) -> list[Score]:
-    """Return scores in evaluation mode: one network's on batches x (n, ...), y (n), those of K on (K, n, ...)."""
-    network.train(False)
+def evaluate(network: Callable[[Tensor], Tensor], batches: Iterable[Batch], precision: str) -> list[Score]:
+    """Return the scores of one network, on batches x (n, ...), y (n), or of K as one, on x (K, n, ...), y (K, n)."""
     losses, right = list[Tensor](), list[Tensor]()
     for x, y in batches:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
@@ -222,7 +214,6 @@ def evaluate(network: Answering, batches: Iterable[Batch], precision: str) -> li
             loss = functional.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
         losses.append(loss.view(y.shape))
         right.append(logits.argmax(-1) == y)
-    network.train(True)
     means, answers = torch.cat(losses, -1).mean(-1), torch.cat(right, -1)  # along rows: the same bits for any K
     rows = answers.view(-1, answers.shape[-1]).tolist()
     return [Score(loss, row) for loss, row in zip(means.view(-1).tolist(), rows, strict=True)]

@@ -24,6 +24,7 @@ Layer = Callable[[Tensor, Stacked], Tensor]
 # Each parameter of each row begins at a multiple of 64 numbers. No kernel's remainder loop and no alignment then
 # depends on K or on the row, which could show in the last bit.
 ALIGNED = 64
+ROWS = 16  # examples, of 4 bytes a number, that are a cache line
 
 
 class Networks:
@@ -47,7 +48,7 @@ class Networks:
         self._hold(trained[0].new_zeros(len(networks), self.starts[-1]))
         torch._foreach_copy_(self.views(self.values), [stacked.pop(name) for name in self.names])
         self.rest = stacked
-        self._template = template = copy.deepcopy(first)
+        template = copy.deepcopy(first)
         self._chain = chain(first)
         self._call = vmap(lambda x, *tensors: functional_call(template, tensors, (x,)))
 
@@ -60,13 +61,15 @@ class Networks:
             logits = self._chain(x, self._leaves_by_name() | self.rest)
         return logits
 
-    def train(self, mode: bool = True) -> None:
-        """Enter training mode, or evaluation mode, as `nn.Module.train` does."""
-        self._template.train(mode)
+    @property
+    def chained(self) -> bool:
+        """Return whether the networks are chains of common layers, which do the same in evaluation as in training."""
+        return self._chain is not None
 
     def finite(self) -> list[bool]:
         """Return for each network whether all its trained parameters are finite."""
-        found: list[bool] = self.values.isfinite().all(1).tolist()
+        each = [leaf.isfinite().reshape(len(leaf), -1).all(1) for leaf in self.leaves]
+        found: list[bool] = torch.stack(each).all(0).tolist()
         return found
 
     def gradients_of(self, losses: Tensor) -> Tensor:
@@ -173,11 +176,17 @@ def _convolution(module: nn.Conv2d, name: str, x: Tensor, stacked: Stacked) -> T
 
 
 def _linear(module: nn.Linear, name: str, x: Tensor, stacked: Stacked) -> Tensor:
-    """Products with the weights on the left: the gradient by weights (K, after, before) has long rows then."""
-    weight = stacked[f"{name}weight"]
+    """Products with the weights on the left: the gradient by weights (K, after, before) has long rows then.
+
+    Of examples there are a multiple of `ROWS`, the last ones zero: with 5, 7, 9 or 11 the last bit depended on the row.
+    """
+    weight, examples = stacked[f"{name}weight"], x.shape[1]
+    columns = (functional.pad(x, (0, 0, 0, -examples % ROWS)) if examples % ROWS else x).mT
     if module.bias is None:
-        return torch.bmm(weight, x.mT).mT
-    return torch.baddbmm(stacked[f"{name}bias"].unsqueeze(2), weight, x.mT).mT
+        product = torch.bmm(weight, columns)
+    else:
+        product = torch.baddbmm(stacked[f"{name}bias"].unsqueeze(2), weight, columns)
+    return product.mT[:, :examples]
 
 
 def _pool(module: nn.MaxPool2d, x: Tensor, stacked: Stacked) -> Tensor:  # noqa: ARG001  # it has no parameters

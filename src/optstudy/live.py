@@ -16,7 +16,8 @@ from optstudy.tracking import Tracker, identity, tracking_uri
 from optstudy.trials import Trials, optuna_storage
 
 MLFLOW, OPTUNA = "MLflow (MLFLOW_TRACKING_URI)", "Optuna (OPTSTUDY_OPTUNA_STORAGE)"
-LIBRARIES = {"mlflow", "optuna", "sqlalchemy", "sqlite3", "requests", "urllib3"}  # whose exceptions tell of a store
+# Whose exceptions tell of a store, those for artifacts included.
+LIBRARIES = {"mlflow", "optuna", "sqlalchemy", "sqlite3", "requests", "urllib3", "botocore", "azure", "google"}
 OPENED_AFTER_MS = 5_000  # a study whose trainings end sooner opens its tracker after the last of them
 LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 ms instead of 4 ms an epoch
 
@@ -47,9 +48,15 @@ def writing(store: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in LIBRARIES:  # a defect of ours
+        theirs = type(error).__module__.partition(".")[0] in LIBRARIES or _nameless(error)
+        if not theirs or getattr(error, "error_code", "") == "INVALID_PARAMETER_VALUE":  # a defect of ours
             raise
         raise _lost(store, "written", error) from error
+
+
+def _nameless(error: Exception) -> bool:
+    """Return whether it is the system's and names no file, as where a disk is full or a connection has ended."""
+    return isinstance(error, OSError) and error.filename is None
 
 
 def _lost(store: str, what: str, error: Exception) -> StudyError:

@@ -19,7 +19,7 @@ from optstudy.optimizers import schedule_factor
 from optstudy.runs import Outcome, Part
 from optstudy.updates import RULES, Optimizer
 
-EVALUATION_BATCH = 64  # examples of each network: with more, what 16 make of them leaves a core's cache
+STACKED_BATCH = 128  # examples of each network in evaluation: with many more, what 16 make of them leaves the cache
 
 
 class StackedSlices:
@@ -55,7 +55,8 @@ class StackedSlices:
     def evaluation(self, part: Part, most: int | None = None) -> Iterator[Batch]:
         """Yield each row's `part`, or the first `most` examples of it, in order."""
         parts = [self.data[member].parts[part] for member in self.rows]
-        batches = [zip(*(torch.split(side[:most], EVALUATION_BATCH) for side in sides), strict=True) for sides in parts]
+        count = -(-len(parts[0][1][:most]) // STACKED_BATCH)
+        batches = [zip(*(side[:most].tensor_split(count) for side in sides), strict=True) for sides in parts]
         for rows in zip(*batches, strict=True):
             x, y = (torch.stack(side) for side in zip(*rows, strict=True))
             yield self._laid_out(x), y
@@ -165,8 +166,17 @@ class Stack(pl.LightningModule):
         ]
 
     def _scores(self, part: Part, most: int | None = None) -> list[Score]:
-        """Return the score of each row on its `part`, or the first `most` examples of it."""
-        return evaluate(self.networks, self.batches.evaluation(part, most), self.spec.precision)
+        """Return the score of each row on its `part`, or the first `most` examples of it.
+
+        Networks that only vmap stacks are scored one by one: in evaluation they may do what vmap cannot.
+        """
+        if self.networks.chained:
+            return evaluate(self.networks, self.batches.evaluation(part, most), self.spec.precision)
+        found = dict[int, Score]()
+        for row, index in self.batches.firsts():
+            self.networks.write(row, self.members[index].network)
+            found[index] = self.members[index].score(part, most)
+        return [found[index] for index in self.batches.rows]
 
     def _factor(self) -> float:
         """Return the multiple of the base rates at this point of the schedule."""

@@ -193,8 +193,8 @@ def complete(
         if not isinstance(event, TrainingEnded):
             live.epoch(job, event)
         elif failure := _failure(job, event.result, place.study.objective):
-            live.failed(job)
             failures.append((job, failure))
+            live.failed(job)
         else:
             done[job.key] = _record(place, job, event, claims)
             live.ended(job, done[job.key])

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 from optstudy.batches import TURN
 from optstudy.datasets import load_arrays
 from optstudy.device import now
-from optstudy.runs import RunSpec
+from optstudy.runs import Outcome, RunSpec
 from optstudy.stack import Stack
 from optstudy.train import Fitting, build_trainer, members_of, quiet_lightning, seeded, set_up, stacks
 
@@ -72,7 +72,12 @@ def _fitting(spec: RunSpec) -> tuple[Fitting, int]:
         return set_up(spec, lambda _: None, STEPS), 1
     stack = stack_of(spec, STACKED, STEPS)
     steps = len(stack.batches)
-    return Fitting(stack, lambda _: stack.outcomes()[0][1], steps, STEPS), STACKED
+    return Fitting(stack, lambda _: _outcome(stack), steps, STEPS), STACKED
+
+
+def _outcome(stack: Stack) -> Outcome:
+    """Score all members that have not diverged, and return how the first one ended."""
+    return dict(stack.outcomes()).get(0) or stack.members[0].outcome()
 
 
 def stack_of(spec: RunSpec, size: int, turn: int = TURN) -> Stack:
