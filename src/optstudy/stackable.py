@@ -29,8 +29,8 @@ def worth_stacking(spec: RunSpec, network: nn.Module, inputs: Inputs) -> bool:
 
     It does where the work of a step is small beside what calling its operations costs. Time of a step in a stack of
     eight as a share of one alone (benchmarks/stack_scaling.py: Adam, one thread of an AMD EPYC with AVX-512, medians of
-    9, 5 for 28x28, 3 for 2c2d): digits, batches of 64: linear (0.2 million operations) 0.20, mlp (9) 0.47, cnn (31)
-    0.42; images of 28x28, batches of 128: linear (4) 0.37, mlp (65) 0.98, cnn (763) 1.80, 2c2d (10,502) 1.59.
+    9, 5 for 28x28, 3 for 2c2d): digits, batches of 64: linear (0.2 million operations) 0.22, mlp (9) 0.49, cnn (31)
+    0.45; images of 28x28, batches of 128: linear (4) 0.49, mlp (65) 1.01, cnn (763) 1.76, 2c2d (10,502) 1.42.
     """
     return not why_solo(spec, network, inputs) and work(network, inputs, spec.batch_size) <= MOST_WORK
 
