@@ -35,7 +35,7 @@ class DataError(StudyError):
     """A data set or file of weights is missing, cut short or altered; the message says which, and what to do."""
 
 
-def in_a_line(error: Exception) -> str:
+def in_a_line(error: BaseException) -> str:
     """Return the type and the words of an error that is not ours, whose text may have several lines."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 

@@ -93,15 +93,8 @@ def first_stated(entries: Mapping[str, Entry]) -> Stated:
 
 def append(path: Path, key: str, spec: RunSpec, ended: TrainingEnded, claims: Stated = Stated()) -> Entry:
     """Append one finished training and flush it to disk; return its entry as it will be read."""
-    record = {
-        "key": key,
-        "spec": fields_of(spec),
-        "result": fields_of(ended.result),
-        "started_ms": ended.started_ms,
-        "epoch_ms": ended.epoch_ms,
-        "ended_ms": ended.ended_ms,
-        "claims": fields_of(claims),
-    }
+    entry = Entry(key, fields_of(spec), ended.result, ended.started_ms, ended.epoch_ms, ended.ended_ms, claims)
+    record = {**fields_of(entry), "result": fields_of(ended.result), "claims": fields_of(claims)}
     line = json.dumps(record, allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from optstudy.errors import Stopped, StudyError
+from optstudy.errors import Stopped, StudyError, in_a_line
 from optstudy.journal import Entry
 from optstudy.place import without_password
 from optstudy.plan import Job
@@ -61,9 +61,8 @@ def _nameless(error: Exception) -> bool:
 
 def _lost(store: str, what: str, error: Exception) -> StudyError:
     cause = error.__cause__ or error  # Optuna's own words say little
-    words = without_password(" ".join(str(cause).split())[:500])
     return StudyError(
-        f"{store}: the store cannot be {what}: {type(cause).__name__}: {words}\n"
+        f"{store}: the store cannot be {what}: {without_password(in_a_line(cause))[:500]}\n"
         f"Nothing is lost: the journal has every training that has ended. Once the store can be {what}, optstudy "
         "run takes it up from there; where all trainings are done, optstudy report writes the rest"
     )
