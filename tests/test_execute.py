@@ -65,6 +65,27 @@ def test_what_workers_are_forked_from_is_frozen_and_ends_without_a_word(tmp_path
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "False True\n", "")
 
 
+def test_ctrl_c_while_workers_are_yet_to_be_imported_reaches_the_coordinator_alone(tmp_path: Path) -> None:
+    code = (
+        "import os, psutil, signal, time\n"
+        "from optstudy.execute import Workers, warm_up\n"
+        "os.setsid()\n"  # signals go to all of this group, as those of a terminal do
+        "seen = []\n"
+        "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
+        "warm_up()\n"
+        "for _ in range(20):\n"
+        "    os.killpg(0, signal.SIGINT)\n"
+        "    time.sleep(0.05)\n"
+        "assert psutil.STATUS_ZOMBIE not in [child.status() for child in psutil.Process().children()]\n"
+        "from test_execute import ends, spec\n"
+        "with Workers(1) as workers:\n"
+        "    workers.submit('ticket', [spec()])\n"
+        "    print(len(seen), [result.status for _, result in ends(workers, 1)], flush=True)"
+    )
+    ran = run_code(code, tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "20 ['completed']\n", "")
+
+
 def test_a_worker_is_free_when_its_trainings_have_ended() -> None:
     # The coordinator stops when nothing runs: a worker that ended its training but still counts as busy would end
     # the study before its last trainings are handed out.

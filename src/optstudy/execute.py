@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
@@ -39,8 +40,16 @@ class _Worker:
 
 
 def warm_up() -> None:
-    """Begin the workers' imports, which take seconds, beside what the caller does next."""
-    ensure_running()
+    """Begin the workers' imports, which take seconds, beside what the caller does next.
+
+    Their server inherits that SIGINT is blocked: it ignores Ctrl-C of itself, too, but only once all is imported.
+    """
+    resource_tracker.ensure_running()  # the server needs it, and it unblocks the signal where it is yet to be started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Workers:
@@ -116,6 +125,7 @@ class Workers:
 
     def _start(self) -> _Worker:
         assert len(self._workers) < self.count, "no worker is free"
+        warm_up()
         ours, theirs = FORKSERVER.Pipe()
         process = FORKSERVER.Process(target=_work, args=(theirs,), daemon=True)
         process.start()
