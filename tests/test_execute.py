@@ -148,7 +148,7 @@ def test_a_fork_of_a_process_that_has_looked_for_a_gpu_cannot_use_one(tmp_path: 
 
 @pytest.mark.parametrize(
     ("driver", "visible", "cores", "workers"),
-    [(False, None, 64, 64), (True, None, 64, 4), (True, "1", 2, 2), (True, "", 64, 64)],
+    [(False, None, 64, 64), (True, None, 64, 4), (True, "1", 2, 2), (True, "", 64, 64), (True, "-1", 64, 64)],
 )
 def test_a_worker_a_core_but_few_where_they_share_a_gpu(
     driver: bool, visible: str | None, cores: int, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
