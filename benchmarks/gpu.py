@@ -7,22 +7,22 @@ with.
 
 from __future__ import annotations
 
-import argparse
 import gc
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from measure import Figure, figure, ratios, report
+from limit import limit
+from measure import Figure, arguments, figure, positive, ratios, report
 from stack_scaling import spec_of
 from training import in_turn
 
+from optstudy.device import set_numerics
 from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
 from optstudy.timing import Stopwatch, stack_of
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_numerics, set_up
+from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
 
 SIZES = tuple(2**power for power in range(9))
 EPOCHS = 20
@@ -60,14 +60,13 @@ def same_bits(spec: RunSpec) -> str:
     return "the same bits in stacks of 2, 3 and 16" if same else "other bits in stacks of 2, 3 and 16"
 
 
-def against_limit(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
+def against_limit(title: str, spec: RunSpec, repeats: int) -> list[Figure]:
     """Return images/s of one training, and their ratio to the limit's."""
-    pairs = in_turn(spec, repeats)
-    own, limits = [[spec.batch_size / one.step for one in side] for side in zip(*pairs, strict=True)]
+    own, limits = [[one.rate for one in side] for side in zip(*in_turn(spec, repeats), strict=True)]
     return [
-        figure(f"{name}: one training, {spec.precision}", own, "images/s"),
-        figure(f"{name}: the limit, {spec.precision}", limits, "images/s"),
-        ratios(f"{name}: one training over the limit", own, limits),
+        figure(f"{title}: one training", own, "images/s"),
+        figure(f"{title}: the limit", limits, "images/s"),
+        ratios(f"{title}: one training over the limit", own, limits),
     ]
 
 
@@ -77,47 +76,48 @@ def rates(spec: RunSpec, size: int) -> tuple[float, float]:
     stack, watch = stack_of(spec, size), Stopwatch()
     build_trainer(spec, watch).fit(stack)
     images = spec.epochs * stack.batches.size * size
-    steps = sum(epoch[-1] - epoch[0] for epoch in watch.epochs)
-    return images / steps, images / (watch.ended - watch.epochs[0][0])
+    return images / watch.in_steps, images / (watch.ended - watch.epochs[0][0])
 
 
-def stacks(name: str, spec: RunSpec, sizes: Sequence[int], repeats: int) -> list[Figure]:
-    """Return images/s of all trainings of a stack together, by its size."""
-    found = []
-    for size in sizes:
-        try:
-            rates(replace(spec, epochs=2), size)  # warms up
-            timed = [rates(spec, size) for _ in range(repeats)]
-        except torch.cuda.OutOfMemoryError:
-            print(f"{name}: a stack of {size} does not fit the GPU's memory")
-            break
-        for what, values in zip(("in steps", "in whole epochs"), zip(*timed, strict=True), strict=True):
-            found.append(figure(f"{name}: stack of {size}, {what}", values, "images/s"))
-    return found
+def stacked(title: str, spec: RunSpec, size: int, repeats: int) -> list[Figure]:
+    """Return images/s of all trainings of a stack together, and their ratio to the limit's."""
+    rates(replace(spec, epochs=2), size)  # warms up
+    timed = [(*rates(spec, size), limit(spec).rate) for _ in range(repeats)]
+    steps, epochs, limits = zip(*timed, strict=True)
+    name = f"{title}: a stack of {size}{', computed as two' if size == 1 else ''}"
+    return [
+        figure(f"{name}, in steps", steps, "images/s"),
+        figure(f"{name}, in whole epochs", epochs, "images/s"),
+        ratios(f"{name}, in steps, over the limit", steps, limits),
+    ]
 
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
+    parser = arguments(__doc__, 3)
+    parser.add_argument("--sizes", nargs="+", type=positive, default=SIZES)
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("no GPU that CUDA can use is at hand: nothing is measured")
         return
     set_numerics()
-    found = list[Figure]()
     with seeded(0), quiet_lightning():
         for name, (task, precision) in TASKS.items():
             for optimizer in OPTIMIZERS:
                 spec = replace(spec_of(task, optimizer), epochs=3)
                 check_no_synchronisation(spec, precision)
                 print(f"{name}, {optimizer}: no step waits; {same_bits(spec)}", flush=True)
-            spec = replace(spec_of(task, "adam"), epochs=EPOCHS)
-            title = f"{name}, {torch.cuda.get_device_name()}"
-            found += against_limit(title, replace(spec, precision=precision), options.repeats)
-            found += stacks(title, spec, options.sizes, options.repeats)
-    report(found)
+            spec = spec_of(task, "adam")
+            spec = replace(spec, epochs=EPOCHS, data={**spec.data, "validation_share": 0.2})
+            title = f"{name}, {precision}"
+            report(against_limit(title, replace(spec, precision=precision), options.repeats), title)
+            title = f"{name}, {spec.precision}"
+            for size in options.sizes:
+                try:
+                    report(stacked(title, spec, size, options.repeats), f"{title}, {size}")
+                except torch.cuda.OutOfMemoryError:
+                    print(f"{title}: a stack of {size} does not fit the GPU's memory")
+                    break
 
 
 if __name__ == "__main__":

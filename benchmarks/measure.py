@@ -1,7 +1,11 @@
-"""What every benchmark shares: figures with n and spread, the machine they come from, a table, a JSON file."""
+"""What every benchmark shares: figures with n and spread, the machine they come from, a table, a JSON file.
+
+Who imports it, and each process that he starts, writes into stores of his own, whichever the environment names.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -10,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 OUT = Path(__file__).parent / "out"
+LOAD = os.getloadavg()[0]  # what else ran on the machine in the minute before
+for name in ("MLFLOW_TRACKING_URI", "OPTSTUDY_OPTUNA_STORAGE"):
+    os.environ.pop(name, None)
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,21 @@ def ratios(name: str, ours: Sequence[float], theirs: Sequence[float]) -> Figure:
     return figure(name, [a / b for a, b in zip(ours, theirs, strict=True)], "ratio")
 
 
+def positive(text: str) -> int:
+    """Return a number of the command line that must be 1 or more."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def arguments(doc: str | None, repeats: int) -> argparse.ArgumentParser:
+    """Return the parser of a script's command line, with `--repeats`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=positive, default=repeats, help="measurements of each figure (%(default)s)")
+    return parser
+
+
+@cache
 def machine() -> dict[str, str]:
     """Return hardware and versions."""
     model = next(
@@ -49,9 +72,15 @@ def machine() -> dict[str, str]:
     packages = ("torch", "pytorch-lightning", "mlflow", "optuna")
     versions = ", ".join(f"{name} {version(name)}" for name in packages if _installed(name))
     return {
-        "processor": f"{model}, {os.cpu_count()} cores",
+        "processor": f"{model}, {os.cpu_count()} cores{_gpu()}, load {LOAD:.1f} at the start",
         "versions": f"Python {platform.python_version()}, {versions}",
     }
+
+
+def _gpu() -> str:
+    import torch
+
+    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
 
 
 def _cpuinfo() -> list[str]:
@@ -67,8 +96,11 @@ def _installed(name: str) -> bool:
     return True
 
 
-def report(figures: Sequence[Figure]) -> None:
-    """Print the figures, and put them into out/latest.json in the place of what the same script left there."""
+def report(figures: Sequence[Figure], part: str = "") -> None:
+    """Print the figures, and put them into out/latest.json in the place of what the script's same part left there.
+
+    Whoever measures for minutes reports part by part: what is measured is kept, whatever comes after it.
+    """
     table = Table(title=" · ".join(machine().values()))
     for heading in ("what", "median", "lowest", "highest", "n", "unit"):
         table.add_column(heading, justify="left" if heading in ("what", "unit") else "right")
@@ -77,9 +109,11 @@ def report(figures: Sequence[Figure]) -> None:
     Console(width=max(100, Console().width)).print(table)
     OUT.mkdir(exist_ok=True)
     path = OUT / "latest.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    today = datetime.now(UTC).date().isoformat()
     words = [Path(argument).name for argument in sys.argv]
-    new = [{**asdict(one), **machine(), "date": today, "command": " ".join(words)} for one in figures]
-    kept = [row for row in known if row["command"].split()[0] != words[0]]
-    path.write_text(json.dumps(kept + new, indent=2) + "\n", encoding="utf-8")
+    source = {"script": words[0], "part": part}
+    more = {**source, **machine(), "date": datetime.now(UTC).date().isoformat(), "command": " ".join(words)}
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    kept = [row for row in known if {key: row.get(key) for key in source} != source]
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(kept + [{**asdict(one), **more} for one in figures], indent=2) + "\n", encoding="utf-8")
+    new.replace(path)

@@ -1,10 +1,12 @@
 """Growth: time and memory of what surrounds trainings, for 10 to 10,000 synthetic ones; log-log plots.
 
 Each size has a process of its own, so that its memory is its own. Nothing is trained: results are drawn from the keys.
+The searches draw Sobol points; what TPE takes, which asks Optuna for each trial with all before it, is shown apart.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -17,10 +19,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import OUT, figure, report
+from measure import OUT, Figure, figure, positive, report
 
 ROOT = Path(__file__).parents[1]
 SIZES = (10, 100, 1000, 10_000)
+SEARCHES = (50, 100, 200, 400)  # trials of a search by TPE
 GROWN = ("replicates", "trials")  # what a study has more of, the larger it is
 
 
@@ -121,10 +124,28 @@ def measure(study: Any) -> dict[str, float]:
     return found
 
 
-def slope(rows: list[dict[str, float]], part: str) -> float:
+def slope(rows: Sequence[dict[str, float]], part: str) -> float:
     """Return by which power of the number of trainings a part grows between the two largest sizes."""
     small, large = rows[-2], rows[-1]
     return math.log(large[part] / small[part]) / math.log(large["trainings"] / small["trainings"])
+
+
+def searched(trials: int) -> dict[str, float]:
+    """Return the seconds in which TPE is asked for the points of one search."""
+    from optstudy.optimizers import OPTIMIZERS
+    from optstudy.tune import tpe_point
+
+    history, clock = list[tuple[dict[str, float], float]](), time.perf_counter()
+    for index in range(trials):
+        history.append((tpe_point(0, 0, OPTIMIZERS["adam"].search, history, True), math.sin(index)))
+    return {"trainings": trials, "TPE": time.perf_counter() - clock}
+
+
+def by_tpe() -> list[Figure]:
+    """Return what searches by TPE take, and the power by which that grows."""
+    rows = [searched(trials) for trials in (5, *SEARCHES)][1:]  # the first one warms up
+    seconds = [figure(f"TPE asked for a search of {row['trainings']:.0f} trials", [row["TPE"]], "s") for row in rows]
+    return [*seconds, figure("growth of a search by TPE with its trials", [slope(rows, "TPE")], "power")]
 
 
 def plot(found: dict[str, list[dict[str, float]]], parts: list[str]) -> Path:
@@ -150,7 +171,8 @@ def plot(found: dict[str, list[dict[str, float]]], parts: list[str]) -> Path:
 
 def measured(size: int, grown: str) -> dict[str, float]:
     """Return what a process of its own measures."""
-    done = subprocess.run([sys.executable, __file__, str(size), grown], capture_output=True, text=True, check=True)
+    command = [sys.executable, __file__, "--size", str(size), "--grown", grown]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     row: dict[str, float] = json.loads(done.stdout.split("RESULT")[1])
     print(f"{size} trainings, more {grown}: {json.dumps({key: round(row[key], 2) for key in row})}", flush=True)
     return row
@@ -166,8 +188,12 @@ def dominant(row: dict[str, float], parts: Sequence[str]) -> str:
 
 def main() -> None:
     """Measure each size in a process of its own."""
-    if len(sys.argv) > 1:
-        print("RESULT" + json.dumps(measure(study_of(int(sys.argv[1]), sys.argv[2]))))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=positive, help="measure this number of trainings alone, in this process")
+    parser.add_argument("--grown", choices=GROWN, default=GROWN[0])
+    options = parser.parse_args()
+    if options.size:
+        print("RESULT" + json.dumps(measure(study_of(options.size, options.grown))))
         return
     found = {grown: [measured(size, grown) for size in SIZES] for grown in GROWN}
     parts = [key for key in found["replicates"][0] if key not in ("trainings", "memory") and ": " not in key]
@@ -179,6 +205,7 @@ def main() -> None:
         figures.append(figure(f"{title}: memory", [rows[-1]["memory"]], "MiB"))
         figures += [figure(f"more {grown}: growth of {part}", [slope(rows, part)], "power") for part in parts]
     report(figures)
+    report(by_tpe(), "TPE")
     for grown, rows in found.items():
         print(f"More {grown}: the most time goes to {dominant(rows[-1], parts)}.")
     print(f"plot: {plot(found, parts)}")

@@ -8,23 +8,24 @@ validation. Of a stack it is the share of one network.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from limit import limit
-from measure import Figure, figure, ratios, report
+from measure import Figure, arguments, figure, positive, ratios, report
+from training import ours
 
 from optstudy.batches import ArrayData
 from optstudy.datasets import Arrays
+from optstudy.device import set_numerics
 from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
 from optstudy.stackable import work
 from optstudy.study import Study
 from optstudy.timing import Stopwatch, stack_of
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_numerics, set_up, start_network
+from optstudy.train import build_trainer, quiet_lightning, seeded, start_network
 
 EPOCHS = 3
 TASKS = {  # model, data, batch size
@@ -58,30 +59,23 @@ def spec_of(task: str, optimizer: str) -> RunSpec:
     return replace(spec, data={**spec.data, **own})
 
 
-def alone(spec: RunSpec) -> float:
-    """Return seconds per step of one training alone."""
-    fitting = set_up(spec, lambda _: None)
-    return _fitted(fitting.module, spec) / fitting.steps
-
-
 def stacked(spec: RunSpec, size: int) -> float:
     """Return seconds per step and network of a stack of `size`."""
-    stack = stack_of(spec, size)
-    return _fitted(stack, spec) / len(stack.batches) / size
+    stack, watch = stack_of(spec, size), Stopwatch()
+    build_trainer(spec, watch).fit(stack)
+    return watch.in_steps / (spec.epochs * len(stack.batches) * size)
 
 
-def _fitted(module: object, spec: RunSpec) -> float:
-    """Return the seconds in the steps of an epoch."""
-    watch = Stopwatch()
-    build_trainer(spec, watch).fit(module)
-    return sum(epoch[-1] - epoch[0] for epoch in watch.epochs) / EPOCHS
+def steps(spec: RunSpec, sizes: Sequence[int]) -> list[float]:
+    """Return seconds per step of the limit, of one network alone, and of one of a stack of each of `sizes`."""
+    return [limit(spec).step, ours(spec).step, *(stacked(spec, size) for size in sizes)]
 
 
 def measured(task: str, optimizer: str, sizes: Sequence[int], repeats: int) -> list[Figure]:
     """Return the limit's step, and those of one network alone and in stacks over it; the work that `auto` goes by."""
     spec = spec_of(task, optimizer)
     with seeded(0), quiet_lightning():
-        timed = [(limit(spec).step, alone(spec), *(stacked(spec, size) for size in sizes)) for _ in range(repeats + 1)]
+        timed = [steps(spec, sizes) for _ in range(repeats + 1)]
     limits, alones, *stacks = zip(*timed[1:], strict=True)  # the first ones warm up
     by_size = dict(zip(sizes, stacks, strict=True))
     data, title = ArrayData(spec), f"{task}, {optimizer}"
@@ -97,16 +91,16 @@ def measured(task: str, optimizer: str, sizes: Sequence[int], repeats: int) -> l
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, 9)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS)[:3])
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=["adam"])
-    parser.add_argument("--sizes", nargs="+", type=int, default=[2, 4, 8, 16])
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--sizes", nargs="+", type=positive, default=[2, 4, 8, 16])
     options = parser.parse_args()
     torch.set_num_threads(1)
     set_numerics()
-    with_each = [(task, optimizer) for task in options.tasks for optimizer in options.optimizers]
-    report([one for pair in with_each for one in measured(*pair, options.sizes, options.repeats)])
+    for task in options.tasks:
+        for optimizer in options.optimizers:
+            report(measured(task, optimizer, options.sizes, options.repeats), f"{task}, {optimizer}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ all three in turn, so that what slows the machine slows all.
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -22,19 +21,21 @@ from pathlib import Path
 
 import torch
 from limit import limit
-from measure import figure, ratios, report
+from measure import arguments, figure, positive, ratios, report
 
+from optstudy.device import set_numerics
+from optstudy.machine import default_workers
 from optstudy.runs import RunSpec
 
-ROOT = Path(__file__).parents[1]
+FILE = Path(__file__).parents[1] / "configs" / "digits.yaml"
 
 
-def run(folder: Path, file: Path, workers: int) -> tuple[float, float]:
+def run(folder: Path, workers: int) -> tuple[float, float]:
     """Return the seconds of `optstudy run`, the start of its process included, and its coordinator's processor time.
 
     The latter is 0 where there is no /proc.
     """
-    command = [sys.executable, "-m", "optstudy.cli", "run", str(file), "--workers", str(workers)]
+    command = [sys.executable, "-m", "optstudy.cli", "run", str(FILE), "--workers", str(workers)]
     clock, busy = time.perf_counter(), 0.0
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     while process.poll() is None:
@@ -55,7 +56,7 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def specs_of(folder: Path, file: Path) -> tuple[list[RunSpec], float]:
+def specs_of(folder: Path) -> tuple[list[RunSpec], float]:
     """Return the trainings of a finished study, and the seconds from the start of the first to the end of the last."""
     from optstudy import journal
     from optstudy.content import content_of
@@ -63,7 +64,7 @@ def specs_of(folder: Path, file: Path) -> tuple[list[RunSpec], float]:
     from optstudy.plan import named_jobs
     from optstudy.study import load_study
 
-    place = Place(load_study(file), folder / "results", folder / "mlruns")
+    place = Place(load_study(FILE), folder / "results", folder / "mlruns")
     done = journal.read_journal(place.journal)
     jobs = named_jobs(place.study, place.contenders, content_of(place.study, place.mlruns), done)
     entries = [done[job.key] for job in jobs]
@@ -74,7 +75,7 @@ def specs_of(folder: Path, file: Path) -> tuple[list[RunSpec], float]:
 def ready(meet: Barrier, spec: RunSpec) -> None:
     """Prepare a process of the limit, with what it does but once; it goes on when all are ready."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as optstudy does: RMSProp is three times slower without
+    set_numerics()
     limit(replace(spec, epochs=1))
     meet.wait()
 
@@ -120,14 +121,14 @@ class Repeat:
     glue: float
 
 
-def repeat(file: Path, share: int, cores: int) -> Repeat:
+def repeat(share: int, processes: int) -> Repeat:
     """Time the study in a folder of its own, then the limit on every `share`th training, the glue on half of these."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (ours, coordinator), (again, _) = run(folder, file, cores), run(folder, file, cores)
-        specs, trained = specs_of(folder, file)
+        (ours, coordinator), (again, _) = run(folder, processes), run(folder, processes)
+        specs, trained = specs_of(folder)
         sample = specs[::share]
-        limits = looped(sample, cores, len(sample) / len(specs))
+        limits = looped(sample, processes, len(sample) / len(specs))
         few = sample[::2]
         glues = searched(few, folder, len(few) / len(specs))
     return Repeat(len(specs), ours, coordinator, again, trained, limits, glues)
@@ -135,16 +136,14 @@ def repeat(file: Path, share: int, cores: int) -> Repeat:
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--study", type=Path, default=ROOT / "configs" / "digits.yaml")
+    parser = arguments(__doc__, 3)
     parser.add_argument(
-        "--share", type=int, default=8, help="time the limit on every 8th training, the glue on half of these"
+        "--share", type=positive, default=8, help="time the limit on every 8th training, the glue on half of these"
     )
-    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    cores = os.cpu_count() or 1
-    found = [repeat(options.study, options.share, cores) for _ in range(options.repeats)]
-    title = f"{options.study.stem}, {found[0].trainings} trainings, {cores} cores"
+    processes = default_workers()
+    found = [repeat(options.share, processes) for _ in range(options.repeats)]
+    title = f"{FILE.stem}, {found[0].trainings} trainings, {processes} processes"
     ours, limits, glues = ([getattr(one, name) for one in found] for name in ("ours", "limit", "glue"))
     report(
         [

@@ -5,7 +5,6 @@ What it is written to, journal and MLflow, is timed by writing.py.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
@@ -16,14 +15,16 @@ from pathlib import Path
 import torch
 from glue import glue, store
 from limit import Timed, limit
-from measure import Figure, figure, ratios, report
+from measure import Figure, arguments, figure, ratios, report
 
 from optstudy.datasets import load_arrays
+from optstudy.device import set_numerics
+from optstudy.errors import DataError
 from optstudy.optimizers import OPTIMIZERS
 from optstudy.runs import RunSpec
 from optstudy.study import Study, load_study
 from optstudy.timing import Stopwatch
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_numerics, set_up
+from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -58,9 +59,9 @@ def ours(spec: RunSpec) -> Ours:
         trainer.fit(fitting.module, datamodule=fitting.data)
         accuracy = fitting.outcome(trainer).metrics["test/accuracy"]
         ended = time.perf_counter()
-    in_steps = sum(epoch[-1] - epoch[0] for epoch in watch.epochs)
     before, after = watch.epochs[0][0] - clock, ended - watch.ended
-    return Ours(fitting.steps * len(watch.epochs), in_steps, ended - clock, accuracy, before, after)
+    epochs, examples = len(watch.epochs), len(fitting.module.data.parts["train"][1])  # type: ignore[union-attr]
+    return Ours(fitting.steps * epochs, examples * epochs, watch.in_steps, ended - clock, accuracy, before, after)
 
 
 def in_turn(spec: RunSpec, repeats: int) -> list[tuple[Ours, Timed]]:
@@ -101,7 +102,7 @@ def images(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         uri = store(Path(folder))
         timed = [(ours(spec), ours(single), limit(spec), limit(single), glue(single, uri)) for _ in range(repeats)]
-    rates = [[spec.batch_size / one.step for one in side] for side in zip(*timed, strict=True)]
+    rates = [[one.rate for one in side] for side in zip(*timed, strict=True)]
     halves, singles, half_limits, single_limits, glues = rates
     return [
         figure(f"{name}: bf16-mixed", halves, "images/s"),
@@ -116,26 +117,25 @@ def images(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=21)
-    repeats = parser.parse_args().repeats
+    repeats = arguments(__doc__, 21).parse_args().repeats
     set_numerics()  # RMSProp is three times slower without
-    load_arrays(spec_of("digits").data)
+    digits, few = spec_of("digits", epochs=10), {**spec_of("fashion_mnist").data, "train_size": 6400}
+    two = spec_of("fashion_mnist", epochs=1, data=few)
+    load_arrays(digits.data)
     torch.set_num_threads(1)
-    found = each_optimizer("digits CNN, 1 thread", "digits", repeats, epochs=10)
+    report(each_optimizer("digits CNN, 1 thread", "digits", repeats, epochs=10), "digits CNN")
     with tempfile.TemporaryDirectory() as folder:
-        digits = spec_of("digits", epochs=10)
         pairs = [(glue(digits, store(Path(folder))).step, limit(digits).step) for _ in range(3)]
-    found.append(ratios("digits CNN, 1 thread, adam: the glue's step, over the limit's", *zip(*pairs, strict=True)))
-    if (Path(os.environ.get("OPTSTUDY_DATA", "data")) / "FashionMNIST").exists():
-        torch.set_num_threads(os.cpu_count() or 1)
-        few = {**spec_of("fashion_mnist").data, "train_size": 6400}
-        two = spec_of("fashion_mnist", epochs=1, data=few)
-        found += each_optimizer(f"2c2d, {two.precision}", "fashion_mnist", min(repeats, 9), epochs=1, data=few)
-        found += images("2c2d", two, 3)
-    else:
-        print("Fashion-MNIST is not below OPTSTUDY_DATA: 2c2d is not measured")
-    report(found)
+    name = "digits CNN, 1 thread, adam: the glue's step, over the limit's"
+    report([ratios(name, *zip(*pairs, strict=True))], "digits CNN, glue")
+    try:
+        load_arrays(two.data)
+    except DataError as error:
+        print(f"2c2d is not measured: {error}")
+        return
+    torch.set_num_threads(os.cpu_count() or 1)
+    report(each_optimizer(f"2c2d, {two.precision}", "fashion_mnist", min(repeats, 9), epochs=1, data=few), "2c2d")
+    report(images("2c2d", two, 3), "2c2d, images/s")
 
 
 if __name__ == "__main__":

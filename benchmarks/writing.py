@@ -6,7 +6,6 @@ makes it. Nothing is trained: results are drawn from the keys. Opening the store
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue import store
-from measure import figure, ratios, report
+from measure import arguments, figure, ratios, report
 
 from optstudy import journal
 from optstudy.place import Place
@@ -103,9 +102,7 @@ def seconds(way: str, trainings: Finished) -> float:
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
+    repeats = arguments(__doc__, 9).parse_args().repeats
     with tempfile.TemporaryDirectory() as folder:
         trainings = finished(Path(folder))
     timed = [[seconds(way, trainings) for way in WAYS] for _ in range(repeats + 1)]

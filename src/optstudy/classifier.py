@@ -42,7 +42,7 @@ class Sums:
     def means(self) -> list[dict[str, float]]:
         """Return {train/loss, train/accuracy} of each network, of which there may be but one."""
         sums = zip(self.loss.view(-1).tolist(), self.right.view(-1).tolist(), strict=True)
-        return [{"train/loss": loss / self.count, "train/accuracy": right / self.count} for loss, right in sums]
+        return [named("train", loss / self.count, right / self.count) for loss, right in sums]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Score:
 
     def metrics(self, part: Part) -> dict[str, float]:
         """Return {part/loss, part/accuracy}."""
-        return {f"{part}/loss": self.loss, f"{part}/accuracy": sum(self.right) / len(self.right)}
+        return named(part, self.loss, sum(self.right) / len(self.right))
 
 
 class Classifier(pl.LightningModule):
@@ -180,6 +180,11 @@ def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict
     per_epoch = 1 if interval == "epoch" else steps_per_epoch
     schedule = build_schedule(optimizer, spec.schedule, spec.epochs * per_epoch)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
+
+
+def named(part: Part, loss: float, accuracy: float) -> dict[str, float]:
+    """Return {part/loss, part/accuracy}."""
+    return {f"{part}/loss": loss, f"{part}/accuracy": accuracy}
 
 
 def chance(data: ArrayData, names: Iterable[str]) -> dict[str, float]:

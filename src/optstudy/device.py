@@ -1,4 +1,4 @@
-"""Where trainings compute, and how what is made on the CPU gets there."""
+"""Where and with which numerics trainings compute, and how what is made on the CPU gets there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ from torch import Tensor
 def compute_device() -> torch.device:
     """Return where trainings compute: on the first GPU that CUDA shows, else on the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def set_numerics() -> None:
+    """Set what all trainings of a process share.
+
+    RMSProp's mean of squares sinks below 1e-38 where gradients vanish: numbers that small, which slow a CPU to a third,
+    count as zero. cuDNN takes deterministic kernels alone; a few of torch's own for CUDA are not, see
+    `torch.use_deterministic_algorithms` and docs/performance.md.
+    """
+    torch.set_flush_denormal(True)
+    torch.backends.cudnn.deterministic = True
 
 
 def now() -> float:

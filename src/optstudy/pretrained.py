@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optstudy.datasets import below_root
-from optstudy.errors import DataError, said_of
+from optstudy.errors import DataError, in_a_line, said_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -202,7 +202,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "dict, or a .safetensors file"
         ) from error
     except Exception as error:  # torch takes any bytes for a pickle's, and stumbles where they lead it
-        words = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        words = in_a_line(error)[:200]
         raise DataError(f"{path}: not a file of weights ({words}); they end in {', '.join(SUFFIXES)}") from error
     if isinstance(weights, dict):
         weights = weights.get("state_dict", weights)

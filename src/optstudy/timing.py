@@ -40,6 +40,11 @@ class Stopwatch(pl.Callback):
         """End the last epoch."""
         self.ended = now()
 
+    @property
+    def in_steps(self) -> float:
+        """Return the seconds in turns, of all epochs."""
+        return sum(epoch[-1] - epoch[0] for epoch in self.epochs)
+
 
 def seconds_of(spec: RunSpec) -> float:
     """Return about how long the training of `spec` takes, alone on the threads that torch may use; stacked, its share.

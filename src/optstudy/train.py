@@ -19,7 +19,7 @@ from torch import nn
 from optstudy.batches import TURN, ArrayData, channels_last
 from optstudy.classifier import Classifier
 from optstudy.descent import Descent
-from optstudy.device import compute_device
+from optstudy.device import compute_device, set_numerics
 from optstudy.networks import Inputs, build_network, inputs_of
 from optstudy.own import Watch, adopt, own_outcome
 from optstudy.pretrained import give_start
@@ -65,17 +65,6 @@ def train(
                 if specs[index].data["kind"] != "function":  # which holds no data, and is done in less time
                     gc.collect()  # Trainer and module refer to each other: their tensors would stay until Python looks
     return [results[index] for index in range(len(specs))]
-
-
-def set_numerics() -> None:
-    """Set what all trainings of a process share.
-
-    RMSProp's mean of squares sinks below 1e-38 where gradients vanish: numbers that small, which slow a CPU to a third,
-    count as zero. cuDNN takes deterministic kernels alone; a few of torch's own for CUDA are not, see
-    `torch.use_deterministic_algorithms` and docs/performance.md.
-    """
-    torch.set_flush_denormal(True)
-    torch.backends.cudnn.deterministic = True
 
 
 def _groups(specs: Sequence[RunSpec]) -> list[list[int]]:
