@@ -6,6 +6,7 @@ Between the layers of a chain, images are (n, K * channels, h, w) and what is fl
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
@@ -24,7 +25,7 @@ Layer = Callable[[Tensor, Stacked], Tensor]
 # Each parameter of each row begins at a multiple of 64 numbers. No kernel's remainder loop and no alignment then
 # depends on K or on the row, which could show in the last bit.
 ALIGNED = 64
-ROWS = 16  # examples, of 4 bytes a number, that are a cache line
+LINE = 16  # numbers of 4 bytes that are a cache line
 
 
 class Networks:
@@ -48,7 +49,7 @@ class Networks:
         self._hold(trained[0].new_zeros(len(networks), self.starts[-1]))
         torch._foreach_copy_(self.views(self.values), [stacked.pop(name) for name in self.names])
         self.rest = stacked
-        template = copy.deepcopy(first)
+        template = copy.deepcopy(first).train()  # also what set itself to evaluation when it was built, as alone
         self._chain = chain(first)
         self._call = vmap(lambda x, *tensors: functional_call(template, tensors, (x,)))
 
@@ -122,12 +123,26 @@ def clip_rows(gradients: Tensor, most: float) -> None:
 
 
 def chain(network: nn.Module) -> Layer | None:
-    """Return what maps inputs (K, n, ...) to logits (K, n, classes); None where a layer is not among those below."""
+    """Return what maps inputs (K, n, ...) to logits (K, n, classes); None where a layer is not among those below.
+
+    None as well where a parameter has two names: it is stacked under one.
+    """
     images = convolves(network)
     layers = _layer(network, "", images)
-    if layers is None or not images:
-        return layers
-    return lambda x, stacked: layers(x.movedim(0, 1).flatten(1, 2), stacked)
+    if len(list(network.named_parameters(remove_duplicate=False))) > len(list(network.parameters())):
+        return None
+    return partial(_of_images, layers) if layers is not None and images else layers
+
+
+def _of_images(layers: Layer, x: Tensor, stacked: Stacked) -> Tensor:
+    """Lay images out with the channels of all networks beside each other in memory, as is quickest for convolutions.
+
+    A lone example (K, 1, ...) is evaluated twice: of one, a convolution's last bits would depend on K. So would they
+    in another layout.
+    """
+    examples = x.shape[1]
+    x = x.expand(-1, 2, -1, -1, -1) if examples == 1 else x
+    return layers(x.permute(1, 3, 4, 0, 2).contiguous().flatten(3).permute(0, 3, 1, 2), stacked)[:, :examples]
 
 
 def convolves(network: nn.Module) -> bool:
@@ -146,7 +161,7 @@ def _layer(module: nn.Module, name: str, images: bool) -> Layer | None:
     if type(module) is nn.Conv2d and module.padding_mode == "zeros":
         return partial(_convolution, module, name)
     if type(module) is nn.Linear:
-        return partial(_linear, module, name)
+        return partial(_linear, name)
     if type(module) is nn.MaxPool2d and not module.return_indices:
         return partial(_pool, module)
     if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
@@ -175,18 +190,28 @@ def _convolution(module: nn.Conv2d, name: str, x: Tensor, stacked: Stacked) -> T
     return functional.conv2d(x, weight.flatten(0, 1), bias, module.stride, module.padding, module.dilation, groups)
 
 
-def _linear(module: nn.Linear, name: str, x: Tensor, stacked: Stacked) -> Tensor:
+def _linear(name: str, x: Tensor, stacked: Stacked) -> Tensor:
     """Products with the weights on the left: the gradient by weights (K, after, before) has long rows then.
 
-    Of examples there are a multiple of `ROWS`, the last ones zero: with 5, 7, 9 or 11 the last bit depended on the row.
+    Each network's part of a product, and of a gradient, is whole cache lines: else the row would decide how it is
+    aligned, which shows in the last bit (so with 5, 7, 9 or 11 examples, or with weights of 2 x 7). So there are more
+    examples, and more features after the layer, all of them zero, where their number demands it.
     """
-    weight, examples = stacked[f"{name}weight"], x.shape[1]
-    columns = (functional.pad(x, (0, 0, 0, -examples % ROWS)) if examples % ROWS else x).mT
-    if module.bias is None:
+    weight, bias = stacked[f"{name}weight"], stacked.get(f"{name}bias")
+    examples, (_, after, before) = x.shape[1], weight.shape
+    columns, weight = _filled(x, LINE).mT, _filled(weight, LINE // math.gcd(before, LINE))
+    if bias is None:
         product = torch.bmm(weight, columns)
     else:
-        product = torch.baddbmm(stacked[f"{name}bias"].unsqueeze(2), weight, columns)
-    return product.mT[:, :examples]
+        spare = weight.shape[1] - after
+        product = torch.baddbmm(functional.pad(bias, (0, spare)).unsqueeze(2), weight, columns)
+    return product.mT[:, :examples, :after]
+
+
+def _filled(matrices: Tensor, whole: int) -> Tensor:
+    """Return matrices (K, n, m) with rows of zeros below, up to a multiple of `whole`."""
+    spare = -matrices.shape[1] % whole
+    return functional.pad(matrices, (0, 0, 0, spare)) if spare else matrices
 
 
 def _pool(module: nn.MaxPool2d, x: Tensor, stacked: Stacked) -> Tensor:  # noqa: ARG001  # it has no parameters

@@ -11,10 +11,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from optstudy.batches import SAMPLE, TURN, ArrayData, Turns, channels_last
+from optstudy.batches import SAMPLE, TURN, ArrayData, Turns
 from optstudy.classifier import Batch, Classifier, Score, Sums, evaluate
 from optstudy.device import sent
-from optstudy.layers import Networks, clip_rows, convolves, cross_entropies
+from optstudy.layers import Networks, clip_rows, cross_entropies
 from optstudy.optimizers import schedule_factor
 from optstudy.runs import Outcome, Part
 from optstudy.updates import RULES, Optimizer
@@ -23,13 +23,10 @@ STACKED_BATCH = 128  # examples of each network in evaluation: with many more, w
 
 
 class StackedSlices:
-    """Batches x (K, n, ...), y (K, n): for each of `rows`, what its member of `data` would be given alone.
+    """Batches x (K, n, ...), y (K, n): for each of `rows`, what its member of `data` would be given alone."""
 
-    With `images` the channels of all rows lie beside each other in memory, as is quickest for convolutions.
-    """
-
-    def __init__(self, data: Sequence[ArrayData], images: bool) -> None:
-        self.data, self.images, self.rows = data, images, list(range(len(data)))
+    def __init__(self, data: Sequence[ArrayData]) -> None:
+        self.data, self.rows = data, list(range(len(data)))
         splits = {id(one.parts): one.parts["train"] for one in data}
         self.size, self.batch_size = len(data[0].parts["train"][1]), data[0].batch_size
         self.starts = [list(splits).index(id(one.parts)) * self.size for one in data]
@@ -50,7 +47,7 @@ class StackedSlices:
         for chosen in torch.split(order, self.batch_size, 1):
             flat = chosen.flatten()
             x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
-            yield self._laid_out(self._augmented(x.view(*chosen.shape, *x.shape[1:]))), y.view(chosen.shape)
+            yield self._augmented(x.view(*chosen.shape, *x.shape[1:])), y.view(chosen.shape)
 
     def evaluation(self, part: Part, most: int | None = None) -> Iterator[Batch]:
         """Yield each row's `part`, or the first `most` examples of it, in order."""
@@ -59,7 +56,7 @@ class StackedSlices:
         batches = [zip(*(side[:most].tensor_split(count) for side in sides), strict=True) for sides in parts]
         for rows in zip(*batches, strict=True):
             x, y = (torch.stack(side) for side in zip(*rows, strict=True))
-            yield self._laid_out(x), y
+            yield x, y
 
     def _augmented(self, x: Tensor) -> Tensor:
         """Return x (K, n, ...), each member's changed by its own draws."""
@@ -67,9 +64,6 @@ class StackedSlices:
             return x
         changed = {member: self.data[member].augment(x[row]) for row, member in self.firsts()}
         return torch.stack([changed[member] for member in self.rows])
-
-    def _laid_out(self, x: Tensor) -> Tensor:
-        return x.permute(1, 3, 4, 0, 2).contiguous().permute(3, 0, 4, 1, 2) if self.images else x
 
     def firsts(self) -> list[tuple[int, int]]:
         """Return (row, member) of each member that is trained: its first row."""
@@ -88,8 +82,7 @@ class Stack(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.members, self.on_left, self.turn, self.spec = list(members), on_left, turn, members[0].spec
-        images = convolves(members[0].network) and channels_last(self.spec)
-        self.batches = StackedSlices([member.data for member in members], images)
+        self.batches = StackedSlices([member.data for member in members])
         self.batches.rows = rows = padded(self.batches.rows)
         self.networks = Networks([members[member].network for member in rows], self.spec.decay_all)
         hyperparameters = [members[member].spec.hyperparameters for member in rows]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,17 +107,30 @@ def _step(spec: RunSpec, hyperparameters: Hyperparameters) -> None:
 def _decided(mode: str, spec: RunSpec) -> str:
     if spec.data["kind"] == "function":
         return "a function is not trained in batches"
-    network = start(replace(spec, pretrained=None))  # weights may be yet to be made, and change nothing here
+    build = partial(start, replace(spec, pretrained=None))  # weights may be yet to be made, and change nothing here
+    network = build()
     if mode == "off":
         return "the study says so"
     from optstudy.networks import inputs_of
-    from optstudy.stackable import why_solo, worth_stacking
+    from optstudy.stackable import why_solo, why_unsteady, worth_stacking
 
     inputs = inputs_of(spec.data)
-    if mode == "auto" and worth_stacking(spec, network, inputs):
-        return ""
-    large = "the work of its steps is so large that a stack wins nothing"
-    return why_solo(spec, network, inputs) or ("" if mode == "on" else large)
+    solo = why_solo(spec, build, inputs)
+    if not solo and mode == "auto" and not worth_stacking(network, inputs, spec.batch_size):
+        solo = "the work of its steps is so large that a stack wins nothing"
+    return solo or why_unsteady(spec, network, inputs, _batch_sizes(spec))
+
+
+def _batch_sizes(spec: RunSpec) -> list[int]:
+    """Return how many examples the batches of an epoch have, the last one apart."""
+    whole, rest = divmod(_training_examples(spec), spec.batch_size)
+    return [spec.batch_size] * bool(whole) + [rest] * bool(rest)
+
+
+def _training_examples(spec: RunSpec) -> int:
+    """Return how many there are; raises DataError where the data cannot be split."""
+    train, _ = split(load_arrays(spec.data).y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
+    return len(train)
 
 
 def start(spec: RunSpec) -> nn.Module:
@@ -128,10 +142,9 @@ def start(spec: RunSpec) -> nn.Module:
     """
     from optstudy.pretrained import give_start
 
-    share, size = spec.data["validation_share"], spec.data["train_size"]
-    train, _ = split(load_arrays(spec.data).y, spec.split_seed, share, size)
+    examples = _training_examples(spec)
     network = _reading(spec)
-    _read_last(network, spec, len(train))
+    _read_last(network, spec, examples)
     give_start(network, spec)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise DataError(f"freeze: {', '.join(spec.freeze) or 'nothing'}: must leave some of the parameters to train")

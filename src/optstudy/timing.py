@@ -15,7 +15,7 @@ from optstudy.datasets import load_arrays
 from optstudy.device import now
 from optstudy.runs import Outcome, RunSpec
 from optstudy.stack import Stack
-from optstudy.train import Fitting, build_trainer, members_of, quiet_lightning, seeded, set_up, stacks
+from optstudy.train import Fitting, build_trainer, members_of, quiet_lightning, seeded, set_up
 
 STEPS = 10  # timed; as many go before them, unmeasured: the first ones allocate and tune
 STACKED = 8  # members of the stack that is timed for a stacked spec
@@ -73,7 +73,7 @@ def seconds_of(spec: RunSpec) -> float:
 
 def _fitting(spec: RunSpec) -> tuple[Fitting, int]:
     """Return what is timed, and how many trainings it is."""
-    if not (spec.stacked and stacks(spec)):
+    if not spec.stacked:
         return set_up(spec, lambda _: None, STEPS), 1
     stack = stack_of(spec, STACKED, STEPS)
     steps = len(stack.batches)

@@ -20,14 +20,12 @@ from optstudy.batches import TURN, ArrayData, channels_last
 from optstudy.classifier import Classifier
 from optstudy.descent import Descent
 from optstudy.device import compute_device, set_numerics
-from optstudy.networks import Inputs, build_network, inputs_of
+from optstudy.networks import Inputs, build_network
 from optstudy.own import Watch, adopt, own_outcome
 from optstudy.pretrained import give_start
 from optstudy.runs import EpochEnded, Event, Outcome, RunResult, RunSpec, TrainingEnded, group_key
 from optstudy.stack import Stack
-from optstudy.stackable import why_solo
 
-LOG = logging.getLogger(__name__)
 MOST_STACKED = 32  # up to here the bits are tested not to depend on how many are stacked
 
 # Lightning sets it when imported; without a GPU, torch then looks for one in each step of Adam: 0.05 to 0.3 ms a time.
@@ -56,7 +54,7 @@ def train(
 
     set_numerics()
     for group in _groups(specs):
-        if specs[group[0]].stacked and stacks(specs[group[0]]):
+        if specs[group[0]].stacked:
             _train_stacked([_Run(index, specs[index], pass_on, weights, len(group)) for index in group])
             gc.collect()
         else:
@@ -145,19 +143,6 @@ def _train_stacked(runs: Sequence[_Run]) -> None:
         for run in runs:
             if not run.over:
                 run.failed(error)
-
-
-def stacks(spec: RunSpec) -> bool:
-    """Return whether a stacked spec can be trained so; where it cannot, the reason goes to the log."""
-    try:
-        with seeded(spec.seed), quiet_lightning():
-            inputs = inputs_of(spec.data)
-            reason = why_solo(spec, start_network(spec, inputs), inputs)
-    except Exception:  # alone it fails as well, and says so
-        return False
-    if reason:
-        LOG.info("%s is trained alone: %s", spec.model["network"], reason)
-    return not reason
 
 
 def members_of(specs: Sequence[RunSpec], on_epoch: Sequence[Callable[[dict[str, float]], None]]) -> list[Classifier]:
