@@ -65,12 +65,15 @@ def why_unsteady(spec: RunSpec, network: nn.Module, inputs: Inputs, sizes: Seque
     wherever they lie and however many there are. The layers of `layers.chain` see to it; whatever else vmap runs may
     choose its kernels by where a row begins in memory.
     """
-    with _one_thread():
-        for size in sizes:
-            x, y = _examples(size, inputs), torch.arange(size) % inputs.classes
-            rows = [row for places in PLACES for row in _alike(spec, network, x, y, places)]
-            if not all(torch.equal(row, rows[0]) for row in rows):
-                return f"in a stack the last bits would depend on the neighbours, with batches of {size}"
+    try:
+        with _one_thread():
+            for size in sizes:
+                x, y = _examples(size, inputs), torch.arange(size) % inputs.classes
+                rows = [row for places in PLACES for row in _alike(spec, network, x, y, places)]
+                if not all(torch.equal(row, rows[0]) for row in rows):
+                    return f"in a stack the last bits would depend on the neighbours, with batches of {size}"
+    except Exception as error:  # as below
+        return _refused(error)
     return ""
 
 
@@ -134,7 +137,11 @@ def _by_trial(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> s
             x = _examples(2, inputs)
             return _written(networks[0], x) or _differing(spec, networks, inputs) or _changing(networks[0], x)
     except Exception as error:  # whatever a user's network raises under vmap, it may well train alone
-        return f"vmap cannot run the network ({str(error).partition('. ')[0].splitlines()[0]})"
+        return _refused(error)
+
+
+def _refused(error: Exception) -> str:
+    return f"vmap cannot run the network ({(str(error).partition('. ')[0].splitlines() or [type(error).__name__])[0]})"
 
 
 def _differing(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> str:
