@@ -147,8 +147,23 @@ class Masked(Flat):
         self.hidden.weight.register_hook(lambda gradient: gradient * 0)
 
 
+class Noisy(Flat):
+    """Its gradient is noisy, by numbers that are not torch's."""
+
+    def drawn(self) -> float:
+        return random.random()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1 + self.training * self.drawn())
+
+
+class NoisyByNumpy(Noisy):
+    def drawn(self) -> float:
+        return float(np.random.rand())
+
+
 class Counting(Flat):
-    """Its logits shrink with each batch that it has seen."""
+    """Its logits shrink once it has seen some batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +171,7 @@ class Counting(Flat):
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen += self.training
-        return super().forward(x) / (1 + self.seen)
+        return super().forward(x) / (2 if self.seen > 9 else 1)
 
 
 class Remembering(Flat):
@@ -568,7 +583,9 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "an order that is drawn": ({"network": "Permuted"}, "computes something else in a stack"),
     "a number that is drawn": ({"network": "Scaled"}, "computes something else in a stack"),
     "a hook on a parameter": ({"network": "Masked"}, "computes something else in a stack"),
-    "a count": ({"network": "Counting"}, "answers otherwise when it is asked again"),
+    "a count": ({"network": "Counting"}, "the network (Counting) changes `seen`"),
+    "Python's random numbers": ({"network": "Noisy"}, "draws random numbers"),
+    "NumPy's": ({"network": "NoisyByNumpy"}, "draws random numbers"),
     "a dictionary": ({"network": "Remembering"}, "answers otherwise when it is asked again"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import weakref
 from dataclasses import replace
 from itertools import chain
@@ -14,7 +15,8 @@ from conftest import tiny
 from optstudy.batches import ArrayData
 from optstudy.datasets import load_arrays, split
 from optstudy.optimizers import OPTIMIZERS
-from optstudy.runs import RunSpec, TrainingEnded, normalized_source, run_key
+from optstudy.runs import TABLES_IN_SPEC, RunSpec, TrainingEnded, run_key
+from optstudy.sources import normalized_source
 from optstudy.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,8 +136,11 @@ def test_the_key_depends_on_every_field_of_the_spec_and_on_the_data() -> None:
 def test_comments_docstrings_and_the_optimizer_table_do_not_change_the_code_digest() -> None:
     before = 'def f(x):\n    """Say."""\n    return x\nOPTIMIZERS: dict = {}\n'
     after = "# why\ndef f(x):\n    return x  # so\nOPTIMIZERS: dict = {1: 2}\n"
-    assert normalized_source(before) == normalized_source(after)
-    assert normalized_source(before) != normalized_source(before.replace("return x", "return 2 * x"))
+    digests = [
+        normalized_source(source, TABLES_IN_SPEC) for source in (before, after, before.replace("return x", "return 2"))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+    assert normalized_source(before) != normalized_source(after)  # a user's own table of that name is his code
 
 
 @pytest.mark.parametrize("stacked", [False, True])
@@ -153,3 +158,14 @@ def test_a_finished_training_leaves_no_tensors_behind(stacked: bool, monkeypatch
     train([study.spec(study.optimizers[0], 0, 5, rate, stacked=stacked) for rate in rates])
     assert len(kept) == 2
     assert not any(one() for one in kept)
+
+
+@pytest.mark.parametrize("network", ["Noisy", "NoisyByNumpy"])
+def test_a_seed_is_one_of_all_generators_that_a_users_network_may_draw_from(network: str) -> None:
+    study = tiny(model={"class": f"test_stack.{network}", "arguments": {}}, optimizers=["sgd"])
+    spec = study.spec(study.optimizers[0], 0, 5, {"learning_rate": 0.1})
+    before = random.getstate()
+    first, again, other = train([spec, spec, replace(spec, seed=6)])
+    assert replace(first, seconds=0.0) == replace(again, seconds=0.0)
+    assert first.curve != other.curve
+    assert random.getstate() == before

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from optstudy.sources import normalized_source, own_sources
 
 Status = Literal["completed", "diverged", "failed"]
 Part = Literal["train", "val", "test"]
@@ -180,18 +180,6 @@ def run_key(spec: RunSpec, data_digest: str) -> str:
 
 
 @cache
-def own_digest(path: str) -> str:
-    """Return the hash of the module that holds a user's own class; none for torch's and ours."""
-    module = path.rpartition(".")[0]
-    if module.split(".")[0] in {"torch", "torchvision", "optstudy"}:
-        return ""
-    found = importlib.util.find_spec(module)
-    if found is None or found.origin is None or not found.origin.endswith(".py"):
-        return ""
-    return digest(normalized_source(Path(found.origin).read_text(encoding="utf-8")))
-
-
-@cache
 def torch_version() -> str:
     """Return torch's version without importing it; the build (`+cpu`, `+cu130`) is part of it."""
     return importlib.metadata.version("torch")
@@ -201,24 +189,15 @@ def torch_version() -> str:
 def code_digest() -> str:
     """Return the hash of the training modules' syntax trees."""
     folder = Path(__file__).parent
-    return digest("\n".join(normalized_source((folder / f"{name}.py").read_text()) for name in TRAINING_MODULES))
+    sources = ((folder / f"{name}.py").read_text(encoding="utf-8") for name in TRAINING_MODULES)
+    return digest("\n".join(normalized_source(source, without=TABLES_IN_SPEC) for source in sources))
 
 
-def normalized_source(source: str) -> str:
-    """Return `source` without comments, docstrings and the tables that reach a training through its spec."""
-    tree = ast.parse(source)
-    tree.body = [node for node in tree.body if not _is_table(node)]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
-
-
-def _is_table(node: ast.stmt) -> bool:
-    if isinstance(node, ast.AnnAssign):
-        targets = [node.target]
-    elif isinstance(node, ast.Assign):
-        targets = [target for target in node.targets if isinstance(target, ast.Name)]
-    else:
-        return False
-    return any(isinstance(target, ast.Name) and target.id in TABLES_IN_SPEC for target in targets)
+@cache
+def own_digest(path: str) -> str:
+    """Return the hash of the module that holds a user's own class, and of his modules that it imports; else none."""
+    module = path.rpartition(".")[0]
+    if module.split(".")[0] in {"torch", "torchvision", "optstudy"}:
+        return ""
+    sources = own_sources(module)
+    return digest(canonical(sources)) if sources else ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -169,22 +171,38 @@ def _differing(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> 
 
 
 def _written(network: nn.Module, x: Tensor) -> str:
-    """Return which buffer, or other tensor that it keeps, a training step's forward pass changes, as a reason."""
+    """Return which buffer, other tensor or number that it keeps a training step's forward pass changes, as a reason.
+
+    Or that it draws numbers from others' generators than torch's, of which vmap knows.
+    """
     copied = copy.deepcopy(network)
-    before = {place: tensor.clone() for place, tensor in _kept(copied).items()}
+    drawn, before = _generators(), {place: copy.deepcopy(value) for place, value in _kept(copied).items()}
     copied(x)
-    for place, tensor in _kept(copied).items():
-        if place not in before or not torch.equal(tensor, before[place]):
+    if _generators() != drawn:
+        return "the network draws random numbers"
+    for place, value in _kept(copied).items():
+        if place not in before or not _same(value, before[place]):
             owner, name = place
+            what = "keeps running statistics in" if isinstance(value, Tensor) else "changes"
             kind = type(copied.get_submodule(owner)).__name__
-            return f"{owner or 'the network'} ({kind}) keeps running statistics in `{name}`"
+            return f"{owner or 'the network'} ({kind}) {what} `{name}`"
     return ""
+
+
+def _generators() -> tuple[object, str]:
+    return random.getstate(), str(np.random.get_state())
+
+
+def _same(value: Tensor | float | str, before: Tensor | float | str) -> bool:
+    if isinstance(value, Tensor) and isinstance(before, Tensor):
+        return torch.equal(value, before)
+    return type(value) is type(before) and bool(value == before)
 
 
 def _changing(network: nn.Module, x: Tensor) -> str:
     """Return as a reason that a network, unchanged in its weights, answers otherwise after a forward pass.
 
-    It keeps something where `_written` does not look, or counts, or draws numbers.
+    It keeps something where `_written` does not look.
     """
     copied = copy.deepcopy(network)
     first, second = (torch.cat([copied.eval()(x), copied.train()(x)]) for _ in range(2))
@@ -193,11 +211,11 @@ def _changing(network: nn.Module, x: Tensor) -> str:
     return "the network answers otherwise when it is asked again: it keeps something of what it has seen"
 
 
-def _kept(network: nn.Module) -> dict[tuple[str, str], Tensor]:
-    """Return the buffers and the plain tensor attributes of all modules, by the module's name and their own."""
+def _kept(network: nn.Module) -> dict[tuple[str, str], Tensor | float | str]:
+    """Return buffers, and attributes that are tensors, numbers or words, by the module's name and their own."""
     return {
         (owner, name): value
         for owner, module in network.named_modules()
         for name, value in {**vars(module), **dict(module.named_buffers(recurse=False))}.items()
-        if isinstance(value, Tensor)
+        if isinstance(value, Tensor | int | float | str)
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import nn
@@ -223,10 +225,20 @@ def now_ms() -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run the body with torch's global generator at `seed`, then put it back; weights and dropout draw from it."""
+    """Run the body with the global generators at `seed`, then put them back; weights and dropout draw from torch's.
+
+    A user's own network may draw from Python's and NumPy's as well.
+    """
+    before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        yield
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
 
 
 @contextmanager
