@@ -6,6 +6,7 @@ The journal decides what is left to do; tables, Optuna and MLflow are written fr
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -50,6 +51,8 @@ from optstudy.trials import Trials
 from optstudy.written import read_selections, write_answer, write_runs, write_tables, write_tuning
 
 TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+SLACK = 1e-6  # how far beyond 0 or 1 rounding may take an accuracy that is summed in single precision
 Say = Callable[[str], None]
 
 
@@ -236,7 +239,7 @@ def live_of(place: Place) -> Live:
 
 
 def failure_lines(failures: Sequence[tuple[Job, str]], contenders: Sequence[str]) -> list[str]:
-    """Return a line for each contender and message, on the first of the trainings that failed so.
+    """Return a line for each contender and message, numbers in it apart, on the first of the trainings that failed so.
 
     The first in the study's order: which one ended first is chance.
     """
@@ -245,13 +248,13 @@ def failure_lines(failures: Sequence[tuple[Job, str]], contenders: Sequence[str]
         job, message = failure
         return contenders.index(job.contender), job.replicate, VARIANTS.index(job.variant), job.trial, message
 
-    alike = defaultdict[tuple[str, str], list[Job]](list)
+    alike = defaultdict[tuple[str, str], list[tuple[Job, str]]](list)
     for job, message in sorted(failures, key=place_in_study):
-        alike[job.contender, message].append(job)
+        alike[job.contender, NUMBER.sub("", message)].append((job, message))
     return [
-        f"{jobs[0].contender}, replicate {jobs[0].replicate}, {jobs[0].variant} {jobs[0].trial}: {message}"
-        + (f" (and in {len(jobs) - 1} more of its trainings)" if len(jobs) > 1 else "")
-        for (_, message), jobs in alike.items()
+        f"{job.contender}, replicate {job.replicate}, {job.variant} {job.trial}: {message}"
+        + (f" (and in {len(others)} more of its trainings)" if others else "")
+        for (job, message), *others in alike.values()
     ]
 
 
@@ -388,6 +391,15 @@ def _failure(job: Job, result: RunResult, objective: str) -> str:
         return result.message or "it failed without a word"
     if job.stage == "tuning" and objective not in result.metrics:
         return f"the model must log {objective}, by which the search selects; it logs {', '.join(result.metrics)}"
+    return _no_fraction(result)
+
+
+def _no_fraction(result: RunResult) -> str:
+    """Return which accuracy is none, empty where all are: one that is logged in percent would be shown as it is."""
+    for metrics in (result.metrics, *result.curve):
+        for name, value in metrics.items():
+            if name.endswith("/accuracy") and not -SLACK <= value <= 1 + SLACK:
+                return f"the model logs {name} {value:g}: an accuracy must be a fraction from 0 to 1"
     return ""
 
 
@@ -413,6 +425,8 @@ def _pretrained(place: Place, done: dict[str, Entry], say: Say) -> RunResult:
     result = ended.result
     if ended.weights is None or result.status != "completed":
         raise TrainingFailed(f"pretraining: {result.status}: {result.message or 'lower its learning rate'}")
+    if failure := _no_fraction(result):
+        raise TrainingFailed(f"pretraining: {failure}")
     save_weights(path, ended.weights)
     done[job.key] = journal.append(place.journal, job.key, job.spec, ended, stated(place.study))
     say(f"pretraining by {place.study.pretrained_by}: {_outcome(result.metrics)} on its data")
