@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -371,11 +371,47 @@ def project_runs(
 
 
 def _settings(study: Study, name: str) -> dict[str, object]:
-    """Return what a contender shares over its trainings, and what tells it from others."""
+    """Return what a contender shares over its trainings, and what tells it from others, called as a training's are."""
     contender = study.contender(name)
-    row = study.row(contender)
-    spaces = {f"search {key}": f"{space.low:g} to {space.high:g}" for key, space in row.search.items()}
-    return {"optimizer": row.optimizer, "decay": row.decay, **spaces, "epochs": study.epochs}
+    row, spec = study.row(contender), study.spec(contender, 0, 0, {})
+    spaces = {
+        f"search {key}": f"{space.low:g} to {space.high:g}{'' if space.log else ', linear'}"
+        for key, space in row.search.items()
+    }
+    of_networks = {
+        "batch_size": spec.batch_size,
+        "precision": spec.precision,
+        "freeze": ", ".join(spec.freeze) or "nothing",
+        "starts_from": spec.pretrained["source"] if spec.pretrained else "fresh weights",
+    }
+    return {
+        "optimizer": row.optimizer,
+        "with": _pairs(row.fixed) or "nothing fixed",
+        "decay": row.decay,
+        "defaults": _pairs(row.defaults) or "its own",
+        **spaces,
+        "epochs": spec.epochs,
+        "schedule": _course(spec.schedule),
+        "clip": "nothing" if spec.clip is None else f"norm {spec.clip:g}",
+        "model": _architecture(spec.model),
+        **({} if study.kind == "function" else of_networks),
+    }
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _course(schedule: Mapping[str, object]) -> str:
+    """Return a schedule in words: `cosine, by epoch, no warm-up`."""
+    warmup = f"warm-up for {schedule['warmup']:g} of the budget" if schedule["warmup"] else "no warm-up"
+    return f"{schedule['name']}, by {schedule['interval']}, {warmup}"
+
+
+def _architecture(model: Mapping[str, Any]) -> str:
+    """Return a model in words, with its arguments: `mlp: width 128`."""
+    name, arguments = str(model["name"] or model["network"]), _pairs(model["arguments"])
+    return f"{name}: {arguments}" if arguments else name
 
 
 def _facts(job: Job) -> tuple[dict[str, object], str]:
