@@ -6,7 +6,16 @@ import pandas as pd
 import pytest
 
 from conftest import tiny
-from optstudy.answer import claim_hash, claim_rows, example_differences, in_words, stated, weights, withdrawn
+from optstudy.answer import (
+    claim_hash,
+    claim_rows,
+    example_differences,
+    in_words,
+    misses_alone,
+    stated,
+    weights,
+    withdrawn,
+)
 from optstudy.claims import worded_verdict
 from optstudy.errors import StudyError
 from optstudy.journal import Stated
@@ -35,6 +44,32 @@ def test_of_a_metric_of_which_less_is_better_the_side_named_better_has_less() ->
     row = claim_rows(study, pd.DataFrame(), values, Stated())[0]
     assert row["differences"] == [2, 3]
     assert (row["effect"], row["margin"]) == (2.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "adam", "sgd", "expected"),
+    [
+        ("epochs_to_target", [3, 3], [3, 3], "inconclusive"),  # of two epochs: all misses
+        ("epochs_to_target", [2, 2], [2, 2], "equivalent"),  # there at the last one: ties
+        ("epochs_to_target", [3, 3], [3, 2], "inconclusive"),  # differences 0 and -1, as the protocol counts a miss
+        ("test_accuracy", [3, 3], [3, 3], "equivalent"),  # a metric that cannot be missed
+    ],
+)
+def test_a_claim_of_misses_alone_is_inconclusive(metric: str, adam: list[int], sgd: list[int], expected: str) -> None:
+    study = claiming(metric=metric)
+    values = {("adam", "tuned"): {metric: adam}, ("sgd", "tuned"): {metric: sgd}}
+    row = claim_rows(study, pd.DataFrame({"contender": [], "variant": []}), values, stated(study))[0]
+    assert row["verdict"] == expected
+    assert (row["replicates_needed"] is None) is (min(adam + sgd) == 3 or expected == "equivalent")
+    assert misses_alone(study, study.claims[0], values) is (metric == "epochs_to_target" and min(adam + sgd) == 3)
+
+
+def test_a_side_that_weighs_nothing_decides_nothing() -> None:
+    both = {"adam": 1.0, "sgd": -1.0, "sgd/untuned": 0.0}
+    study = claiming(**WEIGHTS, metric="epochs_to_target", weights=both)
+    values = {("adam", "tuned"): [3, 3], ("sgd", "tuned"): [3, 3], ("sgd", "untuned"): [1, 1]}
+    own = {side: {"epochs_to_target": found} for side, found in values.items()}
+    assert misses_alone(study, study.claims[0], own)
 
 
 def test_the_hash_is_of_what_is_tested_and_not_of_the_words() -> None:

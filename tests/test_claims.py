@@ -190,6 +190,14 @@ def test_the_evidence_is_what_the_statistics_say() -> None:
     assert judged.two_way == two_way_bootstrap(examples)
 
 
+def test_misses_alone_are_no_evidence_of_equivalence() -> None:
+    ties = measured([0.0] * 8)
+    (tied,), (missed,) = judge([ties]), judge([replace(ties, missed=True)])
+    assert (tied.verdict, missed.verdict, missed.p, missed.p_corrected) == ("equivalent", "inconclusive", 1, 1)
+    assert missed.replicates_needed is None  # zeros say nothing of the spread
+    assert [one.verdict for one in judge([replace(measured([0.0] * 8, primary=False), missed=True)])] == ["exploratory"]
+
+
 def test_without_examples_nothing_stands_beside() -> None:
     (judged,) = judge([measured(DIFFERENCES["supported"])])
     assert judged.two_way is None

@@ -103,6 +103,19 @@ def test_a_module_is_compared_on_what_it_logs_and_a_claim_on_more_is_an_input_er
         assert f"own: claims.0.metric: '{metric}': {side} has none" in ended.stderr
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_an_accuracy_in_percent_is_told_to_be_none(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    percent = MODULE["python"].replace(f'"{part}/accuracy", ', f'"{part}/accuracy", 100 * ')
+    monkeypatch.setitem(SECTIONS, "percent", {"python": percent, "yaml": MODULE["yaml"]})
+    write_study(tmp_path, "percent")
+    ended = run_study(tmp_path)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+    [line] = ended.stderr.strip().splitlines()
+    words = rf"the model logs {part}/accuracy \d\d?(\.\d+)?: an accuracy must be a fraction from 0 to 1"
+    assert re.fullmatch(rf"adam, replicate 0, trial 0: {words} \(and in 3 more of its trainings\)", line), line
+    assert not (tmp_path / "mlruns" / "journal" / "own.jsonl").exists()  # none of them counts as trained
+
+
 def test_a_module_that_logs_nothing_is_told_what_is_compared(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SECTIONS, "silent", {"python": LOGS_NOTHING, "yaml": MODULE["yaml"]})
     write_study(here, "silent", tuning={"trials": 0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from conftest import tiny
+from optstudy import stages
 from optstudy.fairness import SOURCES, design_findings, edge_findings, end_findings, history_findings, smallest_p_line
 from optstudy.journal import Stated
+from optstudy.place import Place
 from optstudy.study import load_study
 
 CLAIM = {"statement": "adam wins", "better": "adam", "than": "sgd"}
@@ -163,10 +167,39 @@ def test_check_finds_what_the_tables_of_a_finished_study_show(tmp_path: Path) ->
         for kind in ("runs", "selected"):
             (tmp_path / study.name / kind).mkdir(parents=True, exist_ok=True)
             edges = ["learning_rate:high"] * 9 + [""] if contender.name == "adam" else [""] * 10
-            table = pd.DataFrame({"trial": range(10), "edge": edges})
+            steps = [201.0] * 10 if contender.name != "momentum" else [201.0] * 9 + [200.0]
+            place = {"variant": "tuned", "replicate": range(10), "steps_to_tolerance": steps}
+            table = pd.DataFrame({"trial": range(10), "edge": edges, **place})
             table.to_csv(tmp_path / study.name / kind / f"{contender.name}.csv", index=False)
     command = [sys.executable, "-m", "optstudy.cli", "check", "configs/ravine.yaml", "--strict"]
     for results, code in ((tmp_path / "none", 0), (tmp_path, 1)):
         done = subprocess.run([*command, "--results", str(results)], capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout
         assert ("9 of 10 searches" in done.stdout) is bool(code)
+        assert "rule 15" not in done.stdout  # one of the twenty gets there
+
+
+def test_a_target_that_nobody_reaches_is_found_and_no_verdict_rests_on_it(tmp_path: Path) -> None:
+    """Two epochs to a validation accuracy of 0.999: every training misses it and counts as three."""
+    claims = [
+        {"statement": "adam is faster", "better": "adam", "than": "sgd", "metric": "epochs_to_target"},
+        {**CLAIM, "margin": 0.9},
+    ]
+    study = tiny(replicates=6, target=0.999, claims=claims)
+    place = Place(study, tmp_path / "results", tmp_path / "mlruns")
+    stages.run(place, 1, lambda _: None, lambda _: None)
+    missed, other = json.loads((place.tables / "claims.json").read_text())
+    assert missed["differences"] == [0.0] * 6
+    assert (missed["verdict"], missed["replicates_needed"], missed["p"]) == ("inconclusive", None, 1.0)
+    assert other["verdict"] == "equivalent"
+    words = (
+        "all epochs to target behind “adam is faster” are misses, so that nothing is compared: "
+        "lower `target`, or train for more `epochs`"
+    )
+    found = [row for row in json.loads((place.tables / "findings.json").read_text()) if row["rule"] == 15]
+    assert found == [{"rule": 15, "contender": "", "finding": words, "source": SOURCES[15]}]
+    assert words in (place.tables / "report.html").read_text()
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True)))
+    command = [sys.executable, "-m", "optstudy.cli", "check", str(tmp_path / "study.yaml")]
+    done = subprocess.run([*command, "--results", str(place.results)], capture_output=True, text=True, check=False)
+    assert f"study: {words} (rule 15; {SOURCES[15]})" in done.stdout, done.stdout + done.stderr

@@ -20,9 +20,11 @@ from optstudy import journal, stages
 from optstudy.content import content_of
 from optstudy.cost import cost_of
 from optstudy.datasets import load_arrays
+from optstudy.errors import TrainingFailed
 from optstudy.place import Place
 from optstudy.plan import Content, Job, unit_jobs, units
 from optstudy.pretrained import WEIGHTS
+from optstudy.runs import RunResult
 from optstudy.study import Study
 
 HALF = {"name": "digits", "arguments": {"classes": [5, 6]}}
@@ -107,6 +109,43 @@ def test_of_a_pretraining_without_a_test_is_said_what_there_is(tmp_path: Path, m
     assert said == [f"pretraining by adam: val loss {metrics['val/loss']:.4f} on its data"]
 
 
+class Percent(Untested):
+    def validation_step(self, batch: Any) -> None:
+        self.log("val/accuracy", 72.25, batch_size=len(batch[1]))
+
+
+def test_a_pretraining_that_logs_percent_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = tiny(
+        model={"class": "test_stages.Percent", "pretrained": "pretraining"},
+        pretraining={"data": "digits", "optimizer": "adam", "epochs": 1},
+    )
+    words = "^pretraining: the model logs val/accuracy 72.25: an accuracy must be a fraction from 0 to 1$"
+    with pytest.raises(TrainingFailed, match=words):
+        stages.pretrain(Place(study, Path("results")), lambda _: None)
+    assert not WEIGHTS.exists()
+
+
+@pytest.mark.parametrize(
+    ("final", "epoch", "words"),
+    [
+        ({"test/accuracy": 0.0, "val/accuracy": 1.0, "val/loss": 72.2, "val/f1": 72.2}, {"val/accuracy": 1.0}, ""),
+        ({"val/accuracy": 1 + 2**-23}, {"val/accuracy": -(2**-24)}, ""),  # rounding in single precision
+        ({"test/accuracy": 72.2222}, {}, "test/accuracy 72.2222"),
+        ({"test/accuracy": -0.5}, {}, "test/accuracy -0.5"),
+        ({"val/accuracy": 0.1}, {"val/accuracy": 72.2}, "val/accuracy 72.2"),  # diverged later: scored at chance
+    ],
+)
+def test_an_accuracy_is_a_fraction_in_every_epoch_and_at_the_end(
+    final: dict[str, float], epoch: dict[str, float], words: str
+) -> None:
+    study = tiny(tuning={"trials": 0})
+    [job] = unit_jobs(study, units(study, ["sgd"])[0], Content("digest"), {}, None, True)
+    failure = stages._failure(job, RunResult("completed", final, (epoch,), 1.0), "val/accuracy")
+    allowed = f"the model logs {words}: an accuracy must be a fraction from 0 to 1" if words else ""
+    assert failure == allowed
+
+
 def test_a_finished_study_costs_what_was_recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     place, _ = run(transfer())
@@ -185,3 +224,11 @@ def test_failures_are_named_by_the_first_in_the_study_s_order_whichever_ended_fi
             "sgd, replicate 0, trial 0: no memory (and in 1 more of its trainings)",
             "adam, replicate 1, trial 0: no memory (and in 2 more of its trainings)",
         ]
+
+
+def test_failures_that_differ_in_numbers_alone_are_one_line() -> None:
+    study = tiny(tuning={"trials": 0})
+    jobs = [unit_jobs(study, unit, Content("digest"), {}, None, True)[0] for unit in units(study, ["sgd"])]
+    failures = list(zip(reversed(jobs), ["it logs 7e-05", "it logs -72.2"], strict=True))
+    words = "sgd, replicate 0, untuned -1: it logs -72.2 (and in 1 more of its trainings)"
+    assert stages.failure_lines(failures, ["sgd", "adam"]) == [words]

@@ -23,8 +23,10 @@ from optstudy.place import Place
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
 from optstudy.stages import project_trials
+from optstudy.study import Study
 from optstudy.tracking import Tracker, metric_name, tracking_uri
 from optstudy.trials import Trials, optuna_storage
+from synthetic import fill_journal
 
 EPOCH = {"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 1.6, "val/accuracy": 0.4, "learning_rate": 0.01}
 FINAL = {f"{part}/{name}": 0.5 for part in ("train", "val", "test") for name in ("loss", "accuracy")}
@@ -371,6 +373,91 @@ def test_a_parent_whose_settings_changed_is_replaced_and_keeps_its_children(tmp_
     [child] = [run for run in runs if run.data.tags["optstudy.stage"] == "tuning"]
     assert parent.data.params == {"epochs": "3"}
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+HALVES = [{"name": "digits", "arguments": {"classes": classes}} for classes in ([0, 1], [5, 6])]
+# what tells a contender from `adam` -> (what its entry says, the parameters of its parent that differ)
+OTHERS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "constant": ({"schedule": "constant"}, {"schedule": "constant, by epoch, no warm-up"}),
+    "warm": (
+        {"schedule": {"interval": "step", "warmup": 0.125}},
+        {"schedule": "cosine, by step, warm-up for 0.125 of the budget"},
+    ),
+    "clip": ({"clip": 0.5}, {"clip": "norm 0.5"}),
+    "frozen": ({"freeze": ["body"]}, {"freeze": "body"}),
+    "scratch": ({"from_scratch": True}, {"starts_from": "fresh weights"}),
+    "fixed": ({"fixed": {"eps": 1e-4}}, {"with": "beta1 0.9, beta2 0.999, eps 0.0001"}),
+    "other": (
+        {"defaults": {"learning_rate": 0.002}},
+        {"defaults": "learning_rate 0.002, weight_decay 1e-05"},
+    ),
+    "flat": (
+        {"search": {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": False}}},
+        {"search learning_rate": "1e-05 to 0.01, linear"},
+    ),
+}
+
+
+def parents(root: Path, study: Study) -> dict[str, Any]:
+    """Return the runs of contenders by name, as a report writes them from a journal."""
+    place = Place(study, root / "results", root / "mlruns")
+    if study.kind == "function":
+        stages.run(place, 1, print, lambda _: None)
+    else:
+        fill_journal(place)
+        assert stages.report(place, print) is not None
+    store = client(place.mlruns)
+    experiment = store.get_experiment_by_name(study.name).experiment_id
+    runs = store.search_runs([experiment], "tags.`optstudy.stage` = 'contender'")
+    return {run.info.run_name: run for run in runs}
+
+
+def test_contenders_that_differ_have_parents_whose_parameters_differ(tmp_path: Path) -> None:
+    study = tiny(
+        data=HALVES[0],
+        model={"name": "mlp", "arguments": {"width": 8}, "pretrained": "pretraining"},
+        pretraining={"data": HALVES[1], "optimizer": "momentum", "epochs": 1},
+        optimizers=["adam", *({"name": name, "like": "adam", **entry} for name, (entry, _) in OTHERS.items())],
+        tuning={"trials": 1},
+    )
+    found = {name: run.data.params for name, run in parents(tmp_path, study).items()}
+    adam = found.pop("adam")
+    assert adam == {
+        "optimizer": "torch.optim.Adam",
+        "with": "beta1 0.9, beta2 0.999, eps 1e-08",
+        "decay": "coupled",
+        "defaults": "learning_rate 0.001, weight_decay 1e-05",
+        "search learning_rate": "3e-05 to 0.03",
+        "search weight_decay": "1e-06 to 0.01",
+        "epochs": "2",
+        "schedule": "cosine, by epoch, no warm-up",
+        "clip": "nothing",
+        "model": "mlp: width 8",
+        "batch_size": "256",
+        "precision": "32-true",
+        "freeze": "nothing",
+        "starts_from": "pretraining",
+    }
+    assert found == {name: {**adam, **differing} for name, (_, differing) in OTHERS.items()}
+
+
+def test_parents_of_a_function_have_no_parameters_of_networks(tmp_path: Path) -> None:
+    study = tiny(data="ravine", model="point", batch_size=64, optimizers=["sgd", "momentum"])
+    found = parents(tmp_path, study)
+    sgd, momentum = (found[name].data.params for name in ("sgd", "momentum"))
+    assert (sgd["with"], momentum["with"]) == ("momentum 0.0", "momentum 0.9")
+    assert (sgd["model"], sgd["clip"], sgd["defaults"]) == ("point", "nothing", "learning_rate 0.01")
+    assert not {"batch_size", "precision", "freeze", "starts_from"} & set(sgd)
+
+
+def test_a_parameter_longer_than_mlflow_takes_is_cut_and_keeps_its_parent(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, "long", {})
+    row = {"contender": "sgd", "variant": "tuned", "test_accuracy_mean": 0.9}
+    for replicates in (2, 3):
+        tracker.summarise([row], {"sgd": {"model": 7000 * "x"}}, {"replicates": replicates}, {"sgd": 5})
+    store = client(tmp_path)
+    [parent] = store.search_runs([store.get_experiment_by_name("long").experiment_id], run_view_type=3)
+    assert parent.data.params == {"model": 6000 * "x"}
 
 
 def test_optuna_gets_each_trial_once_and_forgets_those_of_an_older_space(tmp_path: Path) -> None:

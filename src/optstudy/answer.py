@@ -14,9 +14,10 @@ from optstudy.blocks import SWEPT, Claim
 from optstudy.claims import Arm
 from optstudy.errors import StudyError
 from optstudy.journal import Stated
-from optstudy.metrics import HEADLINES
+from optstudy.metrics import HEADLINES, metric
 from optstudy.results import Values
 from optstudy.runs import canonical, digest, unpack
+from optstudy.statistics import ROUNDING
 from optstudy.study import Study
 
 
@@ -83,8 +84,18 @@ def claim_rows(study: Study, answers: pd.DataFrame, values: Values, first: State
             post_hoc=claim_hash(study, claim) not in first.hashes,
             qualifier=qualifier(study),
         )
-        measured.append(claims.Measured(stated, tuple(differences.tolist()), examples))
+        missed = misses_alone(study, claim, values)
+        measured.append(claims.Measured(stated, tuple(differences.tolist()), examples, missed))
     return [judged.row() for judged in claims.judge(measured, withdrawn(study, first))]
+
+
+def misses_alone(study: Study, claim: Claim, values: Values) -> bool:
+    """Return whether every value that a claim rests on is a miss; a weight of zero rests on nothing."""
+    if not metric(claim.metric).remedy:
+        return False
+    sides = [side for side, weight in weights(study, claim).items() if abs(weight) > ROUNDING]
+    found = [values.get(side, {}).get(claim.metric, ()) for side in sides]
+    return all(found) and all(value > study.epochs for own in found for value in own)
 
 
 def example_differences(answers: pd.DataFrame, sides: Mapping[Arm, float]) -> NDArray[np.float64] | None:

@@ -69,19 +69,21 @@ class Measured:
     """A claim with its paired differences, one per replicate, positive as claimed.
 
     `examples` (replicates, test examples) are the same differences by test example, where answers are there.
+    `missed` says that every value behind them is a miss: all differences are then zero, and nothing has been compared.
     """
 
     claim: Claim
     differences: tuple[float, ...]
     examples: NDArray[np.float64] | None = None
+    missed: bool = False
 
 
 @dataclass(frozen=True)
 class Judged:
     """A claim with its evidence and verdict; `row` gives the object of claims.json.
 
-    `p_corrected` is None for an exploratory claim, `replicates_needed` for any but an inconclusive one. `tests` is the
-    number of claims that p is corrected over.
+    `p_corrected` is None for an exploratory claim, `replicates_needed` for any but an inconclusive one, and for one of
+    misses alone, whose spread is not known. `tests` is the number of claims that p is corrected over.
     """
 
     claim: Claim
@@ -173,7 +175,7 @@ def judge(measured: Sequence[Measured], withdrawn: int = 0) -> list[Judged]:
 
     p values are corrected over the primary claims that stood at the first training, the `withdrawn` among them: what
     was not shown is taken as not found, which corrects the others most. An exploratory claim, and one made post hoc,
-    gets its p and no verdict.
+    gets its p and no verdict; one that rests on misses alone is inconclusive.
     """
     ps = [sign_flip_p(one.differences) for one in measured]
     own = [p for one, p in zip(measured, ps, strict=True) if one.claim.confirmatory]
@@ -188,8 +190,8 @@ def judge(measured: Sequence[Measured], withdrawn: int = 0) -> list[Judged]:
 
 def _judged(measured: Measured, p: float, p_corrected: float | None, tests: int) -> Judged:
     claim, estimate = measured.claim, t_interval(measured.differences)
-    found = "exploratory" if p_corrected is None else verdict(estimate, p_corrected, claim.margin)
-    undecided = found == "inconclusive"
+    found = _found(measured, estimate, p_corrected)
+    forecast = found == "inconclusive" and not measured.missed
     return Judged(
         claim=claim,
         differences=measured.differences,
@@ -199,6 +201,12 @@ def _judged(measured: Measured, p: float, p_corrected: float | None, tests: int)
         positive=probability_positive(measured.differences),
         two_way=None if measured.examples is None else two_way_bootstrap(measured.examples),
         verdict=found,
-        replicates_needed=replicates_needed(estimate.sd, 2 * claim.margin, tests) if undecided else None,
+        replicates_needed=replicates_needed(estimate.sd, 2 * claim.margin, tests) if forecast else None,
         tests=tests,
     )
+
+
+def _found(measured: Measured, estimate: Estimate, p_corrected: float | None) -> Verdict:
+    if p_corrected is None:
+        return "exploratory"
+    return "inconclusive" if measured.missed else verdict(estimate, p_corrected, measured.claim.margin)

@@ -19,6 +19,8 @@ from optstudy.tune import EDGE_SHARE
 if TYPE_CHECKING:
     import pandas as pd
 
+    from optstudy.results import Values
+
 LEAST_DECADES = 2.0  # of a search space for learning rates
 
 
@@ -41,6 +43,7 @@ SOURCES: Mapping[int, str] = {
     8: "Schmidt et al. 2021, arXiv:2007.01547",
     10: "Simmons et al. 2011, doi:10.1177/0956797611417632",
     13: "a tolerance is known to within the sweep's step, and up to its ends",
+    15: "a miss is known to be more than the budget, and not by how much",
 }
 
 
@@ -80,10 +83,26 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     names = [contender.name for contender in study.optimizers]
     if not all((folder / "runs" / f"{name}.csv").exists() for name in names):
         return []
-    from optstudy.results import read_table, stacked
+    from optstudy.results import read_table, replicate_values, stacked, target_of
 
     selected = {name: read_table(folder / "selected" / f"{name}.csv") for name in names if study.tuning.trials}
-    return [*edge_findings(study, selected), *end_findings(study, stacked(folder, "sweep", names))]
+    runs, curves, sweep = (stacked(folder, kind, names) for kind in ("runs", "curves", "sweep"))
+    within = study.sweep.within if study.sweep else 0.0
+    values = replicate_values(runs, curves, sweep, study.epochs, target_of(runs, study.target), within)
+    return [*edge_findings(study, selected), *end_findings(study, sweep), *missed_findings(study, values)]
+
+
+def missed_findings(study: Study, values: Values) -> list[Finding]:
+    """Return the claims that rest on misses alone: all their differences are zero, and tell of no difference."""
+    from optstudy.answer import misses_alone
+
+    found = []
+    for claim in study.claims:
+        if misses_alone(study, claim, values):
+            row = metric(claim.metric)
+            words = f"all {row.label} behind “{claim.statement}” are misses, so that nothing is compared"
+            found.append(_finding(15, "", f"{words}: {row.remedy}"))
+    return found
 
 
 def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Finding]:

@@ -13,6 +13,8 @@ class Metric:
 
     `margin` is the smallest difference that matters, in the metric's own unit, unless a claim gives its own; metrics
     without one are no headlines. `heading` and `digits` are for the table on a terminal (no heading: not shown there).
+    `remedy` says what to do where trainings miss what the metric counts up to (a miss is one more than the budget), and
+    is empty where nothing can be missed.
     """
 
     label: str
@@ -22,6 +24,7 @@ class Metric:
     margin: float | None = None
     heading: str = ""
     digits: int = 4
+    remedy: str = ""
 
     @property
     def scale(self) -> float:
@@ -39,9 +42,25 @@ class Metric:
 METRICS = {
     "test_accuracy": Metric("test accuracy", True, share=True, margin=0.005, heading="test accuracy"),
     "generalisation_gap": Metric("generalisation gap", False, share=True, margin=0.005, heading="gap"),
-    "epochs_to_target": Metric("epochs to target", False, unit="epochs", margin=1.0, heading="epochs", digits=1),
+    "epochs_to_target": Metric(
+        "epochs to target",
+        False,
+        unit="epochs",
+        margin=1.0,
+        heading="epochs",
+        digits=1,
+        remedy="lower `target`, or train for more `epochs`",
+    ),
     "learning_rate_tolerance": Metric("learning-rate tolerance", True, unit="decades", margin=0.25),
-    "steps_to_tolerance": Metric("steps to tolerance", False, unit="steps", margin=5.0, heading="steps", digits=1),
+    "steps_to_tolerance": Metric(
+        "steps to tolerance",
+        False,
+        unit="steps",
+        margin=5.0,
+        heading="steps",
+        digits=1,
+        remedy="take more steps (`epochs`)",
+    ),
     "sign_changes": Metric("sign changes", False, unit="sign changes", margin=5.0, heading="sign changes", digits=1),
     "loss": Metric("loss", False, margin=0.001),
     "val_accuracy": Metric("validation accuracy", True, share=True, margin=0.005, heading="val accuracy"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -127,6 +128,12 @@ def median_best(runs: pd.DataFrame) -> float:
     tuned = runs[runs["variant"] == "tuned"]
     best = (tuned if len(tuned) else runs).get("best_val_accuracy")
     return float("nan") if best is None else float(best.median())
+
+
+def target_of(runs: pd.DataFrame, given: float | None) -> float:
+    """Return the target of `epochs_to_target`: what the study gives, else the median; nan as `median_best`."""
+    best = median_best(runs)
+    return best if math.isnan(best) else given or best  # a model may log no validation accuracy
 
 
 def replicate_values(

@@ -6,11 +6,12 @@ The journal decides what is left to do; tables, Optuna and MLflow are written fr
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -50,6 +51,8 @@ from optstudy.trials import Trials
 from optstudy.written import read_selections, write_answer, write_runs, write_tables, write_tuning
 
 TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # one file for each contender
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+SLACK = 1e-6  # how far beyond 0 or 1 rounding may take an accuracy that is summed in single precision
 Say = Callable[[str], None]
 
 
@@ -236,7 +239,7 @@ def live_of(place: Place) -> Live:
 
 
 def failure_lines(failures: Sequence[tuple[Job, str]], contenders: Sequence[str]) -> list[str]:
-    """Return a line for each contender and message, on the first of the trainings that failed so.
+    """Return a line for each contender and message, numbers in it apart, on the first of the trainings that failed so.
 
     The first in the study's order: which one ended first is chance.
     """
@@ -245,13 +248,13 @@ def failure_lines(failures: Sequence[tuple[Job, str]], contenders: Sequence[str]
         job, message = failure
         return contenders.index(job.contender), job.replicate, VARIANTS.index(job.variant), job.trial, message
 
-    alike = defaultdict[tuple[str, str], list[Job]](list)
+    alike = defaultdict[tuple[str, str], list[tuple[Job, str]]](list)
     for job, message in sorted(failures, key=place_in_study):
-        alike[job.contender, message].append(job)
+        alike[job.contender, NUMBER.sub("", message)].append((job, message))
     return [
-        f"{jobs[0].contender}, replicate {jobs[0].replicate}, {jobs[0].variant} {jobs[0].trial}: {message}"
-        + (f" (and in {len(jobs) - 1} more of its trainings)" if len(jobs) > 1 else "")
-        for (_, message), jobs in alike.items()
+        f"{job.contender}, replicate {job.replicate}, {job.variant} {job.trial}: {message}"
+        + (f" (and in {len(others)} more of its trainings)" if others else "")
+        for (job, message), *others in alike.values()
     ]
 
 
@@ -368,11 +371,47 @@ def project_runs(
 
 
 def _settings(study: Study, name: str) -> dict[str, object]:
-    """Return what a contender shares over its trainings, and what tells it from others."""
+    """Return what a contender shares over its trainings, and what tells it from others, called as a training's are."""
     contender = study.contender(name)
-    row = study.row(contender)
-    spaces = {f"search {key}": f"{space.low:g} to {space.high:g}" for key, space in row.search.items()}
-    return {"optimizer": row.optimizer, "decay": row.decay, **spaces, "epochs": study.epochs}
+    row, spec = study.row(contender), study.spec(contender, 0, 0, {})
+    spaces = {
+        f"search {key}": f"{space.low:g} to {space.high:g}{'' if space.log else ', linear'}"
+        for key, space in row.search.items()
+    }
+    of_networks = {
+        "batch_size": spec.batch_size,
+        "precision": spec.precision,
+        "freeze": ", ".join(spec.freeze) or "nothing",
+        "starts_from": spec.pretrained["source"] if spec.pretrained else "fresh weights",
+    }
+    return {
+        "optimizer": row.optimizer,
+        "with": _pairs(row.fixed) or "nothing fixed",
+        "decay": row.decay,
+        "defaults": _pairs(row.defaults) or "its own",
+        **spaces,
+        "epochs": spec.epochs,
+        "schedule": _course(spec.schedule),
+        "clip": "nothing" if spec.clip is None else f"norm {spec.clip:g}",
+        "model": _architecture(spec.model),
+        **({} if study.kind == "function" else of_networks),
+    }
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _course(schedule: Mapping[str, object]) -> str:
+    """Return a schedule in words: `cosine, by epoch, no warm-up`."""
+    warmup = f"warm-up for {schedule['warmup']:g} of the budget" if schedule["warmup"] else "no warm-up"
+    return f"{schedule['name']}, by {schedule['interval']}, {warmup}"
+
+
+def _architecture(model: Mapping[str, Any]) -> str:
+    """Return a model in words, with its arguments: `mlp: width 128`."""
+    name, arguments = str(model["name"] or model["network"]), _pairs(model["arguments"])
+    return f"{name}: {arguments}" if arguments else name
 
 
 def _facts(job: Job) -> tuple[dict[str, object], str]:
@@ -388,6 +427,15 @@ def _failure(job: Job, result: RunResult, objective: str) -> str:
         return result.message or "it failed without a word"
     if job.stage == "tuning" and objective not in result.metrics:
         return f"the model must log {objective}, by which the search selects; it logs {', '.join(result.metrics)}"
+    return _no_fraction(result)
+
+
+def _no_fraction(result: RunResult) -> str:
+    """Return which accuracy is none, empty where all are: one that is logged in percent would be shown as it is."""
+    for metrics in (result.metrics, *result.curve):
+        for name, value in metrics.items():
+            if name.endswith("/accuracy") and not -SLACK <= value <= 1 + SLACK:
+                return f"the model logs {name} {value:g}: an accuracy must be a fraction from 0 to 1"
     return ""
 
 
@@ -413,6 +461,8 @@ def _pretrained(place: Place, done: dict[str, Entry], say: Say) -> RunResult:
     result = ended.result
     if ended.weights is None or result.status != "completed":
         raise TrainingFailed(f"pretraining: {result.status}: {result.message or 'lower its learning rate'}")
+    if failure := _no_fraction(result):
+        raise TrainingFailed(f"pretraining: {failure}")
     save_weights(path, ended.weights)
     done[job.key] = journal.append(place.journal, job.key, job.spec, ended, stated(place.study))
     say(f"pretraining by {place.study.pretrained_by}: {_outcome(result.metrics)} on its data")

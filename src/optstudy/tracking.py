@@ -31,6 +31,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read where MLflow i
 NOTE = "mlflow.note.content"  # what MLflow's UI shows as a description
 BATCH = 1000  # metrics in one log_batch call: MLflow's limit
 LONGEST = 250  # characters of a metric's name: MLflow's limit
+LONGEST_VALUE = 6000  # characters of a parameter: MLflow's limit; it would cut itself, and a parent look changed
 FIRST = "val/accuracy"  # plots open on the metric that was written first
 COUNTS = ("n", "diverged", "target_val_accuracy")  # tags of a parent: as metrics they would be compared like one
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # schemes of stores that MLflow can open
@@ -222,7 +223,7 @@ class Tracker:
             content = digest(canonical([means, tags, settings[contender]]))
             if self._client.get_run(run).data.tags.get("optstudy.aggregates") == content:
                 continue
-            parameters = {name: str(value) for name, value in settings[contender].items()}
+            parameters = {name: str(value)[:LONGEST_VALUE] for name, value in settings[contender].items()}
             if self._client.get_run(run).data.params not in ({}, parameters):
                 run = self._new_parent(contender, when)
             self._log(run, _points(means, when, 0), [Param(*item) for item in parameters.items()])

@@ -81,8 +81,7 @@ def write_answer(
     study, folder = place.study, place.tables
     kinds = ("runs", "curves", "sweep", "answers")
     runs, curves, sweep, answers = (results.stacked(folder, kind, place.contenders) for kind in kinds)
-    best = results.median_best(runs)
-    target = best if math.isnan(best) else study.target or best  # a model may log no validation accuracy
+    target = results.target_of(runs, study.target)
     within = study.sweep.within if study.sweep else 0.0
     values = results.replicate_values(runs, curves, sweep, study.epochs, target, within)
     if not all(values.values()):
