@@ -136,11 +136,13 @@ def report(
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the MLflow UI on the right store, on 127.0.0.1."""
-    from optstudy.tracking import tracking_uri
+    from optstudy.live import MLFLOW, opening
+    from optstudy.tracking import made_store
 
-    mlruns = Path("mlruns")
-    arguments = ["--backend-store-uri", tracking_uri(mlruns), "--host", "127.0.0.1", "--port", str(port)]
-    mlruns.mkdir(exist_ok=True)
+    with opening(MLFLOW):
+        store = made_store(Path("mlruns"))
+    arguments = ["--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
+    Path("mlruns").mkdir(exist_ok=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
 
 
