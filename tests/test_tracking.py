@@ -21,8 +21,8 @@ from conftest import tiny
 from optstudy import stages
 from optstudy.errors import StudyError
 from optstudy.journal import Entry
-from optstudy.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live, writing
-from optstudy.place import Place
+from optstudy.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live, check_stores, writing
+from optstudy.place import Place, same_database
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
 from optstudy.stages import project_trials
@@ -503,3 +503,43 @@ def test_a_named_sqlite_file_is_made_whole_too_and_keeps_sqlites_own_log(
         with closing(sqlite3.connect(folder / name)) as database:
             assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert client(tmp_path).get_experiment_by_name("named") is not None
+
+
+@pytest.mark.parametrize(
+    ("mlflow", "optuna", "shown"),
+    [
+        ("sqlite:///a.db", "sqlite:///a.db", "'sqlite:///a.db'"),
+        ("sqlite:///a.db", "sqlite:///mlruns/../a.db", "'sqlite:///a.db' and 'sqlite:///mlruns/../a.db'"),
+        ("", "sqlite:///mlruns/mlflow.db", "/mlruns/mlflow.db' and 'sqlite:///mlruns/mlflow.db'"),
+        ("sqlite:///mlruns/optuna.db", "", "'sqlite:///mlruns/optuna.db' and "),
+    ],
+)
+def test_one_database_for_both_is_refused_before_it_is_opened(
+    mlflow: str, optuna: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow)
+    monkeypatch.setenv("OPTSTUDY_OPTUNA_STORAGE", optuna)
+    with pytest.raises(
+        StudyError, match=r"^MLFLOW_TRACKING_URI and OPTSTUDY_OPTUNA_STORAGE: .*a database each"
+    ) as told:
+        check_stores(Path("mlruns"))
+    assert shown in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("postgresql://me:secret@host/name", "postgresql+psycopg2://you@host/name", True),
+        ("postgresql://host/name", "postgresql://host/another", False),
+        ("postgresql://host/name", "mysql://host/name", False),
+        ("postgresql://host/name", "sqlite:///name", False),
+        ("sqlite:///name", "postgresql://host/name", False),
+        ("sqlite://", "sqlite://", False),
+        ("http://localhost:5000", "sqlite:///a.db", False),
+        ("databricks", "sqlite:///a.db", False),
+    ],
+)
+def test_addresses_name_one_database_whoever_asks_and_through_whatever_driver(one: str, other: str, same: bool) -> None:
+    assert same_database(one, other) is same

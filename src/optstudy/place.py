@@ -99,6 +99,22 @@ def _set_log(database: Path, mode: str) -> None:
         connection.execute(f"PRAGMA journal_mode={mode}")
 
 
+def same_database(one: str, other: str) -> bool:
+    """Return whether two addresses name one database, whatever driver, user and password they name it with."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    file = _sqlite_file(one)
+    if file is not None:
+        return file == _sqlite_file(other)
+    try:
+        urls = [make_url(address) for address in (one, other)]
+    except (ArgumentError, ValueError):  # databricks, say, or a server's
+        return False
+    first, second = [(url.get_backend_name(), url.host, url.port, url.database, url.query) for url in urls]
+    return first == second and first[0] != "sqlite"  # in memory each has its own
+
+
 def _sqlite_file(address: str) -> Path | None:
     """Return the file of a SQLite database; None of one in memory, and of any other address."""
     from sqlalchemy.engine import make_url
