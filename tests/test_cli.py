@@ -126,6 +126,32 @@ def test_a_command_ends_by_its_code_after_all_that_libraries_do_at_exit(end: str
     assert (ran.returncode, ran.stdout, ran.stderr.rpartition("\n")[0].rpartition("\n")[2]) == ENDS[end]
 
 
+FULL = {  # what meets a full disk -> how its line begins
+    "pathlib.Path('/dev/full').write_text('x')": "OSError: [Errno 28] No space left on device: ",
+    "shutil.copyfile(shutil.__file__, '/dev/full')": "OSError: [Errno 28] No space left on device: ",
+    "raise OSError(errno.ENOSPC, 'No space left on device', 'runs/sgd.csv')": "runs/sgd.csv: No space left on device: ",
+    "raise OSError(errno.EDQUOT, 'Disk quota exceeded', 'a', None, 'b')": "b: Disk quota exceeded: ",
+    "raise safetensors.SafetensorError('I/O error: No space left on device (os error 28)')": (
+        "SafetensorError: I/O error: No space left on device (os error 28): "
+    ),
+}
+
+
+@pytest.mark.parametrize("writing", FULL)
+def test_a_full_disk_is_said_in_one_line_with_what_to_do(writing: str, tmp_path: Path) -> None:
+    code = "import errno, pathlib, safetensors, shutil\nfrom optstudy.cli import exits\n"
+    ended = python(f"{code}def command():\n    {writing}\nexits(command)", tmp_path)
+    told = "nothing that was finished is lost; once there is space, the same command takes it up again\n"
+    assert (ended.returncode, ended.stderr) == (1, FULL[writing] + told)
+
+
+def test_what_else_the_system_refuses_stays_a_defect_unless_it_names_a_file(tmp_path: Path) -> None:
+    code = "import errno\nfrom optstudy.cli import exits\ndef command():\n    raise OSError(errno.EIO, 'broken')\n"
+    ended = python(f"{code}exits(command)", tmp_path)
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_ends_the_command_also_where_a_finalizer_swallows_its_exception(
     name: str, code: int, tmp_path: Path

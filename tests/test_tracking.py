@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -18,8 +21,8 @@ from conftest import tiny
 from optstudy import stages
 from optstudy.errors import StudyError
 from optstudy.journal import Entry
-from optstudy.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live, writing
-from optstudy.place import Place
+from optstudy.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live, check_stores, writing
+from optstudy.place import Place, same_database
 from optstudy.plan import Content, Job, trial_jobs
 from optstudy.runs import EpochEnded, RunResult
 from optstudy.stages import project_trials
@@ -129,7 +132,7 @@ def test_folders_are_taken_where_mlflow_is_told_to_take_them(monkeypatch: pytest
             "http://127.0.0.1:9",
             r"MLflow \(MLFLOW_TRACKING_URI\): the store cannot be opened: .*",
         ),
-        ("OPTSTUDY_OPTUNA_STORAGE", "sqlite:////proc/none/o.db", r"Optuna \(OPTSTUDY_.*unable to open database file.*"),
+        ("OPTSTUDY_OPTUNA_STORAGE", "sqlite:////proc/none/o.db", r"Optuna \(OPTSTUDY_.*No such file or directory.*"),
     ],
 )
 def test_where_a_store_does_not_open_is_said_that_nothing_is_lost(
@@ -502,3 +505,128 @@ def test_a_copy_of_the_settled_database_is_complete(tmp_path: Path) -> None:
     store = client(tmp_path / "copy")
     runs = store.search_runs([store.get_experiment_by_name("settled").experiment_id])
     assert {run.data.tags["optstudy.stage"] for run in runs} == {"contender", "tuning"}
+
+
+STORES = {  # what opens a store in the folder where it stands
+    "mlflow.db": "from optstudy.tracking import Tracker\nTracker(Path(), sys.argv[1], {})\n",
+    "optuna.db": "from optstudy.trials import Trials\nTrials(Path(), sys.argv[1], {}, 'val/loss')._study('sgd')\n",
+}
+TENTH_TABLE = """
+import os, resource, signal, sys
+from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+tables = []
+
+
+def count(connection, cursor, statement, *rest):
+    if statement.split()[0] == "CREATE":
+        tables.append(statement)
+        if len(tables) == 10:
+            END
+
+
+event.listen(Engine, "before_cursor_execute", count)
+"""
+ENDS = {  # how a process ends at its tenth table -> its exit code
+    "os.kill(os.getpid(), signal.SIGKILL)": -signal.SIGKILL,
+    "os.kill(os.getpid(), signal.SIGINT)": -signal.SIGINT,
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))": 1,  # no file gets longer, as where a disk is full
+}
+
+
+def opening(code: str, folder: Path, study: str) -> subprocess.Popen[str]:
+    code = f"import sys\nfrom pathlib import Path\n{code}"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, study], cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("name", STORES)
+def test_a_store_whose_making_was_cut_short_is_made_anew(name: str, end: str, tmp_path: Path) -> None:
+    cut = opening(TENTH_TABLE.replace("END", end) + STORES[name], tmp_path, "cut")
+    _, said = cut.communicate(timeout=120)
+    assert cut.returncode == ENDS[end], said
+    assert not (tmp_path / name).exists()
+    whole = opening(STORES[name], tmp_path, "whole")
+    _, said = whole.communicate(timeout=120)
+    assert whole.returncode == 0, said
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.lock"]
+    with closing(sqlite3.connect(tmp_path / name)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_studies_that_start_at_the_same_moment_share_a_store(name: str, tmp_path: Path) -> None:
+    code = "import mlflow.tracking, optuna.storages, alembic.command\ninput()\n" + STORES[name]
+    studies = [opening(code, tmp_path, f"study{number}") for number in range(4)]
+    for study in studies:
+        assert study.stdin is not None
+        study.stdin.write("\n")
+        study.stdin.flush()
+    for study in studies:
+        _, said = study.communicate(timeout=120)
+        assert study.returncode == 0, said
+    table, column = ("experiments", "name") if name == "mlflow.db" else ("studies", "study_name")
+    with closing(sqlite3.connect(tmp_path / name)) as database:
+        found = [value for (value,) in database.execute(f"select {column} from {table} where {column} like 'study%'")]
+    assert sorted(value.partition("/")[0] for value in found) == ["study0", "study1", "study2", "study3"]
+
+
+def test_a_named_sqlite_file_is_made_whole_too_and_keeps_sqlites_own_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its options are the user's, and it may lie where a write-ahead log cannot.
+    folder = tmp_path / "of größe"
+    for variable, name in (("MLFLOW_TRACKING_URI", "a.db"), ("OPTSTUDY_OPTUNA_STORAGE", "b.db")):
+        monkeypatch.setenv(variable, f"sqlite:///{folder / name}?timeout=30")
+    live, job = live_in(tmp_path / "mlruns", "named"), trials()[0]
+    live.ended(job, entry(job))
+    live.catch_up()
+    assert sorted(path.name for path in folder.iterdir()) == ["a.db", "a.db.lock", "b.db", "b.db.lock"]
+    for name in ("a.db", "b.db"):
+        with closing(sqlite3.connect(folder / name)) as database:
+            assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert client(tmp_path).get_experiment_by_name("named") is not None
+
+
+@pytest.mark.parametrize(
+    ("mlflow", "optuna", "shown"),
+    [
+        ("sqlite:///a.db", "sqlite:///a.db", "'sqlite:///a.db'"),
+        ("sqlite:///a.db", "sqlite:///mlruns/../a.db", "'sqlite:///a.db' and 'sqlite:///mlruns/../a.db'"),
+        ("", "sqlite:///mlruns/mlflow.db", "/mlruns/mlflow.db' and 'sqlite:///mlruns/mlflow.db'"),
+        ("sqlite:///mlruns/optuna.db", "", "'sqlite:///mlruns/optuna.db' and "),
+    ],
+)
+def test_one_database_for_both_is_refused_before_it_is_opened(
+    mlflow: str, optuna: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow)
+    monkeypatch.setenv("OPTSTUDY_OPTUNA_STORAGE", optuna)
+    with pytest.raises(
+        StudyError, match=r"^MLFLOW_TRACKING_URI and OPTSTUDY_OPTUNA_STORAGE: .*a database each"
+    ) as told:
+        check_stores(Path("mlruns"))
+    assert shown in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("postgresql://me:secret@host/name", "postgresql+psycopg2://you@host/name", True),
+        ("postgresql://host/name", "postgresql://host/another", False),
+        ("postgresql://host/name", "mysql://host/name", False),
+        ("postgresql://host/name", "sqlite:///name", False),
+        ("sqlite:///name", "postgresql://host/name", False),
+        ("sqlite://", "sqlite://", False),
+        ("http://localhost:5000", "sqlite:///a.db", False),
+        ("databricks", "sqlite:///a.db", False),
+    ],
+)
+def test_addresses_name_one_database_whoever_asks_and_through_whatever_driver(one: str, other: str, same: bool) -> None:
+    assert same_database(one, other) is same

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from optstudy.errors import Stopped, StudyError
+from optstudy.errors import Stopped, StudyError, in_a_line
 from optstudy.machine import default_workers
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -136,11 +138,13 @@ def report(
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the MLflow UI on the right store, on 127.0.0.1."""
-    from optstudy.tracking import tracking_uri
+    from optstudy.live import MLFLOW, opening
+    from optstudy.tracking import made_store
 
-    mlruns = Path("mlruns")
-    arguments = ["--backend-store-uri", tracking_uri(mlruns), "--host", "127.0.0.1", "--port", str(port)]
-    mlruns.mkdir(exist_ok=True)
+    with opening(MLFLOW):
+        store = made_store(Path("mlruns"))
+    arguments = ["--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
+    Path("mlruns").mkdir(exist_ok=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
 
 
@@ -178,12 +182,8 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
         code = _say(f"ended by {number.name}; the same command takes it up again", 128 + number)
     except Stopped as error:
         code = _say(str(error), error.code)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        code = _say(f"{error.filename}: {error.strerror}", StudyError.code)  # no such folder, or none to write in
     except Exception as error:
-        code = _usage(error)
+        code = _say(_no_space(error), 1) if _is_full(error) else _refused(error)
     ended.append(code if isinstance(code, int) else 0)
     sys.exit(ended[0])
 
@@ -208,13 +208,27 @@ def _check_arguments(command: Callable[..., object], arguments: tuple[str, ...])
         raise StudyError(f"usage: python {sys.argv[0]} {names}") from error
 
 
-def _usage(error: Exception) -> int:
-    """Show a usage error (click's have `show`) and return its code; raise anything else: it is a defect of ours."""
+def _refused(error: Exception) -> int:
+    """Say what click (its errors have `show`) or the system refuses; raise anything else: it is a defect of ours."""
     show = getattr(error, "show", None)
-    if show is None:
-        raise error
-    show()
-    return StudyError.code
+    if show is not None:
+        show()
+        return StudyError.code
+    if isinstance(error, OSError) and error.filename is not None:  # no such folder, or none to write in
+        return _say(f"{error.filename}: {error.strerror}", StudyError.code)
+    raise error
+
+
+def _is_full(error: Exception) -> bool:
+    """Return whether the disk, or the user's share of it, is full: safetensors has Rust's words alone for it."""
+    rust = re.search(r"\(os error (\d+)\)$", str(error))
+    return (int(rust[1]) if rust else getattr(error, "errno", None)) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _no_space(error: Exception) -> str:
+    file = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of two, the first was only read
+    what = f"{file}: {error.strerror}" if isinstance(error, OSError) and file else in_a_line(error)
+    return f"{what}: nothing that was finished is lost; once there is space, the same command takes it up again"
 
 
 def _say(message: str, code: int) -> int:

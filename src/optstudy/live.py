@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from optstudy.errors import Stopped, StudyError, in_a_line
 from optstudy.journal import Entry
-from optstudy.place import without_password
+from optstudy.place import same_database, without_password
 from optstudy.plan import Job
 from optstudy.runs import EpochEnded
 from optstudy.tracking import Tracker, identity, tracking_uri
@@ -25,10 +26,17 @@ LIVE_AFTER_MS = 30_000  # shorter trainings are written once, when they end: 20 
 def check_stores(root: Path) -> None:
     """Raise StudyError where MLflow's or Optuna's store is named so that neither can open it, before they are opened.
 
-    `root` is where they lie unless they are named.
+    So it is where both are one database: each takes the other's tables for its own. `root` is where they lie unless
+    they are named.
     """
-    tracking_uri(root)
-    optuna_storage(root)
+    stores = [tracking_uri(root), optuna_storage(root)]
+    named = [name for name in ("MLFLOW_TRACKING_URI", "OPTSTUDY_OPTUNA_STORAGE") if os.environ.get(name)]
+    if named and same_database(*stores):  # those of nobody's naming differ, and to import SQLAlchemy takes 0.2 s
+        values = " and ".join(dict.fromkeys(repr(without_password(store)) for store in stores))
+        raise StudyError(
+            f"MLFLOW_TRACKING_URI and OPTSTUDY_OPTUNA_STORAGE: {values}: must be a database each, as "
+            "sqlite:///mlruns/mlflow.db and sqlite:///mlruns/optuna.db: in one, each spoils the other's tables"
+        )
 
 
 @contextmanager

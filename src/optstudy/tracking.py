@@ -22,7 +22,7 @@ from typing import Any
 
 from optstudy.errors import StudyError
 from optstudy.journal import Entry
-from optstudy.place import unreachable, without_password
+from optstudy.place import make_whole, unreachable, without_password
 from optstudy.plan import Job
 from optstudy.runs import EpochEnded, canonical, digest
 
@@ -68,17 +68,31 @@ def _database(root: Path) -> Path:
     return (root / "mlflow.db").absolute()
 
 
+def made_store(root: Path) -> str:
+    """Return the MLflow store, which is made where it is a SQLite file that is not there yet."""
+    uri = tracking_uri(root)
+    for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    make_whole(uri, _make)
+    return uri
+
+
+def _make(uri: str) -> None:
+    """Make MLflow's tables by what its client calls: the client would keep the store open, and for later calls."""
+    from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
+
+    _get_sqlalchemy_store(uri, None).engine.dispose()  # type: ignore[no-untyped-call]
+
+
 class Tracker:
     """The MLflow experiment of one study."""
 
     def __init__(self, root: Path, study: str, tags: Mapping[str, str]) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        self._tags = dict(tags)
+        self._uri = made_store(root)
         from mlflow import MlflowClient
 
-        self._tags = dict(tags)
-        self._uri = tracking_uri(root)
         self._own = None if os.environ.get("MLFLOW_TRACKING_URI") else _database(root)  # a store that is ours alone
         # A mode that stays with the file: transactions take a third less, and readers (the UI) keep no writer waiting
         # (https://sqlite.org/wal.html).

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from optstudy.errors import StudyError
 from optstudy.journal import Entry
-from optstudy.place import unreachable, without_password
+from optstudy.place import make_whole, unreachable, without_password
 from optstudy.plan import Job
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class Trials:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         root.mkdir(parents=True, exist_ok=True)
-        self._storage = optuna.storages.RDBStorage(optuna_storage(root))
+        storage = optuna_storage(root)
+        make_whole(storage, _make)
+        self._storage = optuna.storages.RDBStorage(storage)
         self._name, self._spaces, self._objective = study, spaces, objective
         self._direction: Literal["maximize", "minimize"] = "maximize" if objective == "val/accuracy" else "minimize"
         self._studies: dict[str, tuple[optuna.Study, set[str]]] = {}  # by contender, with the keys of its trials
@@ -90,6 +92,15 @@ class Trials:
             keys = {trial.user_attrs.get("key", "") for trial in study.get_trials(deepcopy=False)}
             self._studies[contender] = study, keys
         return self._studies[contender]
+
+
+def _make(storage: str) -> None:
+    """Make Optuna's tables."""
+    from optuna.storages import RDBStorage
+
+    made = RDBStorage(storage, skip_compatibility_check=True)  # who opens it checks
+    made.remove_session()
+    made.engine.dispose()
 
 
 def _frozen_trial(job: Job, entry: Entry, spaces: Mapping[str, Space], objective: str) -> Any:
