@@ -43,8 +43,8 @@ def worth_stacking(network: nn.Module, inputs: Inputs, batch_size: int) -> bool:
 
     It does where the work of a step is small beside what calling its operations costs. Time of a step in a stack of
     eight as a share of one alone (benchmarks/stack_scaling.py: Adam, one thread of an AMD EPYC with AVX-512, medians of
-    9, 5 for 28x28, 3 for 2c2d): digits, batches of 64: linear (0.2 million operations) 0.22, mlp (9) 0.49, cnn (31)
-    0.45; images of 28x28, batches of 128: linear (4) 0.49, mlp (65) 1.01, cnn (763) 1.76, 2c2d (10,502) 1.42.
+    9, 5 for 28x28, 3 for 2c2d): digits, batches of 64: linear (0.2 million operations) 0.23, mlp (9) 0.51, cnn (31)
+    0.43; images of 28x28, batches of 128: linear (4) 0.42, mlp (65) 1.02, cnn (763) 2.01, 2c2d (10,502) 1.34.
     """
     return work(network, inputs, batch_size) <= MOST_WORK
 
