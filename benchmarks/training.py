@@ -60,7 +60,8 @@ def ours(spec: RunSpec) -> Ours:
         accuracy = fitting.outcome(trainer).metrics["test/accuracy"]
         ended = time.perf_counter()
     before, after = watch.epochs[0][0] - clock, ended - watch.ended
-    epochs, examples = len(watch.epochs), len(fitting.module.data.parts["train"][1])  # type: ignore[union-attr]
+    epochs = len(watch.epochs)
+    examples = len(fitting.module.data.parts["train"][1])  # type: ignore[union-attr]  # a Classifier, which has data
     return Ours(fitting.steps * epochs, examples * epochs, watch.in_steps, ended - clock, accuracy, before, after)
 
 

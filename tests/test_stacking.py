@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from optstudy.place import Place
 from optstudy.stackable import why_solo, why_unsteady
 from optstudy.stacking import decisions, read_stored
 from optstudy.stages import prepare
+from test_stack import Flat
 
 NADAM = {
     "name": "nadam",
@@ -64,35 +66,33 @@ def test_what_a_network_keeps_of_its_inputs_is_not_lost_in_a_stack(buffer: bool)
     assert found == "the network (Centred) keeps running statistics in `mean`"
 
 
-class Odd(nn.Module):
-    """A user's own that can be stacked, but whose rows would lie askew in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden, self.head = nn.Linear(64, 33), nn.Linear(33, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(torch.tanh(self.hidden(x.flatten(1))))
-        return logits
-
-
 @pytest.mark.parametrize("stack", ["auto", "on"])
 def test_results_that_would_depend_on_their_neighbours_are_not_stacked(stack: str) -> None:
-    found = decisions(tiny(model={"class": "test_stacking.Odd"}, stack=stack), "digest", "", {})["adam"].solo
+    model = {"class": "test_stack.Flat", "arguments": {"width": 33}}  # its rows would lie askew in memory
+    found = decisions(tiny(model=model, stack=stack), "digest", "", {})["adam"].solo
     assert "the last bits would depend on the neighbours" in found
 
 
-def test_a_network_is_asked_without_drawing_random_numbers() -> None:
-    study = tiny()
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+
+
+@pytest.mark.parametrize("build", [normed, Flat])
+def test_a_network_is_asked_without_being_changed_or_drawing_random_numbers(build: Callable[[], nn.Module]) -> None:
+    study, inputs = tiny(), Inputs((1, 8, 8), 10)
     spec = study.spec(study.optimizers[1], 0, 5, {"learning_rate": 0.01})
     torch.manual_seed(3)
-    before = torch.rand(1)
-    for build in (lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10)), Odd):
-        torch.manual_seed(3)
-        why_solo(spec, build, Inputs((1, 8, 8), 10))
-        why_unsteady(spec, build().eval(), Inputs((1, 8, 8), 10), [2])
-        torch.manual_seed(3)
-        assert torch.equal(before, torch.rand(1))
+    expected = torch.rand(1)
+    made = [build(), build()]
+    torch.manual_seed(3)
+    why_solo(spec, iter(made).__next__, inputs)
+    assert torch.equal(expected, torch.rand(1))
+    fresh = build()
+    kept = {name: value.clone() for name, value in fresh.state_dict().items()}
+    torch.manual_seed(3)
+    why_unsteady(spec, fresh, inputs, [2])
+    assert torch.equal(expected, torch.rand(1))
+    assert all(torch.equal(value, kept[name]) for name, value in fresh.state_dict().items())
 
 
 def test_auto_leaves_large_networks_alone() -> None:

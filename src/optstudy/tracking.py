@@ -81,7 +81,7 @@ def _make(uri: str) -> None:
     """Make MLflow's tables by what its client calls: the client would keep the store open, and for later calls."""
     from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
-    _get_sqlalchemy_store(uri, None).engine.dispose()  # type: ignore[no-untyped-call]
+    _get_sqlalchemy_store(uri, None).engine.dispose()  # type: ignore[no-untyped-call]  # MLflow has no types for it
 
 
 class Tracker:
