@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from optstudy.batches import ArrayData
-from optstudy.device import now
-from optstudy.networks import build_network
-from optstudy.optimizers import build_optimizer
-from optstudy.runs import RunSpec
+from optstudy.spec import RunSpec
+from optstudy.tasks.networks import build_network
+from optstudy.training.batches import ArrayData
+from optstudy.training.device import now
+from optstudy.training.optimizers import build_optimizer
 
 
 class Usual(pl.LightningModule):

@@ -16,13 +16,13 @@ import torch
 from limit import limit
 from measure import Figure, arguments, figure, positive, ratios, report
 from stack_scaling import spec_of
-from training import in_turn
 
-from optstudy.device import set_numerics
-from optstudy.optimizers import OPTIMIZERS
-from optstudy.runs import RunSpec
-from optstudy.timing import Stopwatch, stack_of
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
+from optstudy.catalogue import OPTIMIZERS
+from optstudy.spec import RunSpec
+from optstudy.training.device import set_numerics
+from optstudy.training.timing import Stopwatch, stack_of
+from optstudy.training.train import build_trainer, prepare_training, quiet_lightning, seeded
+from training import in_turn
 
 SIZES = tuple(2**power for power in range(9))
 EPOCHS = 20
@@ -45,7 +45,7 @@ def check_no_synchronisation(spec: RunSpec, precision: str) -> None:
     """Train alone, in this precision, and as a stack of two; raises where a step waits for the GPU."""
     spec = replace(spec, clip=1.0, data={**spec.data, "augment": ("crop", "flip")})
     alone = replace(spec, precision=precision)
-    for one, module in ((alone, set_up(alone, lambda _: None).module), (spec, stack_of(spec, 2))):
+    for one, module in ((alone, prepare_training(alone, lambda _: None).module), (spec, stack_of(spec, 2))):
         build_trainer(one, NoWaiting()).fit(module)
 
 

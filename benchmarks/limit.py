@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from optstudy.batches import EVALUATION_BATCH
-from optstudy.datasets import load_arrays, split
-from optstudy.device import compute_device, now
-from optstudy.networks import build_network, inputs_of
-from optstudy.optimizers import build_optimizer
-from optstudy.runs import RunSpec
+from optstudy.spec import RunSpec
+from optstudy.tasks.arrays import split
+from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.networks import build_network
+from optstudy.training.batches import EVALUATION_BATCH
+from optstudy.training.device import compute_device, now
+from optstudy.training.optimizers import build_optimizer
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Synthetic:
 
     def events(self, timeout: float | None = None) -> Iterator[tuple[object, Any]]:  # noqa: ARG002
         """End the trainings of the group."""
-        from optstudy.runs import TrainingEnded
+        from optstudy.spec import TrainingEnded
         from synthetic import synthetic
 
         group = self.groups.pop()
@@ -57,7 +57,7 @@ class Synthetic:
 
 def study_of(trainings: int, grown: str) -> Any:
     """Return a study of about as many trainings: of many replicates with three trials each, or of two with many."""
-    from optstudy.study import Study
+    from optstudy.study.study import Study
 
     replicates, trials = 2, max(0, round(trainings / 10) - 1)
     if grown == "replicates":
@@ -79,10 +79,11 @@ def study_of(trainings: int, grown: str) -> Any:
 def measure(study: Any) -> dict[str, float]:
     """Return the seconds of each part and, indented, of the library's calls in it; the largest memory in MiB."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from optstudy import journal, stages
-    from optstudy.place import Place
-    from optstudy.plan import named_jobs, units
-    from optstudy.written import write_answer, write_tables
+    from optstudy.planning import journal
+    from optstudy.planning.jobs import named_jobs, units
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.running import stages
+    from optstudy.running.outputs import write_answer, write_tables
 
     found: dict[str, float] = {}
 
@@ -100,25 +101,25 @@ def measure(study: Any) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as name:
         os.chdir(name)
-        place = Place(study, Path("results"))
-        content = stages.prepare(place, print)
-        todo = units(study, place.contenders)
+        paths = StudyPaths(study, Path("results"))
+        content = stages.prepare(paths, print)
+        todo = units(study, paths.contenders)
         timed(
             "coordinator and journal",
-            lambda: stages.complete(place, todo, content, {}, Synthetic(), lambda _: None),
+            lambda: stages.complete(paths, todo, content, {}, Synthetic(), lambda _: None),
         )
-        done = timed("reading the journal", lambda: journal.read_journal(place.journal))
-        timed("tables", lambda: write_tables(place, content, done))
-        jobs = timed("naming trainings", lambda: named_jobs(place.study, place.contenders, content, done))
-        table, evidence = timed("answer and report", lambda: write_answer(place, content, jobs, done))
+        done = timed("reading the journal", lambda: journal.read_journal(paths.journal))
+        timed("tables", lambda: write_tables(paths, content, done))
+        jobs = timed("naming trainings", lambda: named_jobs(paths.study, paths.contenders, content, done))
+        table, evidence = timed("answer and report", lambda: write_answer(paths, content, jobs, done))
         import mlflow
         import optuna
 
         watch("Optuna", optuna.Study, ["add_trial"])
         watch("MLflow", mlflow.MlflowClient, ["create_run", "log_batch", "set_terminated"])
-        live = stages.live_of(place)
+        live = stages.live_of(paths)
         timed("Optuna", lambda: stages.project_trials(live.trials, jobs, done))
-        timed("MLflow", lambda: stages.project_runs(live.tracker, place, content, jobs, done, table, evidence))
+        timed("MLflow", lambda: stages.project_runs(live.tracker, paths, content, jobs, done, table, evidence))
     found["trainings"] = len(done)
     found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return found
@@ -132,8 +133,8 @@ def slope(rows: Sequence[dict[str, float]], part: str) -> float:
 
 def searched(trials: int) -> dict[str, float]:
     """Return the seconds in which TPE is asked for the points of one search."""
-    from optstudy.optimizers import OPTIMIZERS
-    from optstudy.tune import tpe_point
+    from optstudy.catalogue import OPTIMIZERS
+    from optstudy.planning.samplers import tpe_point
 
     history, clock = list[tuple[dict[str, float], float]](), time.perf_counter()
     for index in range(trials):

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from limit import limit
 from measure import Figure, arguments, figure, positive, ratios, report
-from training import ours
 
-from optstudy.batches import ArrayData
-from optstudy.datasets import Arrays
-from optstudy.device import set_numerics
-from optstudy.optimizers import OPTIMIZERS
-from optstudy.runs import RunSpec
-from optstudy.stackable import work
-from optstudy.study import Study
-from optstudy.timing import Stopwatch, stack_of
-from optstudy.train import build_trainer, quiet_lightning, seeded, start_network
+from optstudy.catalogue import OPTIMIZERS
+from optstudy.spec import RunSpec
+from optstudy.study.study import Study
+from optstudy.tasks.arrays import Arrays
+from optstudy.training.batches import ArrayData
+from optstudy.training.device import set_numerics
+from optstudy.training.stacked.checks import work
+from optstudy.training.timing import Stopwatch, stack_of
+from optstudy.training.train import build_trainer, quiet_lightning, seeded, start_network
+from training import ours
 
 EPOCHS = 3
 TASKS = {  # model, data, batch size
@@ -55,7 +55,7 @@ def spec_of(task: str, optimizer: str) -> RunSpec:
     spec = study.spec(contender, 0, 0, contender.row().defaults, stacked=True)
     if data == "digits":
         return spec
-    own = {"load": "stack_scaling.images", "arguments": {}, "validation_share": 0.0}
+    own = {"name": None, "class": "stack_scaling.images", "arguments": {}, "validation_share": 0.0}
     return replace(spec, data={**spec.data, **own})
 
 

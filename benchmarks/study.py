@@ -23,9 +23,9 @@ import torch
 from limit import limit
 from measure import arguments, figure, positive, ratios, report
 
-from optstudy.device import set_numerics
-from optstudy.machine import default_workers
-from optstudy.runs import RunSpec
+from optstudy.running.executor import default_workers
+from optstudy.spec import RunSpec
+from optstudy.training.device import set_numerics
 
 FILE = Path(__file__).parents[1] / "configs" / "digits.yaml"
 
@@ -58,15 +58,15 @@ def processor_seconds(process: int) -> float:
 
 def specs_of(folder: Path) -> tuple[list[RunSpec], float]:
     """Return the trainings of a finished study, and the seconds from the start of the first to the end of the last."""
-    from optstudy import journal
-    from optstudy.content import content_of
-    from optstudy.place import Place
-    from optstudy.plan import named_jobs
-    from optstudy.study import load_study
+    from optstudy.planning import journal
+    from optstudy.planning.jobs import named_jobs
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.planning.preflight import fingerprints_of
+    from optstudy.study.study import load_study
 
-    place = Place(load_study(FILE), folder / "results", folder / "mlruns")
-    done = journal.read_journal(place.journal)
-    jobs = named_jobs(place.study, place.contenders, content_of(place.study, place.mlruns), done)
+    paths = StudyPaths(load_study(FILE), folder / "results", folder / "mlruns")
+    done = journal.read_journal(paths.journal)
+    jobs = named_jobs(paths.study, paths.contenders, fingerprints_of(paths.study, paths.mlruns), done)
     entries = [done[job.key] for job in jobs]
     first, last = min(entry.started_ms for entry in entries), max(entry.ended_ms for entry in entries)
     return [job.spec for job in jobs], (last - first) / 1000

@@ -17,14 +17,14 @@ from glue import glue, store
 from limit import Timed, limit
 from measure import Figure, arguments, figure, ratios, report
 
-from optstudy.datasets import load_arrays
-from optstudy.device import set_numerics
+from optstudy.catalogue import OPTIMIZERS
 from optstudy.errors import DataError
-from optstudy.optimizers import OPTIMIZERS
-from optstudy.runs import RunSpec
-from optstudy.study import Study, load_study
-from optstudy.timing import Stopwatch
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
+from optstudy.spec import RunSpec
+from optstudy.study.study import Study, load_study
+from optstudy.tasks.datasets import load_arrays
+from optstudy.training.device import set_numerics
+from optstudy.training.timing import Stopwatch
+from optstudy.training.train import build_trainer, prepare_training, quiet_lightning, seeded
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -54,7 +54,7 @@ def ours(spec: RunSpec) -> Ours:
     """Train by optstudy, with a stopwatch among its callbacks."""
     with seeded(spec.seed), quiet_lightning():
         clock, watch = time.perf_counter(), Stopwatch()
-        fitting = set_up(spec, lambda _: None)
+        fitting = prepare_training(spec, lambda _: None)
         trainer = build_trainer(spec, *fitting.callbacks, watch)
         trainer.fit(fitting.module, datamodule=fitting.data)
         accuracy = fitting.outcome(trainer).metrics["test/accuracy"]

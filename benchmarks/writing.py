@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from glue import store
 from measure import arguments, figure, ratios, report
 
-from optstudy import journal
-from optstudy.place import Place
-from optstudy.plan import Job, named_jobs
-from optstudy.runs import TrainingEnded
-from optstudy.stages import live_of
-from optstudy.study import Study
+from optstudy.planning import journal
+from optstudy.planning.jobs import Job, named_jobs
+from optstudy.planning.layout import StudyPaths
+from optstudy.running.stages import live_of
+from optstudy.spec import TrainingEnded
+from optstudy.study.study import Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,10 +37,10 @@ def finished(folder: Path) -> Finished:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from synthetic import fill_journal
 
-    place = Place(STUDY, folder / "results", folder / "mlruns")
-    content = fill_journal(place)
-    done = journal.read_journal(place.journal)
-    jobs = named_jobs(STUDY, place.contenders, content, done)
+    paths = StudyPaths(STUDY, folder / "results", folder / "mlruns")
+    content = fill_journal(paths)
+    done = journal.read_journal(paths.journal)
+    jobs = named_jobs(STUDY, paths.contenders, content, done)
     return [(job, done[job.key]) for job in jobs]
 
 
@@ -69,7 +69,7 @@ def by_journal(folder: Path) -> Callable[[Job, journal.Entry], object]:
 
 def by_tracker(folder: Path) -> Callable[[Job, journal.Entry], object]:
     """Return what writes a training into an empty MLflow store as optstudy does."""
-    return live_of(Place(STUDY, folder, folder)).tracker.add
+    return live_of(StudyPaths(STUDY, folder, folder)).tracker.add
 
 
 def by_client(folder: Path) -> Callable[[Job, journal.Entry], object]:
@@ -83,7 +83,7 @@ def by_client(folder: Path) -> Callable[[Job, journal.Entry], object]:
 
 def by_trials(folder: Path) -> Callable[[Job, journal.Entry], object]:
     """Return what writes a training into an empty Optuna store, if it is a trial."""
-    trials = live_of(Place(STUDY, folder, folder)).trials
+    trials = live_of(StudyPaths(STUDY, folder, folder)).trials
     return lambda job, entry: trials.add(job, entry) if job.stage == "tuning" else None
 
 

@@ -9,30 +9,13 @@ from typing import Any
 
 import pytest
 
-from optstudy.study import Study
-
-
-def tiny(**changes: Any) -> Study:
-    content: dict[str, Any] = {
-        "name": "tiny",
-        "data": "digits",
-        "model": "linear",
-        "epochs": 2,
-        "batch_size": 256,
-        "replicates": 2,
-        "optimizers": ["sgd", "adam"],
-        "tuning": {"trials": 2},
-    }
-    return Study.model_validate({**content, **changes})
-
-
 # Files that start whole studies take minutes: begun last, one of them would keep one core busy when the rest is done.
-LONG = ("test_resume", "test_dvc", "test_stages", "test_growth", "test_extending", "test_cli", "test_report")
+LONG = ("test_resume", "test_dvc", "test_stages", "test_growth", "test_extending", "test_cli", "test_pages")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long files first; pytest-xdist deals files out in this order (`--no-loadscope-reorder`)."""
-    assert all(Path(__file__).with_name(f"{name}.py").exists() for name in LONG)
+    assert set(LONG) <= {path.stem for path in Path(__file__).parent.rglob("test_*.py")}
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 

@@ -6,13 +6,13 @@ import math
 import random
 from collections.abc import Callable
 
-from optstudy import journal
-from optstudy.answer import stated
-from optstudy.place import Place
-from optstudy.plan import Content, Job, named_jobs
-from optstudy.runs import RunResult, TrainingEnded, pack
-from optstudy.stages import prepare
-from optstudy.written import write_answer, write_tables
+from optstudy.analysis.evaluate_claims import stated
+from optstudy.planning import journal
+from optstudy.planning.jobs import Fingerprints, Job, named_jobs
+from optstudy.planning.layout import StudyPaths
+from optstudy.running.outputs import write_answer, write_tables
+from optstudy.running.stages import prepare
+from optstudy.spec import RunResult, TrainingEnded, pack
 
 EXAMPLES = 40
 
@@ -45,26 +45,28 @@ def synthetic(job: Job) -> RunResult:
     return RunResult("completed", metrics, curve, 1.0, answers=answers if job.stage == "final" else "")
 
 
-def fill_journal(place: Place, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic) -> Content:
+def fill_journal(
+    paths: StudyPaths, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic
+) -> Fingerprints:
     """Append a result for every training of the study and write the contenders' tables; return the content."""
-    content = prepare(place, lambda _: None)
-    claims = stated(place.study) if claimed else journal.Stated()
-    done = journal.read_journal(place.journal)
+    content = prepare(paths, lambda _: None)
+    claims = stated(paths.study) if claimed else journal.Stated()
+    done = journal.read_journal(paths.journal)
     while True:
-        missing = [job for job in named_jobs(place.study, place.contenders, content, done) if job.key not in done]
+        missing = [job for job in named_jobs(paths.study, paths.contenders, content, done) if job.key not in done]
         if not missing:
             break
         for job in missing:
             begin = 1_700_000_000_000 + 1000 * len(done)
             result = result_of(job)
             ended = TrainingEnded(0, result, begin, (begin + 100,) * len(result.curve), begin + 500)
-            done[job.key] = journal.append(place.journal, job.key, job.spec, ended, claims)
-    write_tables(place, content, done)
+            done[job.key] = journal.append(paths.journal, job.key, job.spec, ended, claims)
+    write_tables(paths, content, done)
     return content
 
 
-def answer_study(place: Place, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic) -> None:
+def answer_study(paths: StudyPaths, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic) -> None:
     """Fill the journal of a study and write its answer."""
-    content = fill_journal(place, claimed, result_of)
-    done = journal.read_journal(place.journal)
-    write_answer(place, content, named_jobs(place.study, place.contenders, content, done), done)
+    content = fill_journal(paths, claimed, result_of)
+    done = journal.read_journal(paths.journal)
+    write_answer(paths, content, named_jobs(paths.study, paths.contenders, content, done), done)

@@ -18,8 +18,8 @@ from typing import Annotated
 
 import typer
 
-from optstudy.errors import Stopped, StudyError, in_a_line
-from optstudy.machine import default_workers
+from optstudy.environment import default_workers
+from optstudy.errors import Stopped, StudyError, one_line
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -40,26 +40,26 @@ def run(
     results: Results = Path("results"),
 ) -> None:
     """Tune, train and compare; take up what was interrupted."""
-    from optstudy.study import load_study
+    from optstudy.study.study import load_study
 
     study = load_study(study_file)
-    from optstudy.execute import warm_up
-    from optstudy.place import Place
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.running.executors.processes import warm_up
 
-    place = Place(study, results)
-    if not place.journal.exists():  # a study that has begun may have nothing left to train
+    paths = StudyPaths(study, results)
+    if not paths.journal.exists():  # a study that has begun may have nothing left to train
         warm_up()
     from rich.console import Console
 
-    from optstudy import stages
-    from optstudy.progress import answered, shown
+    from optstudy.reporting.terminal import print_results, shown
+    from optstudy.running import stages
 
     console = Console()
     say = partial(console.print, markup=False, soft_wrap=True)  # a path may hold brackets; a log is not 80 columns wide
     with shown(console, workers) as progress:
-        comparison = stages.run(place, workers, say, progress)
-    answered(console, place, comparison)
-    say(f"Report: {place.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui")
+        comparison = stages.run(paths, workers, say, progress)
+    print_results(console, study, paths.tables, comparison)
+    say(f"Report: {paths.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui")
 
 
 @app.command()
@@ -71,10 +71,10 @@ def check(
     results: Results = Path("results"),
 ) -> None:
     """Say what a study consists of, and what a reviewer would object to; trains nothing."""
-    from optstudy.fairness import design_findings, smallest_p_line, table_findings
+    from optstudy.analysis.fairness import design_findings, smallest_p_line, table_findings
     from optstudy.metrics import counted
-    from optstudy.plan import jobs_in
-    from optstudy.study import load_study
+    from optstudy.planning.jobs import jobs_in
+    from optstudy.study.study import load_study
 
     study = load_study(study_file)
     names = [contender.name for contender in study.optimizers]
@@ -90,11 +90,10 @@ def check(
     if smallest_p_line(study):
         typer.echo(smallest_p_line(study))
     if measure:
-        from optstudy.cost import cost_of
-        from optstudy.place import Place
-        from optstudy.progress import cost_line
+        from optstudy.planning.layout import StudyPaths
+        from optstudy.running.cost import cost_line, cost_of
 
-        typer.echo(cost_line(cost_of(Place(study, results), workers)))
+        typer.echo(cost_line(cost_of(StudyPaths(study, results), workers)))
     if strict and findings:
         raise typer.Exit(1)
 
@@ -107,27 +106,27 @@ def report(
     """Rebuild tables, report, MLflow and Optuna from the journals alone; without a file, of every study in configs/."""
     from rich.console import Console
 
-    from optstudy import stages
-    from optstudy.place import Place
-    from optstudy.progress import answered
-    from optstudy.report import write_index
-    from optstudy.study import load_study
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.reporting.pages import write_index
+    from optstudy.reporting.terminal import print_results
+    from optstudy.running import stages
+    from optstudy.study.study import load_study
 
     console = Console()
     say = partial(console.print, markup=False, soft_wrap=True)
-    paths = study_files or sorted(Path("configs").glob("*.yaml"))
-    places = [Place(load_study(path), results) for path in paths]
+    given = study_files or sorted(Path("configs").glob("*.yaml"))
+    places = [StudyPaths(load_study(path), results) for path in given]
     if not study_files:
         places = [place for place in places if place.journal.exists()]
         if not places:
-            found = "none of its studies has begun" if paths else "there is no study file in it"
+            found = "none of its studies has begun" if given else "there is no study file in it"
             raise StudyError(f"configs: {found}: name study files, or stand in the folder where `optstudy run` was run")
     complete = []
-    for place in places:
-        table = stages.report(place, say)
+    for paths in places:
+        table = stages.report(paths, say)
         if table is not None:
-            complete.append(place.study.name)
-            answered(console, place, table)
+            complete.append(paths.study.name)
+            print_results(console, paths.study, paths.tables, table)
     if len(complete) > 1:
         write_index(results, complete)
         say(f"Index: {results}/index.html")
@@ -138,8 +137,8 @@ def report(
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the MLflow UI on the right store, on 127.0.0.1."""
-    from optstudy.live import MLFLOW, opening
-    from optstudy.tracking import made_store
+    from optstudy.records.live import opening
+    from optstudy.records.mlflow_runs import MLFLOW, made_store
 
     with opening(MLFLOW):
         store = made_store(Path("mlruns"))
@@ -227,7 +226,7 @@ def _is_full(error: Exception) -> bool:
 
 def _no_space(error: Exception) -> str:
     file = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of two, the first was only read
-    what = f"{file}: {error.strerror}" if isinstance(error, OSError) and file else in_a_line(error)
+    what = f"{file}: {error.strerror}" if isinstance(error, OSError) and file else one_line(error)
     return f"{what}: nothing that was finished is lost; once there is space, the same command takes it up again"
 
 

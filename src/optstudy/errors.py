@@ -35,13 +35,13 @@ class DataError(StudyError):
     """A data set or file of weights is missing, cut short or altered; the message says which, and what to do."""
 
 
-def in_a_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return the type and the words of an error that is not ours, whose text may have several lines."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @contextmanager
-def said_of(name: str) -> Iterator[None]:
+def error_prefix(name: str) -> Iterator[None]:
     """Put a study's name, or a key, before what a DataError says: neither data nor weights know whose they are."""
     try:
         yield

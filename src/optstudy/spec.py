@@ -1,0 +1,157 @@
+"""RunSpec, RunResult, events and keys: plain data without torch, so that it crosses processes and lands in JSON."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optstudy.keys import canonical
+
+Status = Literal["completed", "diverged", "failed"]
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything one training needs. Equal specs give equal bits on one kind of machine.
+
+    Rows of optstudy's tables are given by their name, classes of the user by their path (`package.module.Name`), so
+    that moving or renaming code of optstudy changes no spec.
+
+    Attributes:
+        data: {"name", "class", "kind", "arguments", "validation_share", "train_size", "scaling", "augment"}. Of `name`
+            and `class` one is None.
+        model: {"name", "class", "arguments"}. Of `name` and `class` one is None.
+        optimizer: The name of a row of the optimizer table, or the path of a class.
+        hyperparameters: Values by the study file's names (`learning_rate`, `weight_decay`, `momentum`, ...).
+        schedule: {"name", "interval", "warmup"}.
+        epochs: Number of epochs, for an analytic function of steps.
+        batch_size: Number of examples per step.
+        precision: "32-true" or "bf16-mixed".
+        clip: Largest gradient norm, None for no clipping.
+        decay_all: Whether biases and norm parameters are decayed, too.
+        freeze: Prefixes of names of parameters that are not trained.
+        pretrained: {"source", "digest"} of the weights to start from, None for fresh weights.
+        split_seed: Draws the train/validation split, for an analytic function the starting point.
+        seed: Draws the initial weights, the order of the data and the augmentation.
+        stacked: Whether specs of one group (see `group_key`) are trained together as one model. The last bits differ
+            from training alone, and are the same in any group.
+    """
+
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    optimizer: str
+    hyperparameters: Mapping[str, float | bool]
+    schedule: Mapping[str, Any]
+    epochs: int
+    batch_size: int
+    precision: str
+    clip: float | None
+    decay_all: bool
+    freeze: tuple[str, ...]
+    pretrained: Mapping[str, str] | None
+    split_seed: int
+    seed: int
+    stacked: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended and the metrics of its final weights; `answers` as in `RunResult`."""
+
+    status: Status
+    metrics: Mapping[str, float]
+    answers: str = ""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of one training.
+
+    `curve` has one mapping per finished epoch; `metrics` are those of the final weights; accuracies are fractions,
+    `seconds` wall time, of a stacked training the stack's until its end, divided by the number that began it. A
+    diverged training is scored at chance; `message` says how it ended, if not `completed`. `answers` says which test
+    examples were answered rightly, in the test set's order (see `pack`).
+    """
+
+    status: Status
+    metrics: Mapping[str, float]
+    curve: tuple[Mapping[str, float], ...]
+    seconds: float
+    message: str = ""
+    answers: str = ""
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """One epoch of a running training is over."""
+
+    index: int
+    epoch: int
+    metrics: Mapping[str, float]
+    time_ms: int
+
+
+@dataclass(frozen=True)
+class TrainingEnded:
+    """A training is over, whatever its status. `started_ms` and `ended_ms` are milliseconds since 1970, UTC.
+
+    `weights` (numpy arrays by name) are given if they were asked for. `facts` says which machine and versions trained
+    (see `environment.training_facts`); it is empty if no worker reported.
+    """
+
+    index: int
+    result: RunResult
+    started_ms: int
+    epoch_ms: tuple[int, ...]
+    ended_ms: int
+    weights: Mapping[str, Any] | None = None
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+
+
+Event = EpochEnded | TrainingEnded
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one contender is: counts of trainings, and the seconds of the one that has just ended."""
+
+    contender: str
+    done: int
+    total: int
+    seconds: float
+
+
+def pack(right: Sequence[bool]) -> str:
+    """Return booleans as text: their number, a colon, and base64 of them, eight to a byte, the first one highest."""
+    return f"{len(right)}:" + base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode()
+
+
+def unpack(text: str) -> NDArray[np.bool_]:
+    """Return what `pack` was given."""
+    count, _, packed = text.partition(":")
+    return np.unpackbits(np.frombuffer(base64.b64decode(packed), dtype=np.uint8), count=int(count)).astype(bool)
+
+
+def fields_of(record: object) -> dict[str, Any]:
+    """Return what a dataclass holds, by name; `asdict` copies all in it as well, which takes a hundred times longer."""
+    return dict(vars(record))
+
+
+def group_key(spec: RunSpec) -> str:
+    """Return text that two specs share if they can be stacked together.
+
+    They may differ in their seeds and in the values of numeric hyperparameters.
+    """
+    shared = fields_of(spec)
+    del shared["seed"], shared["split_seed"]
+    shared["hyperparameters"] = {
+        name: value if isinstance(value, bool) else "number" for name, value in spec.hyperparameters.items()
+    }
+    return canonical(shared)
