@@ -78,7 +78,7 @@ def _search_has_a_metric_to_select_by(study: StudyFile) -> Iterator[Problem]:
 
 def _pretrained_weights_exist(study: StudyFile) -> Iterator[Problem]:
     if (study.model.pretrained == "pretraining") != (study.pretraining is not None):
-        message = "`pretrained: pretraining` and the block `pretraining` need each other"
+        message = "`pretrained: pretraining` and the block `pretraining` go together"
         yield Problem(("model", "pretrained"), study.model.pretrained, message)
     for number, contender in enumerate(study.optimizers):
         if contender.from_scratch and study.model.pretrained is None:

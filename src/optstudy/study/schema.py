@@ -48,11 +48,6 @@ def _importable(path: str) -> str:
     return path
 
 
-def _usable_optimizer(path: str) -> str:
-    optimizer_class(path)
-    return path
-
-
 by_name = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # digits: {name: digits}
 
 
@@ -119,7 +114,9 @@ class Contender(Block):
 
     name: Name
     like: Annotated[str, one_of(OPTIMIZERS)] | None = None
-    class_path: Annotated[str, AfterValidator(_usable_optimizer)] | None = Field(default=None, alias="class")
+    class_path: Annotated[str, AfterValidator(lambda path: optimizer_class(path) and path)] | None = Field(
+        default=None, alias="class"
+    )
     defaults: dict[str, Number] = Field(default={})
     fixed: dict[str, Annotated[bool | float, PlainValidator(_number_or_flag)]] = Field(default={})
     search: dict[str, Interval] = Field(default={})
