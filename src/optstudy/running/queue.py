@@ -54,7 +54,7 @@ class JobQueue:
         return [queue.popleft() for _ in range(min(most, len(queue)))]
 
     def ended(self, job: Job) -> list[str]:
-        """Count a job that is now in `done`, and queue what its end makes known; return the contenders that it belongs to."""
+        """Count a job that is now in `done`, and queue what its end makes known; return its contenders."""
         waiting = self._units_of[job.key]
         for unit in waiting:
             self.finished[unit.contender] += 1
