@@ -25,6 +25,7 @@ class Metric:
     heading: str = ""
     digits: int = 4
     remedy: str = ""
+    validation: bool = False  # whether it is measured on the validation part
 
     @property
     def scale(self) -> float:
@@ -50,8 +51,9 @@ METRICS = {
         heading="epochs",
         digits=1,
         remedy="lower `target`, or train for more `epochs`",
+        validation=True,
     ),
-    "learning_rate_tolerance": Metric("learning-rate tolerance", True, unit="decades", margin=0.25),
+    "learning_rate_tolerance": Metric("learning-rate tolerance", True, unit="decades", margin=0.25, validation=True),
     "steps_to_tolerance": Metric(
         "steps to tolerance",
         False,
@@ -63,8 +65,10 @@ METRICS = {
     ),
     "sign_changes": Metric("sign changes", False, unit="sign changes", margin=5.0, heading="sign changes", digits=1),
     "loss": Metric("loss", False, margin=0.001),
-    "val_accuracy": Metric("validation accuracy", True, share=True, margin=0.005, heading="val accuracy"),
-    "val_loss": Metric("validation loss", False, margin=0.01, heading="val loss"),
+    "val_accuracy": Metric(
+        "validation accuracy", True, share=True, margin=0.005, heading="val accuracy", validation=True
+    ),
+    "val_loss": Metric("validation loss", False, margin=0.01, heading="val loss", validation=True),
     "train_accuracy": Metric("training accuracy", True, share=True),
     "train_loss": Metric("training loss", False),
     "test_loss": Metric("test loss", False),

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Study files: schema, rules, and loading."""

@@ -1,4 +1,4 @@
-"""Which hyperparameters an optimizer's class takes, and what each may be; torch is imported for a class alone."""
+"""The hyperparameters of an optimizer's class, and their valid values; torch is imported for a class alone."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Decay = Literal["coupled", "decoupled"]
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a number may be, in words and as a test."""
+    """The valid range of a number, in words and as a test."""
 
     words: str
-    holds: Callable[[float], bool]
+    contains: Callable[[float], bool]
 
 
 POSITIVE = Bounds("must be above 0", lambda value: value > 0)
 NOT_NEGATIVE = Bounds("must be 0 or more", lambda value: value >= 0)
 SHARE = Bounds("must be at least 0 and below 1", lambda value: 0 <= value < 1)
 
-# torch takes some values that no update rule means: a momentum of -1, a weight decay that grows the weights.
+# torch accepts some values that make no sense: a momentum of -1, a weight decay that grows the weights.
 BOUNDS: Mapping[str, Bounds] = {
     "learning_rate": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
@@ -34,7 +34,7 @@ BOUNDS: Mapping[str, Bounds] = {
     "beta2": SHARE,
     "eps": POSITIVE,
 }
-# These mean the same in all of torch's classes, and may mean something else in a user's own.
+# These mean the same in all classes of torch, but may mean something else in a user's class.
 TORCH_BOUNDS: Mapping[str, Bounds] = {
     "alpha": SHARE,
     "rho": SHARE,
@@ -43,30 +43,30 @@ TORCH_BOUNDS: Mapping[str, Bounds] = {
     "initial_accumulator_value": NOT_NEGATIVE,
 }
 
-# torch's names of what a study file calls otherwise, or decides elsewhere.
+# torch's names for what has another name in a study file, or is decided elsewhere.
 TORCHS_NAMES = {
     "lr": "write learning_rate",
     "betas": "write beta1 and beta2",
     "params": "`freeze` names parameters that are not trained",
 }
 
-# torch's classes whose weight decay is decoupled (the others' is coupled), and those that no study can train with.
+# torch's classes with decoupled weight decay (the others have coupled), and those that a study cannot train with.
 DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon"})
 REFUSED = {
     "LBFGS": "its step needs a closure, which evaluates the loss several times",
     "SparseAdam": "it needs sparse gradients, and networks here have dense ones",
-    "Muon": "it trains matrices alone, and networks have biases",
+    "Muon": "it trains only matrices, and networks have biases",
 }
 
 
 def optimizer_class(path: str) -> Any:
-    """Return the optimizer class at `path`; raises ValueError where there is none, or none that can train here."""
+    """Return the optimizer class at `path`. Raises ValueError if there is none, or if it cannot train here."""
     from torch.optim import Optimizer
 
     cls = import_class(path)
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)) or cls is Optimizer:
         raise ValueError("must be a subclass of torch.optim.Optimizer")
-    reason = next((REFUSED[name] for name in _torchs(cls) if name in REFUSED), "")
+    reason = next((REFUSED[name] for name in _torch_bases(cls) if name in REFUSED), "")
     closure = inspect.signature(cls.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         reason = reason or REFUSED["LBFGS"]
@@ -75,24 +75,24 @@ def optimizer_class(path: str) -> Any:
     return cls
 
 
-def _torchs(cls: type) -> list[str]:
-    """Return the names of the classes of torch's that `cls` is, or is derived from."""
-    return [base.__name__ for base in cls.__mro__ if is_torchs(base)]
+def _torch_bases(cls: type) -> list[str]:
+    """Return the names of torch's classes among `cls` and its base classes."""
+    return [base.__name__ for base in cls.__mro__ if comes_with_torch(base)]
 
 
-def is_torchs(cls: type) -> bool:
+def comes_with_torch(cls: type) -> bool:
     """Return whether the class comes with torch."""
     return f"{cls.__module__}.".startswith("torch.optim.")
 
 
 def decay_of(cls: type, fixed: Mapping[str, Any]) -> Decay:
-    """Return how a class applies weight decay, as far as torch's own code says: a user's own may do otherwise."""
-    decoupled = fixed.get("decoupled_weight_decay") or DECOUPLED & set(_torchs(cls))
+    """Return how a class applies weight decay, as far as torch's code shows it; a user's class may differ."""
+    decoupled = fixed.get("decoupled_weight_decay") or DECOUPLED & set(_torch_bases(cls))
     return "decoupled" if decoupled else "coupled"
 
 
 def class_row(path: str, decay: Decay | None, fixed: Mapping[str, Any]) -> OptimizerRow:
-    """Return the row of a user's optimizer class: its own signature gives the defaults."""
+    """Return the row of a class that is not in the table, with the defaults of its signature."""
     cls = optimizer_class(path)
     parameters = inspect.signature(cls).parameters
     names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
@@ -105,10 +105,13 @@ def class_row(path: str, decay: Decay | None, fixed: Mapping[str, Any]) -> Optim
 
 
 @dataclass(frozen=True)
-class Taken:
-    """The hyperparameters that a class takes, by the study file's names: `float` or `bool`.
+class Parameters:
+    """The hyperparameters of a class, by their names in a study file.
 
-    `needed` have no default; with `more` the class takes any others, too.
+    Attributes:
+        kinds: `float` or `bool` for each.
+        needed: Those without a default.
+        more: Whether the class has `**kwargs`, and so accepts any other.
     """
 
     kinds: Mapping[str, type]
@@ -116,17 +119,17 @@ class Taken:
     more: bool = False
 
 
-def taken(path: str) -> Taken:
-    """Return what the class at `path` takes besides the parameters that it trains."""
+def parameters_of(path: str) -> Parameters:
+    """Return the hyperparameters of the class at `path`."""
     parameters = list(inspect.signature(import_class(path)).parameters.values())[1:]
     kinds = {name: kind for parameter in parameters for name, kind in _kinds(parameter)}
     needed = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    return Taken(kinds, tuple(name for p in needed for name, _ in _kinds(p)), more)
+    return Parameters(kinds, tuple(name for p in needed for name, _ in _kinds(p)), more)
 
 
 def _kinds(parameter: inspect.Parameter) -> list[tuple[str, type]]:
-    """Return a parameter's names in a study file; none where a study file cannot give it: text, or a tuple."""
+    """Return a parameter's names in a study file, and their kinds; none if it is text or a tuple."""
     name, default = parameter.name, parameter.default
     if name == "betas":
         return [("beta1", float), ("beta2", float)]
@@ -136,25 +139,25 @@ def _kinds(parameter: inspect.Parameter) -> list[tuple[str, type]]:
     return [("learning_rate" if name == "lr" else name, bool if flag else float)]
 
 
-def mistake_in(path: str, name: str, value: float | bool) -> str:
-    """Return what is wrong with a hyperparameter's value, empty where nothing is; `path` is the optimizer's class."""
+def problem_with(path: str, name: str, value: float | bool) -> str:
+    """Return what is wrong with a hyperparameter of the class at `path`; empty if nothing is."""
     if name in TORCHS_NAMES:
         return f"is torch's name: {TORCHS_NAMES[name]}"
     kind: type | None = float if _in_a_row(path, name) else None
     if kind is None:
-        takes = taken(path)
-        if name not in takes.kinds and not takes.more:
-            return f"{path} takes no {name}; allowed: {', '.join(takes.kinds)}"
-        kind = takes.kinds.get(name, float if name in BOUNDS else None)
+        has = parameters_of(path)
+        if name not in has.kinds and not has.more:
+            return f"{path} has no {name}; allowed: {', '.join(has.kinds)}"
+        kind = has.kinds.get(name, float if name in BOUNDS else None)
     if kind is not None and isinstance(value, bool) != (kind is bool):
         return "must be true or false" if kind is bool else "must be a number, not true or false"
     if name == "maximize" and value is True:
-        return "must be false: it would climb the loss"
+        return "must be false: it would maximise the loss"
     bounds = BOUNDS.get(name) or (TORCH_BOUNDS.get(name) if path.startswith("torch.optim.") else None)
-    return bounds.words if bounds is not None and not bounds.holds(value) else ""
+    return bounds.words if bounds is not None and not bounds.contains(value) else ""
 
 
 def _in_a_row(path: str, name: str) -> bool:
-    """Return whether the table has the hyperparameter: the answer that needs no import of torch."""
+    """Return whether the table has the hyperparameter, which needs no import of torch."""
     rows = [row for row in OPTIMIZERS.values() if row.optimizer == path]
     return any(name in {**row.defaults, **row.fixed, **row.search} for row in rows)
