@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,8 +18,6 @@ from builders import tiny
 from conftest import SCREENSHOTS, browse, needs_browser
 from optstudy.analysis.study_results import read_study_results
 from optstudy.metrics import amount
-from optstudy.planning.jobs import named_jobs
-from optstudy.planning.journal import read_journal
 from optstudy.planning.layout import StudyPaths
 from optstudy.records.provenance import git_commit
 from optstudy.reporting.pages import write_index, write_report
@@ -28,7 +27,7 @@ from optstudy.running.executors.processes import FORKSERVER
 from optstudy.running.outputs import write_answer
 from optstudy.study.claim import TOPICS
 from optstudy.study.study import Study
-from synthetic import answer_study, fill_journal
+from synthetic import answer_study, fill_journal, jobs_of
 
 EVIL = "<script>alert('x')</script> & $\\frac{1}{0}$ <b>"
 NARROW = {"name": "narrow", "like": "adam", "search": {"learning_rate": {"low": 1e-3, "high": 1e-2}}}
@@ -130,7 +129,7 @@ def test_a_claim_absent_at_the_first_training_is_post_hoc_in_every_output(tmp_pa
     assert Page((paths.results / "index.html").read_text()).text.count(worded) == len(claims)
     assert (paths.results / "index.md").read_text().count(worded) == sum(bool(claim["topic"]) for claim in claims)
     assert notes(read_study_results(paths.tables))[""].count(worded) == len(claims)
-    table = verdict_table(paths)
+    table = verdict_table(paths.tables)
     assert table is not None
     assert list(table.columns[1].cells) == [worded] * len(claims)
 
@@ -149,7 +148,7 @@ def test_the_pretraining_is_named_with_every_verdict_in_every_output(tmp_path: P
     assert worded in Page((paths.results / "index.html").read_text()).text
     assert worded in (paths.results / "index.md").read_text()
     assert worded in notes(read_study_results(paths.tables))[""]
-    assert "from weights pretrained by momentum" in str(verdict_table(paths).caption)  # type: ignore[union-attr]
+    assert "from weights pretrained by momentum" in str(verdict_table(paths.tables).caption)  # type: ignore[union-attr]
     assert "weights pretrained by momentum" in answer(read_study_results(paths.tables))
 
 
@@ -194,11 +193,11 @@ def test_the_tolerance_says_how_it_was_measured(tables: Path) -> None:
 
 def test_the_record_of_a_finished_study_says_what_was_withdrawn_since(tmp_path: Path) -> None:
     paths = StudyPaths(study(), tmp_path / "results", tmp_path / "mlruns")
-    content = fill_journal(paths)
+    session = fill_journal(paths)
     fewer = paths.study.model_copy(update={"claims": paths.study.claims[:1]})
     later = StudyPaths(fewer, paths.results, paths.mlruns)
-    done = read_journal(paths.journal)
-    write_answer(later, content, named_jobs(later.study, later.contenders, content, done), done)
+    session = replace(session, paths=later)
+    write_answer(session, jobs_of(session))
     [claim] = json.loads((later.tables / "claims.json").read_text())
     assert claim["tests"] == 3
     assert claim["p_corrected"] == min(1, 3 * claim["p"])
