@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis import tables
-from optstudy.analysis.evaluate_claims import claim_rows, study_facts, withdrawn
+from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
 from optstudy.analysis.fairness import design_findings, facts_findings, history_findings, table_findings
-from optstudy.analysis.study_results import StudyResults
+from optstudy.analysis.study_results import StudyResults, study_facts
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
 from optstudy.metrics import HEADLINES, present
