@@ -50,9 +50,7 @@ def synthetic(job: Job) -> RunResult:
 FACTS = {"training_version": TRAINING_VERSION, "torch": "2", "scikit-learn": "1", "python": "3", "device": "cpu"}
 
 
-def fill_journal(
-    paths: StudyPaths, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic
-) -> Session:
+def fill_journal(paths: StudyPaths, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic) -> Session:
     """Append a result for every training of the study and write the contenders' tables; return the session."""
     session = prepare(paths, lambda _: None)
     claims = stated(paths.study) if claimed else journal.Stated()

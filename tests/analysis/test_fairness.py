@@ -154,7 +154,9 @@ def test_a_learning_rate_tolerance_that_reaches_an_end_of_its_sweep_is_found() -
         (Stated(replicates=6), 0, ["6 replicates were planned at the first training, but 10 are shown"]),
     ],
 )
-def test_claims_and_replicates_changed_after_the_first_training_are_found(first: Stated, withdrawn: int, words: list[str]) -> None:
+def test_claims_and_replicates_changed_after_the_first_training_are_found(
+    first: Stated, withdrawn: int, words: list[str]
+) -> None:
     found = history_findings(tiny(**FAIR), first, withdrawn)
     assert [finding.rule for finding in found] == [10] * len(words)
     assert all(finding.finding.startswith(start) for finding, start in zip(found, words, strict=True))
