@@ -17,7 +17,7 @@ from optstudy.analysis.stats import holm, sign_flip_p, t_p
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.tables import comparison
 from optstudy.metrics import amount, counted, difference, in_unit, number
-from optstudy.reporting.summary import answer, choices, diagnoses, notes, plain
+from optstudy.reporting.summary import answer, choices, notes, plain, problems
 
 NOISE = np.array([0.0, 0.001, -0.001, 0.002, -0.002, 0.003, -0.003, 0.0])
 STUDY: dict[str, Any] = {"question": "Which?", "trials": 6, "once": False, "pretrained_by": "", "epochs": 3}
@@ -150,8 +150,8 @@ def test_the_answer_of_a_single_contender_is_that_there_is_nothing_to_compare() 
     assert answer(results({"a": 0.9 + NOISE})) == "The study has a single contender, so there is nothing to compare."
 
 
-def diagnosis(**tables: pd.DataFrame) -> str:
-    return "; ".join(diagnoses(results({"a": 0.9 + NOISE}, **tables))[0].problems)
+def problems_of_a(**tables: pd.DataFrame) -> str:
+    return "; ".join(problems(results({"a": 0.9 + NOISE}, **tables))["a"])
 
 
 def trials(lost: int, of: int) -> pd.DataFrame:
@@ -163,20 +163,20 @@ def losses(*by_epoch: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["replicate", "epoch", "train_loss"]).assign(contender="a", variant="tuned")
 
 
-def test_a_contender_without_problems_has_an_empty_diagnosis() -> None:
+def test_a_contender_without_problems_has_none() -> None:
     edges = pd.DataFrame({"contender": "a", "edge": ["", "learning_rate:low", "", ""]})
-    assert diagnosis(tuning=trials(0, 40), curves=losses(3, 2, 1), selected=edges) == ""
+    assert problems_of_a(tuning=trials(0, 40), curves=losses(3, 2, 1), selected=edges) == ""
 
 
 def test_each_problem_is_named_with_its_numbers() -> None:
     edges = pd.DataFrame({"contender": "a", "edge": ["learning_rate:high", "learning_rate:high;weight_decay:low", ""]})
-    assert "slow: in 2 of 3 replicates" in diagnosis(selected=edges)
-    assert diagnosis(tuning=trials(8, 40)) == "unstable: 8 of 48 trainings diverged (more than 5%)"
+    assert "slow: in 2 of 3 replicates" in problems_of_a(selected=edges)
+    assert problems_of_a(tuning=trials(8, 40)) == "unstable: 8 of 48 trainings diverged (more than 5%)"
     rises = "oscillates: the training loss rises after 50% of epochs (more than 25%)"
-    assert diagnosis(curves=losses(3, 4, 2, 3, 1)) == rises
+    assert problems_of_a(curves=losses(3, 4, 2, 3, 1)) == rises
     gaps = results({"a": 0.9 + NOISE})
     gaps.values["a", "tuned"]["generalisation_gap"] = (0.03 + NOISE).tolist()  # type: ignore[index]
-    assert diagnoses(gaps)[0].problems == ("overfits: generalisation gap 3.00 ± 0.17 pp (its interval is above 1 pp)",)
+    assert problems(gaps)["a"] == ["overfits: generalisation gap 3.00 ± 0.17 pp (its interval is above 1 pp)"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_only_paths_that_miss_the_tolerance_are_called_oscillating(
 ) -> None:
     own = results({"a": 0.9 + NOISE[:4]}, {**STUDY, "epochs": 200})
     own.values["a", "tuned"].update(steps_to_tolerance=steps, sign_changes=changes)  # type: ignore[attr-defined]
-    assert diagnoses(own)[0].problems == words
+    assert tuple(problems(own)["a"]) == words
 
 
 EVIL = "<script>alert('x')</script> **b** [l](http://x) `c` | #1 _i_ a_b\n- x"

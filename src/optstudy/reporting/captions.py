@@ -58,10 +58,9 @@ def curves(results: StudyResults) -> str:
 
 def trajectories(results: StudyResults) -> str:
     """Return the caption of the paths over an analytic function."""
-    start = "start" if "seed" in results.study else "first step"
     return (
         f"The {results.variant} path of the first of {_replicates(results)} over the function's contours, with a dot "
-        f"for each step, from its {start} (large marker) to its end (star)."
+        "for each step, from its start (large marker) to its end (star)."
     )
 
 

@@ -90,7 +90,7 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "variants": [_table(results, variant) for variant in results.variants],
         "figures": [(plot.name, plot.caption(results), inline(plot.name, figures[plot.name])) for plot in shown],
         "choices": summary.choices(results),
-        "diagnoses": summary.diagnoses(results),
+        "problems": summary.problems(results),
         "findings": results.findings,
         "provenance": [(_words(key), _provenance(key, value)) for key, value in results.provenance.items()],
         "notes": _notes(results),
@@ -99,7 +99,7 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
 
 def _family(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the number of claims that p is corrected over, and how many of them are no longer in the study."""
-    tests = max((claim.get("tests", 0) for claim in claims), default=0)
+    tests = max((claim["tests"] for claim in claims), default=0)
     return {"tests": tests, "withdrawn": tests - sum(claim["p_corrected"] is not None for claim in claims)}
 
 

@@ -156,12 +156,9 @@ def maps(results: StudyResults) -> Figure | None:
     if not results.objective or not {"learning_rate", "weight_decay"} <= set(results.tuning):
         return None
     rows = results.tuning.dropna(subset=["learning_rate", "weight_decay"])
-    classes = {name: str(facts.get("optimizer", name)) for name, facts in results.study.get("contenders", {}).items()}
-    shown = [
-        name
-        for name in results.contenders
-        if classes.get(name, name).split(".")[-1].lower() in {"adam", "adamw"} and name in set(rows["contender"])
-    ]
+    classes = {name: facts["optimizer"].split(".")[-1] for name, facts in results.study["contenders"].items()}
+    tuned = set(rows["contender"])
+    shown = [name for name in results.contenders if classes[name] in {"Adam", "AdamW"} and name in tuned]
     if not shown:
         return None
     columns = 2 if len(shown) <= 4 else 3
@@ -243,8 +240,6 @@ def _path(function: Any, results: StudyResults, rows: pd.DataFrame) -> pd.DataFr
     """Return x and y of the first replicate: its start, which its seed gives, and the point after each step."""
     replicate = int(rows["replicate"].min())
     steps = rows[rows["replicate"] == replicate].sort_values("epoch")[["x", "y"]]
-    if "seed" not in results.study:  # tables of an earlier version
-        return steps
     start = function.start(derive_seed(results.study["seed"], replicate, "split"))
     return pd.concat([pd.DataFrame([start], columns=["x", "y"]), steps], ignore_index=True)
 
@@ -253,7 +248,7 @@ def _contours(function: Any, path: pd.DataFrame) -> tuple[Any, Any, Any, Any]:
     """Return x, y, f(x, y) and levels over the region that the paths cover."""
     sides = []
     for name in ("x", "y"):
-        starts = path[name].loc[[0]] if 0 in path.index else path[name]
+        starts = path[name].loc[[0]]
         low = min(path[name].quantile(0.005), starts.min())
         high = max(path[name].quantile(0.995), starts.max())
         margin = 0.15 * (high - low) or 0.1

@@ -94,5 +94,4 @@ def _next_free(series: Sequence[Any], place: int, taken: Sequence[Any]) -> Any:
 
 def styles_of(results: StudyResults) -> dict[str, Style]:
     """Return the styles of the study's contenders."""
-    facts = results.study.get("contenders", {})
-    return styles({name: facts.get(name, {}).get("like", name) for name in results.contenders})
+    return styles({name: results.study["contenders"][name]["like"] for name in results.contenders})

@@ -17,7 +17,7 @@ from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import worded_verdict
 from optstudy.metrics import counted, difference, in_unit, level, metric
 
-# Thresholds of the diagnoses. They are ours; each diagnosis states its threshold.
+# Thresholds of the problems. They are ours; each message states its threshold.
 OVERFITS = 0.01  # generalisation gap, below its whole interval
 UNSTABLE = 0.05  # share of diverged trainings
 OSCILLATES = 0.25  # share of epochs after which the training loss is higher than before; of steps with a function
@@ -139,20 +139,9 @@ def _costs_of_tuning(results: StudyResults) -> list[str]:
     return costs
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """The problems that a contender's trainings show; empty if there are none."""
-
-    contender: str
-    problems: tuple[str, ...]
-
-
-def diagnoses(results: StudyResults) -> list[Diagnosis]:
-    """Return the problems of each contender."""
-    return [
-        Diagnosis(name, tuple(words for check in DIAGNOSES if (words := check(results, name))))
-        for name in results.contenders
-    ]
+def problems(results: StudyResults) -> dict[str, list[str]]:
+    """Return the problems that each contender's trainings show, in words."""
+    return {name: [words for check in PROBLEMS if (words := check(results, name))] for name in results.contenders}
 
 
 def _slow(results: StudyResults, contender: str) -> str:
@@ -204,11 +193,11 @@ def _overshoots(results: StudyResults, contender: str) -> str:
     return words if share > OSCILLATES else ""
 
 
-DIAGNOSES = (_slow, _overfits, _unstable, _oscillates, _overshoots)
+PROBLEMS = (_slow, _overfits, _unstable, _oscillates, _overshoots)
 
 
 def _rows_of(table: pd.DataFrame, contender: str) -> pd.DataFrame:
-    """Return a contender's rows; an empty table gets the columns that the diagnoses use."""
+    """Return a contender's rows; an empty table gets the columns that the checks use."""
     return table[table["contender"] == contender] if len(table) else pd.DataFrame({"status": [], "epoch": []})
 
 
@@ -232,31 +221,26 @@ def plain(text: str) -> str:
     return " ".join(escaped.split())
 
 
-def effect(claim: Mapping[str, Any]) -> str:
-    """Return a claim's metric and effect with its interval."""
-    words = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
-    return f"{metric(claim['metric']).label}: {words}, n = {claim['n']}"
-
-
 def notes(results: StudyResults) -> dict[str, str]:
     """Return the results in Markdown for each contender, and under the empty name for the whole study."""
     sentence = plain(answer(results))
     claims = [_claim_line(claim) for claim in results.claims]
     whole = [f"**{plain(results.study['question'] or results.name)}**", "", sentence, "", *claims]
     whole += ["", "Effects: means over n replicates with 95% intervals, positive as claimed."] if claims else []
-    each = {one.contender: _note(results, one, sentence) for one in diagnoses(results)}
+    each = {name: _note(results, name, words, sentence) for name, words in problems(results).items()}
     return {"": "\n".join(whole)} | each
 
 
 def _claim_line(claim: Mapping[str, Any]) -> str:
-    words = f"- {plain(claim['statement'])}: **{plain(worded_verdict(claim))}**"
-    return f"{words}; {plain(claim['contrast'])}; {effect(claim)}"
+    effect = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
+    words = f"- {plain(claim['statement'])}: **{plain(worded_verdict(claim))}**; {plain(claim['contrast'])}"
+    return f"{words}; {metric(claim['metric']).label}: {effect}, n = {claim['n']}"
 
 
-def _note(results: StudyResults, diagnosis: Diagnosis, sentence: str) -> str:
-    lines = [f"**{plain(diagnosis.contender)}** in {plain(results.name)}", ""]
+def _note(results: StudyResults, contender: str, problems: Sequence[str], sentence: str) -> str:
+    lines = [f"**{plain(contender)}** in {plain(results.name)}", ""]
     for variant in results.variants:
-        values = results.values.get((diagnosis.contender, variant), {})
+        values = results.values.get((contender, variant), {})
         shown = [f"{plain(metric(name).label)} {_mean(values[name])}" for name in results.metrics if name in values]
         lines.append(f"- {variant}: {', '.join(shown)}")
-    return "\n".join([*lines, *(f"- {plain(words)}" for words in diagnosis.problems), "", sentence])
+    return "\n".join([*lines, *(f"- {plain(words)}" for words in problems), "", sentence])

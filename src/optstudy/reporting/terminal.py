@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,72 +63,55 @@ def make_console() -> Console:
     return _SubstitutingConsole()
 
 
-@dataclass
-class _Totals:
-    """The progress of all contenders, and the seconds of each training that has ended."""
-
-    workers: int
-    states: dict[str, State] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
-
-    def add(self, state: State) -> None:
-        self.states[state.contender] = state
-        if state.seconds:
-            self.seconds.append(state.seconds)
-
-    @property
-    def done(self) -> int:
-        return sum(state.done for state in self.states.values())
-
-    @property
-    def total(self) -> int:
-        return sum(state.total for state in self.states.values())
-
-    @property
-    def left(self) -> str:
-        """The estimated time left, in words."""
-        if not self.seconds:
-            return "about ? left"
-        mean = sum(self.seconds) / len(self.seconds)
-        return f"about {timedelta(seconds=round((self.total - self.done) * mean / self.workers))} left"
-
-
 @contextmanager
 def shown(console: Console, workers: int) -> Iterator[Callable[[State], None]]:
     """Yield a function that shows each step of the study's progress, with an estimate of the time left."""
-    totals = _Totals(workers)
-    if not console.is_terminal:
-        yield _lines(console, totals)
+    states: dict[str, State] = {}
+    seconds: list[float] = []
+
+    def totals(state: State) -> tuple[int, int, str]:
+        """Return the trainings done, their total, and the time left."""
+        states[state.contender] = state
+        if state.seconds:
+            seconds.append(state.seconds)
+        done, total = sum(own.done for own in states.values()), sum(own.total for own in states.values())
+        left = timedelta(seconds=round((total - done) * sum(seconds) / len(seconds) / workers)) if seconds else "?"
+        return done, total, f"about {left} left"
+
+    if console.is_terminal:
+        with _bars(console, totals) as bar:
+            yield bar
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    name, left = TextColumn("{task.description:<16}"), TextColumn("{task.fields[left]}")
-    with Progress(name, BarColumn(), MofNCompleteColumn(), left, TimeElapsedColumn(), console=console) as bars:
-        tasks = {"all": bars.add_task("all", total=None, left="")}
-
-        def bar(state: State) -> None:
-            totals.add(state)
-            if state.contender not in tasks:
-                tasks[state.contender] = bars.add_task(state.contender, total=state.total, left="")
-            bars.update(tasks[state.contender], completed=state.done)
-            bars.update(tasks["all"], total=totals.total, completed=totals.done, left=totals.left)
-
-        yield bar
-
-
-def _lines(console: Console, totals: _Totals) -> Callable[[State], None]:
-    """Return the function that prints a line every `LINE_EVERY` seconds, and one at the end."""
     last = 0.0
 
     def line(state: State) -> None:
         nonlocal last
-        totals.add(state)
-        if state.seconds and (time.monotonic() - last > LINE_EVERY or totals.done == totals.total):
+        done, total, left = totals(state)
+        if state.seconds and (time.monotonic() - last > LINE_EVERY or done == total):
             last = time.monotonic()
-            counts = ", ".join(f"{name} {own.done}/{own.total}" for name, own in totals.states.items())
-            console.print(f"{totals.done}/{totals.total} trainings, {totals.left} ({counts})", soft_wrap=True)
+            counts = ", ".join(f"{name} {own.done}/{own.total}" for name, own in states.items())
+            console.print(f"{done}/{total} trainings, {left} ({counts})", soft_wrap=True)
 
-    return line
+    yield line
+
+
+@contextmanager
+def _bars(console: Console, totals: Callable[[State], tuple[int, int, str]]) -> Iterator[Callable[[State], None]]:
+    """Yield a function that moves a bar for each contender and one for all."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    name, time_left = TextColumn("{task.description:<16}"), TextColumn("{task.fields[left]}")
+    with Progress(name, BarColumn(), MofNCompleteColumn(), time_left, TimeElapsedColumn(), console=console) as bars:
+        tasks = {"all": bars.add_task("all", total=None, left="")}
+
+        def bar(state: State) -> None:
+            if state.contender not in tasks:
+                tasks[state.contender] = bars.add_task(state.contender, total=state.total, left="")
+            bars.update(tasks[state.contender], completed=state.done)
+            done, total, left = totals(state)
+            bars.update(tasks["all"], total=total, completed=done, left=left)
+
+        yield bar
 
 
 def print_results(console: Console, study: Study, tables: Path, comparison: pd.DataFrame) -> None:
