@@ -184,10 +184,7 @@ def splits(size: int | None) -> Values:
     values: dict[str, Any] = {}
     for seed, share in ((0, 0.2), (1, 0.2), (0, 0.35), (0, 0.0)):
         train, val = split(y, seed, share, size)
-        values |= {
-            f"seed {seed}, share {share}": train.tolist(),
-            f"seed {seed}, share {share}, validation": val.tolist(),
-        }
+        values |= {f"train, seed {seed}, share {share}": train, f"val, seed {seed}, share {share}": val}
     return values
 
 
@@ -205,10 +202,9 @@ def seeds() -> Values:
 
 
 def words() -> Values:
-    """Return token ids of words: by frequency, then by alphabet; unknown ones, capitals, cut and empty texts."""
-    (data_root() / "golden-words.tsv").write_text(
-        "b b A c\tx\nb a d\ty\n" * 2 + f"{' '.join(map(str, range(20_100)))}\tx\n"
-    )
+    """Return token ids of words: by frequency, then by alphabet; unknown words, capitals, long texts."""
+    many = " ".join(map(str, range(20_100)))  # more than the vocabulary holds
+    (data_root() / "golden-words.tsv").write_text("b b A c\tx\nb a d\ty\n" * 2 + f"{many}\tx\n")
     (data_root() / "golden-words-test.tsv").write_text("a B e c d a b\tx\n- \ty\n")
     arrays = separated("golden-words.tsv", "golden-words-test.tsv", "words", 5)
     return {"train": arrays.x.tolist(), "test": arrays.test_x.tolist(), "tokens": arrays.tokens, "y": arrays.y.tolist()}

@@ -148,13 +148,13 @@ def _parts(array: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def differences(pinned: Values, computed: Values, tolerance: float | None) -> list[str]:
-    """Return one line for each value that differs, of encoded values; `tolerance` None stands for equal bits."""
-    lines = [f"{name}: is no longer computed" for name in pinned if name not in computed]
-    lines += [f"{name}: was not pinned" for name in computed if name not in pinned]
-    for name in pinned:
-        if name in computed and not _agree(pinned[name], computed[name], _tolerance_of(name, tolerance)):
-            lines.append(f"{name}: pinned {_short(pinned[name])}, computed {_short(computed[name])}")
-    return lines
+    """Return one line for each pinned value that differs, of encoded values; `tolerance` None means equal bits."""
+    gone = [f"{name}: is no longer computed" for name in pinned if name not in computed]
+    return gone + [
+        f"{name}: pinned {_short(pinned[name])}, computed {_short(computed[name])}"
+        for name in pinned
+        if name in computed and not _agree(pinned[name], computed[name], _tolerance_of(name, tolerance))
+    ]
 
 
 def _tolerance_of(name: str, tolerance: float | None) -> float | None:
@@ -178,20 +178,17 @@ def _agree(pinned: Any, computed: Any, tolerance: float | None) -> bool:
 
 def describe(name: str, lines: Sequence[str], golden: Golden, facts: Mapping[str, str], tolerance: float | None) -> str:
     """Return the message for a case whose values differ: what differs, where it was pinned, and what to do."""
-    where = "bit for bit, on the platform that pinned it"
-    if golden.platform != facts:
-        other = [
-            f"{key} {golden.platform.get(key)}, here {here}"
-            for key, here in facts.items()
-            if golden.platform.get(key) != here
-        ]
-        allowed = "equal on every platform" if tolerance is None else f"equal within {tolerance:g} on other platforms"
-        where = f"{allowed} (pinned with {'; '.join(other)})"
+    pinned = {key: golden.platform.get(key) for key in facts}
+    other = "; ".join(f"{key} {pinned[key]}, here {facts[key]}" for key in facts if pinned[key] != facts[key])
+    allowed = "equal" if tolerance is None or not other else f"equal within {tolerance:g}"
     shown = [*lines[:MOST_SHOWN], *([f"... and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else [])]
-    return (
-        f"golden case {name}: the code computes other numbers. They must be {where}.\n  "
-        + "\n  ".join([*shown])
-        + f"\n{WHAT_TO_DO}"
+    return "\n  ".join(
+        [
+            f"golden case {name}: the code computes other numbers; they must be {allowed}.",
+            *shown,
+            f"The numbers were pinned {f'elsewhere: {other}' if other else 'on this platform'}.",
+            WHAT_TO_DO,
+        ]
     )
 
 
