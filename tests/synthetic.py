@@ -7,10 +7,12 @@ import random
 from collections.abc import Callable
 
 from optstudy.analysis.evaluate_claims import stated
+from optstudy.keys import TRAINING_VERSION
 from optstudy.planning import journal
-from optstudy.planning.jobs import Fingerprints, Job, named_jobs
+from optstudy.planning.jobs import Job, named_jobs
 from optstudy.planning.layout import StudyPaths
 from optstudy.running.outputs import write_answer, write_tables
+from optstudy.running.session import Session
 from optstudy.running.stages import prepare
 from optstudy.spec import RunResult, TrainingEnded, pack
 
@@ -45,28 +47,30 @@ def synthetic(job: Job) -> RunResult:
     return RunResult("completed", metrics, curve, 1.0, answers=answers if job.stage == "final" else "")
 
 
-def fill_journal(
-    paths: StudyPaths, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic
-) -> Fingerprints:
-    """Append a result for every training of the study and write the contenders' tables; return the content."""
-    content = prepare(paths, lambda _: None)
+FACTS = {"training_version": TRAINING_VERSION, "torch": "2", "scikit-learn": "1", "python": "3", "device": "cpu"}
+
+
+def fill_journal(paths: StudyPaths, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic) -> Session:
+    """Append a result for every training of the study and write the contenders' tables; return the session."""
+    session = prepare(paths, lambda _: None)
     claims = stated(paths.study) if claimed else journal.Stated()
-    done = journal.read_journal(paths.journal)
-    while True:
-        missing = [job for job in named_jobs(paths.study, paths.contenders, content, done) if job.key not in done]
-        if not missing:
-            break
+    while missing := [job for job in jobs_of(session) if job.key not in session.entries]:
         for job in missing:
-            begin = 1_700_000_000_000 + 1000 * len(done)
+            begin = 1_700_000_000_000 + 1000 * len(session.entries)
             result = result_of(job)
-            ended = TrainingEnded(0, result, begin, (begin + 100,) * len(result.curve), begin + 500)
-            done[job.key] = journal.append(paths.journal, job.key, job.spec, ended, claims)
-    write_tables(paths, content, done)
-    return content
+            ended = TrainingEnded(0, result, begin, (begin + 100,) * len(result.curve), begin + 500, facts=FACTS)
+            digests = session.fingerprints.digests(job.spec)
+            session.entries[job.key] = journal.append(paths.journal, job.key, job.spec, digests, ended, claims)
+    write_tables(session)
+    return session
+
+
+def jobs_of(session: Session) -> list[Job]:
+    """Return the trainings of a study that are known so far."""
+    return named_jobs(session.study, session.paths.contenders, session.fingerprints, session.entries)
 
 
 def answer_study(paths: StudyPaths, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic) -> None:
     """Fill the journal of a study and write its answer."""
-    content = fill_journal(paths, claimed, result_of)
-    done = journal.read_journal(paths.journal)
-    write_answer(paths, content, named_jobs(paths.study, paths.contenders, content, done), done)
+    session = fill_journal(paths, claimed, result_of)
+    write_answer(session, jobs_of(session))

@@ -1,4 +1,4 @@
-"""files."""
+"""Writing files whole or not at all: a draft under another name is renamed once it is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""paths."""
+"""Where data sets are on this machine."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def data_root() -> Path:
 
 
 def below_root(path: str) -> Path:
-    """Return a study file's path; a relative one lies below the data root."""
+    """Return the path that a study file gives; a relative path starts at the data root."""
     return data_root() / path

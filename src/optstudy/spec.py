@@ -1,4 +1,4 @@
-"""RunSpec, RunResult, events and keys: plain data without torch, so that it crosses processes and lands in JSON."""
+"""What a training needs and what comes of it: plain data without torch, which crosses processes and becomes JSON."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended and the metrics of its final weights; `answers` as in `RunResult`."""
+    """How a training ended, and the metrics of its final weights; `answers` is as in `RunResult`."""
 
     status: Status
     metrics: Mapping[str, float]
@@ -72,12 +72,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The outcome of one training.
+    """The result of one training.
 
-    `curve` has one mapping per finished epoch; `metrics` are those of the final weights; accuracies are fractions,
-    `seconds` wall time, of a stacked training the stack's until its end, divided by the number that began it. A
-    diverged training is scored at chance; `message` says how it ended, if not `completed`. `answers` says which test
-    examples were answered rightly, in the test set's order (see `pack`).
+    Attributes:
+        status: "completed"; "diverged", which is scored at chance; or "failed", which has no metrics.
+        metrics: Metrics of the final weights, by name. Accuracies are fractions in [0, 1].
+        curve: Metrics of each finished epoch.
+        seconds: Wall time. Of a stacked training: the stack's until this training's end, divided by its size at the
+            start.
+        message: Why it failed; empty otherwise.
+        answers: Which test examples were classified correctly, in the order of the test set (see `pack`).
     """
 
     status: Status
@@ -90,7 +94,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """One epoch of a running training is over."""
+    """An epoch of a running training is over. `time_ms` is in milliseconds since 1970, UTC."""
 
     index: int
     epoch: int
@@ -129,18 +133,18 @@ class Progress:
 
 
 def pack(right: Sequence[bool]) -> str:
-    """Return booleans as text: their number, a colon, and base64 of them, eight to a byte, the first one highest."""
+    """Return booleans as text: their number, a colon, and the base64 of their bits, most significant bit first."""
     return f"{len(right)}:" + base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode()
 
 
 def unpack(text: str) -> NDArray[np.bool_]:
-    """Return what `pack` was given."""
+    """Return the booleans (n,) that `pack` was given."""
     count, _, packed = text.partition(":")
     return np.unpackbits(np.frombuffer(base64.b64decode(packed), dtype=np.uint8), count=int(count)).astype(bool)
 
 
 def fields_of(record: object) -> dict[str, Any]:
-    """Return what a dataclass holds, by name; `asdict` copies all in it as well, which takes a hundred times longer."""
+    """Return the fields of a dataclass by name, not copied: `dataclasses.asdict` takes a hundred times longer."""
     return dict(vars(record))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from builders import tiny
+from optstudy.planning.fingerprints import Fingerprints
 from optstudy.planning.jobs import (
-    Fingerprints,
     Job,
     changes,
     final_jobs,
@@ -18,13 +18,13 @@ from optstudy.planning.jobs import (
     units,
 )
 
-CONTENT = Fingerprints("digest")
+FINGERPRINTS = Fingerprints("digest")
 FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
 
 
 def jobs(**study: object) -> list[Job]:
     made = tiny(optimizers=FIVE, **study)
-    return [job for unit in units(made, FIVE) for job in unit_jobs(made, unit, CONTENT, {}, None, True)]
+    return [job for unit in units(made, FIVE) for job in unit_jobs(made, unit, FINGERPRINTS, {}, None, True)]
 
 
 def test_contenders_are_paired_in_each_replicate_and_equal_in_budget() -> None:
@@ -59,8 +59,8 @@ def test_the_count_of_trainings_is_that_of_the_jobs(once: bool, untuned: bool) -
     study = tiny(optimizers=["sgd"], tuning={"trials": 2, "once": once}, untuned=untuned)
     point = {"learning_rate": 0.1, "weight_decay": 1e-4}
     searches = [unit.replicates[0] for unit in units(study, ["sgd"])]
-    trials = [job for replicate in searches for job in trial_jobs(study, "sgd", replicate, CONTENT, {})]
-    finals = [job for replicate in range(2) for job in final_jobs(study, "sgd", replicate, CONTENT, point)]
+    trials = [job for replicate in searches for job in trial_jobs(study, "sgd", replicate, FINGERPRINTS, {})]
+    finals = [job for replicate in range(2) for job in final_jobs(study, "sgd", replicate, FINGERPRINTS, point)]
     assert jobs_in(study, "sgd") == len(trials) + len(finals)
     assert trials_in(study) == len(trials)
 
@@ -87,7 +87,7 @@ def test_claims_change_no_training() -> None:
 
 
 def test_what_changed_is_named_by_its_path() -> None:
-    one = resolved(tiny(), "sgd", CONTENT)
-    other = resolved(tiny(epochs=3), "sgd", CONTENT)
+    one = resolved(tiny(), "sgd", FINGERPRINTS)
+    other = resolved(tiny(epochs=3), "sgd", FINGERPRINTS)
     assert changes(one, one) == []
     assert changes(one, other) == ["epochs: 2 -> 3"]

@@ -1,4 +1,4 @@
-"""Before anything is written, data, model and contenders are seen to go together: what does not is an input error."""
+"""Before anything is written, data, model and contenders are checked to fit; what does not fit is an input error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from builders import tiny
 from optstudy.errors import DataError, TrainingFailed
-from optstudy.planning import stack_decisions as stacking
+from optstudy.planning import stack_decisions
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.preflight import check_start, fingerprints_of
 from optstudy.running import stages
@@ -60,7 +60,7 @@ def contender(path: str, **changes: Any) -> dict[str, Any]:
 
 
 FREEZE_ALL = {"name": "adam", "freeze": ["body", "head"]}
-SMALL = {"class": "test_start.small", "kind": "image"}
+SMALL = {"class": "test_preflight.small", "kind": "image"}
 
 # name -> (what differs from the tiny study, words of the message)
 BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -76,8 +76,8 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
         [CLASS, "mat1 and mat2 shapes cannot be multiplied (2x16 and 64x8)"],
     ),
     "data of another kind": (
-        {"data": {"class": "test_start.small", "kind": "sequence"}},
-        ["data.class: test_start.small", "(n, steps, features)"],
+        {"data": {"class": "test_preflight.small", "kind": "sequence"}},
+        ["data.class: test_preflight.small", "(n, steps, features)"],
     ),
     "a batch of one": (
         {"model": {"class": "test_preflight.Normed"}, "data": {"name": "digits", "train_size": 60}, "batch_size": 47},
@@ -123,7 +123,7 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_does_not_go_together_is_told_in_a_line(name: str, tmp_path: Path) -> None:
+def test_parts_that_do_not_fit_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
     changes, words = BROKEN[name]
     with pytest.raises(DataError) as caught:
         fingerprints_of(tiny(**changes), tmp_path)
@@ -134,20 +134,20 @@ def test_what_does_not_go_together_is_told_in_a_line(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("stack", ["auto", "off"])
-def test_the_mistake_does_not_hide_behind_stack(stack: str, tmp_path: Path) -> None:
+def test_a_broken_network_is_refused_whether_or_not_it_would_be_stacked(stack: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="too wide"):
         fingerprints_of(tiny(stack=stack, **wide(width=2000)), tmp_path)
 
 
-def test_what_a_stored_decision_is_about_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_with_a_stored_decision_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = StudyPaths(tiny(**wide(width=8)), tmp_path / "results", tmp_path / "mlruns")
-    content = stages.prepare(paths, lambda _: None)
-    monkeypatch.setattr(stacking, "start", lambda _: pytest.fail("tried again"))
-    assert fingerprints_of(paths.study, paths.mlruns) == content
+    fingerprints = stages.prepare(paths, lambda _: None).fingerprints
+    monkeypatch.setattr(stack_decisions, "try_network", lambda _: pytest.fail("tried again"))
+    assert fingerprints_of(paths.study, paths.mlruns) == fingerprints
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="capturable is for GPUs")
-def test_what_is_for_gpus_alone_is_refused_without_one(tmp_path: Path) -> None:
+def test_a_capturable_optimizer_is_refused_without_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"optimizers: own: .* capturable True.*: AssertionError: If capturable"):
         fingerprints_of(tiny(**contender("NAdam", fixed={"capturable": True})), tmp_path)
 
@@ -162,7 +162,7 @@ def test_an_optimizer_is_tried_again_with_another_value_of_the_same_hyperparamet
         fingerprints_of(tiny(**contender("NAdam", fixed={"momentum_decay": -0.1})), paths.mlruns)
 
 
-def test_only_what_trainings_may_take_is_tried(tmp_path: Path) -> None:
+def test_an_optimizer_is_tried_only_with_values_that_its_trainings_may_take(tmp_path: Path) -> None:
     # SGD's own momentum is 0, with which nesterov does not go; the search has none such, and defaults are not run.
     spaces = {"learning_rate": {"low": 0.01, "high": 0.1}, "momentum": {"low": 0.5, "high": 0.9, "log": False}}
     changes = contender("SGD", fixed={"nesterov": True}, search=spaces)
@@ -171,11 +171,11 @@ def test_only_what_trainings_may_take_is_tried(tmp_path: Path) -> None:
         fingerprints_of(tiny(untuned=True, **changes), tmp_path)
 
 
-def test_a_batch_of_one_is_no_mistake_where_the_network_trains_on_it(tmp_path: Path) -> None:
+def test_a_last_batch_of_one_is_allowed_if_the_network_trains_on_it(tmp_path: Path) -> None:
     fingerprints_of(tiny(data={"name": "digits", "train_size": 60}, batch_size=47), tmp_path)
 
 
-def test_what_a_study_costs_is_refused_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimating_the_cost_refuses_what_running_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     study = tiny(**contender("NAdam", fixed={"momentum_decay": -1.0}))
     with pytest.raises(DataError, match=r"optimizers: own: .* Invalid momentum_decay"):
@@ -196,7 +196,7 @@ class Tired(Wide):
         return super().forward(x)
 
 
-def test_a_network_that_fails_where_its_steps_are_timed_is_told_in_a_line(
+def test_a_network_that_fails_while_its_steps_are_timed_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -227,16 +227,14 @@ def test_a_pretraining_that_contenders_cannot_start_from_is_refused_before_it_is
     start(tiny(model=model, pretraining=block), tmp_path)
 
 
-def test_a_pretraining_ends_in_no_batch_that_it_cannot_train_on(tmp_path: Path) -> None:
+def test_a_pretraining_with_a_last_batch_that_it_cannot_train_on_is_refused(tmp_path: Path) -> None:
     block = {"data": {"name": "digits", "train_size": 60}, "optimizer": "adam", "epochs": 1, "batch_size": 47}
     model = {"class": "test_preflight.Normed", "pretrained": "pretraining"}
     with pytest.raises(DataError, match=r"tiny: pretraining: batch_size: 47"):
         start(tiny(model=model, pretraining=block), tmp_path)
 
 
-def test_words_of_a_pretraining_must_have_the_numbers_that_they_have_in_the_study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pretraining_must_number_words_as_the_study_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name, words in (("one", "red blue green"), ("two", "one two three")):
@@ -255,7 +253,7 @@ def test_words_of_a_pretraining_must_have_the_numbers_that_they_have_in_the_stud
     start(study(text("one.txt", length=3)), tmp_path)
 
 
-def test_weights_that_do_not_fit_are_refused_though_another_contender_needs_none(
+def test_weights_that_do_not_fit_are_refused_even_if_another_contender_needs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path))
@@ -266,16 +264,16 @@ def test_weights_that_do_not_fit_are_refused_though_another_contender_needs_none
         start(study, tmp_path)
 
 
-def test_lightning_is_not_waited_for(tmp_path: Path) -> None:
+def test_the_check_does_not_import_lightning(tmp_path: Path) -> None:
     code = """
 import sys
 from builders import tiny
 from optstudy.planning.preflight import check_start, fingerprints_of
 study = tiny(model="cnn", optimizers=["sgd", {"name": "frozen", "like": "sgd", "freeze": ["body"]}])
-check_start(study, content_of(study))
+check_start(study, fingerprints_of(study))
 assert "torch" in sys.modules and "pytorch_lightning" not in sys.modules
 """
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{code}"]
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{code}"]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Searches are the same for everybody, extend without change, and selection sees validation values only."""
+"""Searches are paired across contenders, extend without change, and selection sees validation values only."""
 
 from __future__ import annotations
 
@@ -6,22 +6,30 @@ import inspect
 
 import pytest
 
-from optstudy.catalogue import OPTIMIZERS, Space
-from optstudy.planning.samplers import drawn_points, tpe_point, unit_points
+from optstudy.catalogue import OPTIMIZERS, SAMPLERS, Space
+from optstudy.planning.samplers import drawn_points, next_point, random_points, sobol_points
 from optstudy.planning.selection import Validation, edges, select, validation
 from optstudy.spec import RunResult
 
 SPACES = OPTIMIZERS["adam"].search
 
 
-@pytest.mark.parametrize("sampler", ["sobol", "random"])
+DRAWN = [name for name, sampler in SAMPLERS.items() if not sampler.adaptive]
+ADAPTIVE = [name for name, sampler in SAMPLERS.items() if sampler.adaptive]
+
+
+@pytest.mark.parametrize("sampler", DRAWN)
 def test_more_trials_extend_a_search_and_change_none_of_it(sampler: str) -> None:
+    longer = drawn_points(sampler, 0, 3, 12, SPACES)
     for trials in range(1, 12):
-        longer = unit_points(sampler, 0, 3, 12, 2)
-        assert unit_points(sampler, 0, 3, trials, 2) == longer[:trials]
+        assert drawn_points(sampler, 0, 3, trials, SPACES) == longer[:trials]
 
 
-@pytest.mark.parametrize("sampler", ["sobol", "random"])
+def test_sobol_and_random_points_differ() -> None:
+    assert sobol_points(0, 0, 4, 2) != random_points(0, 0, 4, 2)
+
+
+@pytest.mark.parametrize("sampler", DRAWN)
 def test_replicates_and_study_seeds_search_other_points_inside_the_space(sampler: str) -> None:
     searches = [drawn_points(sampler, seed, replicate, 6, SPACES) for seed in (0, 1) for replicate in (0, 1)]
     assert len({str(search) for search in searches}) == 4
@@ -30,17 +38,18 @@ def test_replicates_and_study_seeds_search_other_points_inside_the_space(sampler
 
 
 def test_sobol_spreads_eight_points_over_the_eight_eighths_of_each_axis() -> None:
-    points = unit_points("sobol", 0, 0, 8, 2)
+    points = sobol_points(0, 0, 8, 2)
     for axis in (0, 1):
         assert sorted(int(point[axis] * 8) for point in points) == list(range(8))
 
 
-def test_tpe_asks_the_same_question_again_and_learns_from_its_history() -> None:
+@pytest.mark.parametrize("sampler", ADAPTIVE)
+def test_an_adaptive_sampler_asks_the_same_question_again_and_learns_from_its_history(sampler: str) -> None:
     history = [({"learning_rate": 1e-3 * 1.1**i, "weight_decay": 1e-4}, 0.9) for i in range(10)]
     history += [({"learning_rate": 3e-5 * 1.1**i, "weight_decay": 1e-4}, 0.1) for i in range(10)]
-    first, again = (tpe_point(0, 0, SPACES, history, True) for _ in range(2))
+    first, again = (next_point(sampler, 0, 0, SPACES, history, "maximize") for _ in range(2))
     assert first == again
-    proposals = [tpe_point(seed, 0, SPACES, history, True)["learning_rate"] for seed in range(10)]
+    proposals = [next_point(sampler, seed, 0, SPACES, history, "maximize")["learning_rate"] for seed in range(10)]
     assert sum(rate > 3e-4 for rate in proposals) >= 8
 
 

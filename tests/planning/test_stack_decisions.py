@@ -1,4 +1,4 @@
-"""Which contenders stack is decided once, and stored."""
+"""Which contenders are stacked is decided once, and stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_stacked import Flat
 from torch import Tensor, nn
 
 from builders import tiny
@@ -37,10 +36,17 @@ NADAM = {
         (tiny(data="ravine", model="point", batch_size=64), "sgd", "a function"),
     ],
 )
-def test_a_contender_stacks_or_says_why_not(study: object, contender: str, reason: str) -> None:
-    found = decisions(study, "digest", "", {})[contender].solo  # type: ignore[arg-type]
-    assert (found == "") == (reason == "")
-    assert reason in found
+def test_a_contender_is_stacked_or_has_a_reason_why_not(study: object, contender: str, reason: str) -> None:
+    reason_given = decisions(study, "digest", "", {})[contender].solo  # type: ignore[arg-type]
+    assert (reason_given == "") == (reason == "")
+    assert reason in reason_given
+
+
+class Flat(nn.Sequential):
+    """A user's own network that vmap stacks: one hidden layer."""
+
+    def __init__(self, width: int = 33) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.Tanh(), nn.Linear(width, 10))
 
 
 class Centred(nn.Module):
@@ -60,17 +66,17 @@ class Centred(nn.Module):
 
 
 @pytest.mark.parametrize("buffer", [True, False])
-def test_what_a_network_keeps_of_its_inputs_is_not_lost_in_a_stack(buffer: bool) -> None:
+def test_a_network_that_keeps_running_statistics_is_not_stacked(buffer: bool) -> None:
     study = tiny(model={"class": "test_stack_decisions.Centred", "arguments": {"buffer": buffer}})
-    found = decisions(study, "digest", "", {})["adam"].solo
-    assert found == "the network (Centred) keeps running statistics in `mean`"
+    reason_given = decisions(study, "digest", "", {})["adam"].solo
+    assert reason_given == "the network (Centred) keeps running statistics in `mean`"
 
 
 @pytest.mark.parametrize("stack", ["auto", "on"])
-def test_results_that_would_depend_on_their_neighbours_are_not_stacked(stack: str) -> None:
-    model = {"class": "test_stacked.Flat", "arguments": {"width": 33}}  # its rows would lie askew in memory
-    found = decisions(tiny(model=model, stack=stack), "digest", "", {})["adam"].solo
-    assert "the last bits would depend on the neighbours" in found
+def test_a_network_whose_last_bits_would_depend_on_its_neighbours_is_not_stacked(stack: str) -> None:
+    model = {"class": "test_stack_decisions.Flat", "arguments": {"width": 33}}  # its rows would lie askew in memory
+    reason_given = decisions(tiny(model=model, stack=stack), "digest", "", {})["adam"].solo
+    assert "the last bits would depend on the neighbours" in reason_given
 
 
 def normed() -> nn.Module:
@@ -78,7 +84,7 @@ def normed() -> nn.Module:
 
 
 @pytest.mark.parametrize("build", [normed, Flat])
-def test_a_network_is_asked_without_being_changed_or_drawing_random_numbers(build: Callable[[], nn.Module]) -> None:
+def test_deciding_changes_neither_the_network_nor_the_random_generator(build: Callable[[], nn.Module]) -> None:
     study, inputs = tiny(), Inputs((1, 8, 8), 10)
     spec = study.spec(study.optimizers[1], 0, 5, {"learning_rate": 0.01})
     torch.manual_seed(3)
@@ -95,21 +101,21 @@ def test_a_network_is_asked_without_being_changed_or_drawing_random_numbers(buil
     assert all(torch.equal(value, kept[name]) for name, value in fresh.state_dict().items())
 
 
-def test_auto_leaves_large_networks_alone() -> None:
+def test_auto_does_not_stack_large_networks() -> None:
     large = {"name": "mlp", "arguments": {"width": 4096}}
-    assert "wins nothing" in decisions(tiny(model=large), "digest", "", {})["sgd"].solo
+    assert "saves no time" in decisions(tiny(model=large), "digest", "", {})["sgd"].solo
     assert decisions(tiny(model=large, stack="on"), "digest", "", {})["sgd"].solo == ""
 
 
-def test_a_decision_is_stored_said_once_and_then_believed(tmp_path: Path) -> None:
+def test_a_decision_is_stored_and_announced_once_and_then_used_as_it_is(tmp_path: Path) -> None:
     paths = StudyPaths(tiny(optimizers=["sgd", NADAM]), tmp_path / "results", tmp_path / "mlruns")
-    said: list[str] = []
-    content = prepare(paths, said.append)
-    assert [line.split(":")[0] for line in said] == ["nadam"]
+    lines: list[str] = []
+    fingerprints = prepare(paths, lines.append).fingerprints
+    assert [line.split(":")[0] for line in lines] == ["nadam"]
     stored = read_stored(paths.mlruns, paths.study.name)
-    assert stored == {decision.key: decision.solo for decision in content.stacking.values()}
-    assert prepare(paths, said.append) == content
-    assert len(said) == 1
-    stored = {content.stacking["sgd"].key: "because it was said"}
-    assert decisions(paths.study, content.data, "", stored)["sgd"].solo == "because it was said"
-    assert fingerprints_of(paths.study, paths.mlruns) == content
+    assert stored == {decision.key: decision.solo for decision in fingerprints.stacking.values()}
+    assert prepare(paths, lines.append).fingerprints == fingerprints
+    assert len(lines) == 1
+    stored = {fingerprints.stacking["sgd"].key: "because it was lines"}
+    assert decisions(paths.study, fingerprints.data, "", stored)["sgd"].solo == "because it was lines"
+    assert fingerprints_of(paths.study, paths.mlruns) == fingerprints

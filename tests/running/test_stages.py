@@ -1,4 +1,4 @@
-"""A study with a pretraining, from file to tables: pretrained once, named everywhere; and what a study costs."""
+"""The stages: a pretraining happens once and is named everywhere, and MLflow holds the answer and models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import sqlite3
 from contextlib import closing
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,9 @@ import torch
 from builders import tiny
 from optstudy.errors import TrainingFailed
 from optstudy.planning import journal
-from optstudy.planning.jobs import Fingerprints, Job, unit_jobs, units
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.preflight import fingerprints_of
 from optstudy.running import stages
-from optstudy.running.cost import cost_of
-from optstudy.spec import RunResult
 from optstudy.study.study import Study
 from optstudy.tasks.datasets import load_arrays
 from optstudy.tasks.pretrained import WEIGHTS
@@ -97,7 +93,9 @@ class Untested(pl.LightningModule):
         self.log("val/loss", self.loss(batch))
 
 
-def test_of_a_pretraining_without_a_test_is_said_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pretraining_without_a_test_step_reports_the_metrics_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     study = tiny(
         model={"class": "test_stages.Untested", "pretrained": "pretraining"},
@@ -125,46 +123,6 @@ def test_a_pretraining_that_logs_percent_fails(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(TrainingFailed, match=words):
         stages.pretrain(StudyPaths(study, Path("results")), lambda _: None)
     assert not WEIGHTS.exists()
-
-
-@pytest.mark.parametrize(
-    ("final", "epoch", "words"),
-    [
-        ({"test/accuracy": 0.0, "val/accuracy": 1.0, "val/loss": 72.2, "val/f1": 72.2}, {"val/accuracy": 1.0}, ""),
-        ({"val/accuracy": 1 + 2**-23}, {"val/accuracy": -(2**-24)}, ""),  # rounding in single precision
-        ({"test/accuracy": 72.2222}, {}, "test/accuracy 72.2222"),
-        ({"test/accuracy": -0.5}, {}, "test/accuracy -0.5"),
-        ({"val/accuracy": 0.1}, {"val/accuracy": 72.2}, "val/accuracy 72.2"),  # diverged later: scored at chance
-    ],
-)
-def test_an_accuracy_is_a_fraction_in_every_epoch_and_at_the_end(
-    final: dict[str, float], epoch: dict[str, float], words: str
-) -> None:
-    study = tiny(tuning={"trials": 0})
-    [job] = unit_jobs(study, units(study, ["sgd"])[0], Fingerprints("digest"), {}, None, True)
-    failure = stages._failure(job, RunResult("completed", final, (epoch,), 1.0), "val/accuracy")
-    allowed = f"the model logs {words}: an accuracy must be a fraction from 0 to 1" if words else ""
-    assert failure == allowed
-
-
-def test_a_finished_study_costs_what_was_recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    paths, _ = run(transfer())
-    cost = cost_of(paths, workers=2)
-    assert (cost.recorded, cost.timed) == (("sgd", "scratch"), "")
-    for name in ("sgd", "scratch"):
-        tables = [pd.read_csv(paths.tables / stage / f"{name}.csv") for stage in ("tuning", "runs")]
-        assert cost.each[name] == pytest.approx(pd.concat(tables)["seconds"].mean())
-    assert cost.seconds > sum(cost.each.values()) * 6 / 2
-
-
-def test_a_new_study_is_timed_by_its_first_contender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    cost = cost_of(StudyPaths(tiny(), Path("results")), workers=1)
-    assert (cost.recorded, cost.timed) == ((), "sgd")
-    assert set(cost.each) == {"sgd", "adam"}
-    assert cost.each["sgd"] > 0
-    assert not list(tmp_path.iterdir())  # nothing is written
 
 
 def test_mlflow_holds_the_answer_the_data_and_models_that_predict(
@@ -209,27 +167,3 @@ def test_mlflow_holds_the_answer_the_data_and_models_that_predict(
 
     run(study)
     assert client.get_run(finals["sgd"].info.run_id).outputs.model_outputs == finals["sgd"].outputs.model_outputs
-
-
-def test_failures_are_named_by_the_first_in_the_study_s_order_whichever_ended_first() -> None:
-    study = tiny(sweep={"contenders": ["adam"], "points": 3})
-
-    def jobs_of(contender: str, replicate: int) -> list[Job]:
-        return unit_jobs(study, units(study, [contender])[replicate], Fingerprints("digest"), {}, None, True)
-
-    adam = jobs_of("adam", 1)
-    jobs = [adam[0], adam[2], adam[3], *jobs_of("sgd", 0)[:2]]
-    assert {job.variant for job in jobs} == {"trial", "untuned", "sweep"}
-    for order in permutations(jobs):
-        assert stages.failure_lines([(job, "no memory") for job in order], ["sgd", "adam"]) == [
-            "sgd, replicate 0, trial 0: no memory (and in 1 more of its trainings)",
-            "adam, replicate 1, trial 0: no memory (and in 2 more of its trainings)",
-        ]
-
-
-def test_failures_that_differ_in_numbers_alone_are_one_line() -> None:
-    study = tiny(tuning={"trials": 0})
-    jobs = [unit_jobs(study, unit, Fingerprints("digest"), {}, None, True)[0] for unit in units(study, ["sgd"])]
-    failures = list(zip(reversed(jobs), ["it logs 7e-05", "it logs -72.2"], strict=True))
-    words = "sgd, replicate 0, untuned -1: it logs -72.2 (and in 1 more of its trainings)"
-    assert stages.failure_lines(failures, ["sgd", "adam"]) == [words]

@@ -1,4 +1,4 @@
-"""Which trainings a study consists of, given what is finished: pure functions, so that a resume is a first run."""
+"""Which trainings a study consists of, given the finished ones. Pure functions, so resuming is no special case."""
 
 from __future__ import annotations
 
@@ -17,14 +17,22 @@ from optstudy.spec import RunSpec, fields_of
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
-VARIANTS = ("pretraining", "trial", "tuned", "untuned", "sweep")  # of trainings, in the order in which they come
+VARIANTS = ("pretraining", "trial", "tuned", "untuned", "sweep")  # of trainings, in their order
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training and its place in the study; `variant` is one of `VARIANTS`.
+    """One training and its place in the study.
 
-    `trial` is the index in its search, the point's in its sweep, and -1 elsewhere.
+    Attributes:
+        contender: Name of its contender.
+        replicate: Its replicate, from 0.
+        variant: One of `VARIANTS`.
+        trial: Its index in the search or in the sweep, -1 for other variants.
+        seed: `RunSpec.seed`.
+        hyperparameters: What its search, its sweep or the defaults give; fixed hyperparameters are in the spec only.
+        spec: What is trained.
+        key: Its key in the journal.
     """
 
     contender: str
@@ -44,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Unit:
-    """What is searched and trained without waiting for others: replicates of one contender that share a search."""
+    """Replicates of one contender that share a search: it is searched and trained without waiting for other units."""
 
     contender: str
     replicates: tuple[int, ...]
@@ -80,9 +88,9 @@ def trial_jobs(
     done: Mapping[str, Entry],
     known: Sequence[Job] = (),
 ) -> list[Job]:
-    """Return the trials of a search that can be named now: all, or for `tpe` those up to the first unfinished one.
+    """Return the trials of a search whose hyperparameters are known: of an adaptive sampler up to the first unfinished.
 
-    `known` are those that were returned before, which take time to name.
+    `known` are the trials that an earlier call returned, so that they need not be computed again.
     """
     contender, tuning = study.contender(name), study.tuning
     spaces = study.row(contender).search
@@ -104,7 +112,7 @@ def trial_jobs(
 
 
 def selected_trial(study: Study, trials: Sequence[Job], done: Mapping[str, Entry]) -> Job | None:
-    """Return the selected trial of a finished search, else None (also where there is none).
+    """Return the selected trial of a finished search; None if it is unfinished, or if there is no search.
 
     Only validation values reach the selection.
     """
@@ -116,7 +124,7 @@ def selected_trial(study: Study, trials: Sequence[Job], done: Mapping[str, Entry
 def final_jobs(
     study: Study, name: str, replicate: int, fingerprints: Fingerprints, selected: Mapping[str, float] | None
 ) -> list[Job]:
-    """Return a replicate's final runs: the selected hyperparameters, where known, and the defaults, same seed."""
+    """Return a replicate's final runs: of the selected hyperparameters if they are known, and of the defaults."""
     contender = study.contender(name)
     seed = derive_seed(study.seed, replicate, "final")
     variants: list[tuple[str, Mapping[str, float]]] = []
@@ -128,15 +136,15 @@ def final_jobs(
 
 
 def sweep_jobs(study: Study, name: str, replicate: int, fingerprints: Fingerprints) -> list[Job]:
-    """Return a replicate's sweep of the learning rate over its space, ends included, the rest at the defaults."""
+    """Return a replicate's sweep: learning rates over the whole space, ends included, the rest at the defaults."""
     contender, points = study.contender(name), points_in(study, name)
     seed = derive_seed(study.seed, replicate, "sweep")
     row = study.row(contender)
-    found = []
+    jobs = []
     for index in range(points):
         hyperparameters = {**row.defaults, "learning_rate": row.search["learning_rate"].at(index / (points - 1))}
-        found.append(_job(study, contender, replicate, "sweep", index, seed, hyperparameters, fingerprints))
-    return found
+        jobs.append(_job(study, contender, replicate, "sweep", index, seed, hyperparameters, fingerprints))
+    return jobs
 
 
 def unit_jobs(
@@ -148,10 +156,10 @@ def unit_jobs(
     finals: bool,
     known: Sequence[Job] = (),
 ) -> list[Job]:
-    """Return the jobs of a unit that can be named now, finished or not.
+    """Return the jobs of a unit whose hyperparameters are known, finished or not.
 
-    With `selections` (hyperparameters by replicate, as the tune stage wrote them) the search is not looked at. `known`
-    as in `trial_jobs`.
+    With `selections` (those that the tune stage wrote) the search is left out; without `finals` everything else is.
+    `known` is as in `trial_jobs`.
     """
     jobs: list[Job] = []
     chosen: Mapping[str, float] | None = None
@@ -174,7 +182,7 @@ def named_jobs(
     done: Mapping[str, Entry],
     selections: Selections | None = None,
 ) -> list[Job]:
-    """Return every job of `contenders` that can be named from what is finished; `selections` as in `unit_jobs`."""
+    """Return every job of `contenders` whose hyperparameters are known; `selections` is as in `unit_jobs`."""
     return [
         job for unit in units(study, contenders) for job in unit_jobs(study, unit, fingerprints, done, selections, True)
     ]
@@ -187,7 +195,7 @@ def pretraining_job(study: Study, fingerprints: Fingerprints) -> Job:
 
 
 def resolved(study: Study, name: str, fingerprints: Fingerprints) -> dict[str, Any]:
-    """Return everything that can change a contender's trainings: what DVC's stages depend on."""
+    """Return everything that can change a contender's trainings; DVC's stages depend on it."""
     contender = study.contender(name)
     row = study.row(contender)
     template = study.spec(contender, 0, 0, {}, fingerprints.weights, fingerprints.stacked(name))
@@ -222,14 +230,14 @@ def resolved(study: Study, name: str, fingerprints: Fingerprints) -> dict[str, A
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return `key: old -> new` for every leaf that differs."""
-    found = []
+    lines = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += changes(before, after, f"{prefix}{key}.")
+            lines += changes(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append(f"{prefix}{key}: {before} -> {after}")
-    return found
+            lines.append(f"{prefix}{key}: {before} -> {after}")
+    return lines
 
 
 def _job(

@@ -1,4 +1,4 @@
-"""Where a study's files lie, the weights that are kept among them, what a database's address says, and its making."""
+"""Where a study's files are, and which weights are kept among them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ MLRUNS = Path("mlruns")
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """Where a study's files lie."""
+    """A study and the folders that its files are in.
+
+    Attributes:
+        study: The study.
+        results: Folder of the tables, with one folder per study.
+        mlruns: Folder of journals, databases and weights.
+    """
 
     study: Study
     results: Path
@@ -37,11 +43,11 @@ class StudyPaths:
         return [contender.name for contender in self.study.optimizers]
 
 
-def is_shown(study: Study, job: Job) -> bool:
-    """Return whether a training's weights are kept: of replicate 0's final run, in the variant the study is about."""
+def keeps_weights(study: Study, job: Job) -> bool:
+    """Return whether a training's weights are kept: those of replicate 0's final run of the study's main variant."""
     return job.replicate == 0 and job.variant == study.variants[0] and task_of(study.kind).examples
 
 
-def weights_of(paths: StudyPaths, job: Job) -> Path:
-    """Return where a training's weights lie."""
+def weights_path(paths: StudyPaths, job: Job) -> Path:
+    """Return the path of a training's weights."""
     return paths.mlruns / "weights" / f"{job.key}.safetensors"

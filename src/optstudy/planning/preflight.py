@@ -1,4 +1,4 @@
-"""What a study's names stand for: its data, its weights, who stacks; and whether they go together."""
+"""Resolves a study's data and weights to digests, and checks before training that data, model and optimizers fit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from optstudy.errors import DataError, error_prefix
 from optstudy.keys import canonical
+from optstudy.planning.dry_run import is_table_row, try_network, try_optimizer
 from optstudy.planning.fingerprints import Decision, Fingerprints, accepted_keys, recorded_keys
 from optstudy.planning.jobs import unit_jobs, units
 from optstudy.planning.journal import Entry
 from optstudy.planning.layout import MLRUNS
-from optstudy.planning.stack_decisions import decisions, is_row, read_stored, start, try_optimizer
+from optstudy.planning.stack_decisions import decisions, read_stored
 from optstudy.spec import RunSpec
 from optstudy.study.schema import Data, Pretraining
 from optstudy.study.study import Study
@@ -28,7 +29,7 @@ def fingerprints_of(
     """Return the digests of what the study's names stand for; loads its data, and tries its networks on them once.
 
     With `accept`, finished trainings among `entries` of that training version are used as if they were current.
-    Raises DataError if data or weights are missing, or if data, model and contenders do not go together.
+    Raises DataError if data or weights are missing, or if data, model and contenders do not fit.
     """
     recorded = {} if accept is None else accepted_keys(entries or {}, accept)
     with error_prefix(study.name):
@@ -39,7 +40,7 @@ def fingerprints_of(
         stored = read_stored(mlruns, study.name)
         stacking = decisions(study, data, weights, stored)
         if not {decision.key for decision in stacking.values()} <= stored.keys():
-            _check_steady(study)  # a stored decision rests on the same data in another process
+            _check_repeatable(study)  # a stored decision rests on the same data in another process
         return Fingerprints(data, weights, stacking, recorded)
 
 
@@ -52,7 +53,7 @@ def pretraining_data(study: Study, recorded: Mapping[str, str] | None = None) ->
 def recorded_fingerprints(study: Study, entries: Mapping[str, Entry]) -> Fingerprints:
     """Return the digests with which a journal's trainings were made: a report needs neither their code nor their data.
 
-    The data's digest is that of the data that are here; if they cannot be loaded, that of the journal's last training.
+    The data's digest is that of the data on this machine, or, if they cannot be loaded, of the journal's last training.
     """
     mine = [entry for entry in entries.values() if canonical(entry.spec["data"]) == canonical(study.data.resolved())]
     try:
@@ -62,26 +63,32 @@ def recorded_fingerprints(study: Study, entries: Mapping[str, Entry]) -> Fingerp
     starts = [entry.spec["pretrained"]["digest"] for entry in mine if entry.spec["pretrained"] is not None]
     weights = starts[-1] if starts else ""
     fingerprints = Fingerprints(data, weights, {}, recorded_keys(entries), report_only=True)
+    return replace(fingerprints, stacking=_recorded_stacking(study, fingerprints, entries))
+
+
+def _recorded_stacking(study: Study, fingerprints: Fingerprints, entries: Mapping[str, Entry]) -> dict[str, Decision]:
+    """Return for each contender whether its finished trainings were stacked."""
     stacking: dict[str, Decision] = {}
     for unit in units(study, [contender.name for contender in study.optimizers]):
-        jobs = unit_jobs(study, unit, fingerprints, entries, None, True)
-        stacked = any(entries[job.key].spec["stacked"] for job in jobs if job.key in entries)
-        stacking.setdefault(unit.contender, Decision("", "" if stacked else "it was trained alone"))
-    return replace(fingerprints, stacking=stacking)
+        if unit.contender not in stacking:
+            jobs = unit_jobs(study, unit, fingerprints, entries, None, True)
+            stacked = any(entries[job.key].spec["stacked"] for job in jobs if job.key in entries)
+            stacking[unit.contender] = Decision("", "" if stacked else "its trainings ran one by one")
+    return stacking
 
 
-def _check_steady(study: Study) -> None:
-    """Load a user's own data once more; raises DataError where they have become others.
+def _check_repeatable(study: Study) -> None:
+    """Load a user's own data once more. Raises DataError if they differ.
 
     Each worker loads them for itself, and would train on other data than the digest says.
     """
-    _same_again(study.data)
+    _check_same_again(study.data)
     if study.pretraining is not None:
         with error_prefix(PRETRAINING):
-            _same_again(study.pretraining.data)
+            _check_same_again(study.pretraining.data)
 
 
-def _same_again(data: Data) -> None:
+def _check_same_again(data: Data) -> None:
     if data.class_path is None:
         return
     from optstudy.tasks.custom_data import custom_arrays
@@ -94,9 +101,9 @@ def _same_again(data: Data) -> None:
 
 
 def check_start(study: Study, fingerprints: Fingerprints) -> None:
-    """Build what a pretraining starts from, or else contenders from given weights, before anything is written.
+    """Check that contenders can start from the pretrained weights, or from those that a pretraining will make.
 
-    Raises DataError where weights do not fit the network, or the pretraining's data or optimizer do not.
+    Raises DataError if weights do not fit the network, or if the pretraining's data or optimizer do not.
     """
     if study.model.pretrained is None:
         return
@@ -106,37 +113,37 @@ def check_start(study: Study, fingerprints: Fingerprints) -> None:
             return
         specs = [spec_without_pretraining(study, contender.name, fingerprints) for contender in study.optimizers]
         for spec in {spec.pretrained is None: spec for spec in specs}.values():
-            start(spec)
+            try_network(spec)
 
 
 def _check_pretraining(study: Study, block: Pretraining, fingerprints: Fingerprints) -> None:
-    """Raise DataError where the pretraining cannot be trained, or contenders cannot start from what comes out of it."""
+    """Raise DataError if the pretraining cannot be trained, or if contenders cannot start from its weights."""
     spec = study.pretraining_spec()
     with error_prefix(PRETRAINING):
-        points = [] if is_row(block.optimizer) else [spec.hyperparameters]
+        points = [] if is_table_row(block.optimizer) else [spec.hyperparameters]
         try_optimizer(f"optimizer: {block.optimizer.name}", spec, points)
-        network = start(spec)
-        _numbers_words_alike(study.data, block.data)
-    own = start(spec_without_pretraining(study, study.optimizers[0].name, fingerprints))  # all have the same network
+        pretrained = try_network(spec)
+        _check_word_numbers(study.data, block.data)
+    network = try_network(spec_without_pretraining(study, study.optimizers[0].name, fingerprints))
     with error_prefix("model.pretrained"):
-        fill(own, network.state_dict(), PRETRAINING)
+        fill(network, pretrained.state_dict(), PRETRAINING)
 
 
-def _numbers_words_alike(data: Data, before: Data) -> None:
-    """Raise DataError where a number of the pretraining's texts is another word in those of the study."""
+def _check_word_numbers(data: Data, before: Data) -> None:
+    """Raise DataError if the same token id means different words in the pretraining's texts and in the study's."""
     numbering, numbering_before = _numbering(data), _numbering(before)
     if None not in (numbering, numbering_before) and numbering != numbering_before:
         tokenizer = before.resolved()["arguments"]["tokenizer"]
         raise DataError(
-            f"data.arguments.tokenizer: {tokenizer!r}: gives words other numbers than the study's data do, so that the "
-            "weights would be of other words; name one transformer's tokenizer in both, or the same training part"
+            f"data.arguments.tokenizer: {tokenizer!r}: gives words other numbers than the study's data do, so the "
+            "weights would belong to other words; use one transformer's tokenizer for both, or the same training part"
         )
 
 
 def _numbering(data: Data) -> object:
-    """Return what decides which numbers words get; None where that is not known, or no text.
+    """Return what decides which token ids words get; None if that is not known, or if the data are not text.
 
-    `words` counts those of the training part, whatever their labels, and a transformer's tokenizer knows its own.
+    The tokenizer `words` counts the words of the training part, whatever their labels.
     """
     source = data.resolved()
     tokenizer = source["arguments"].get("tokenizer") if data.name is not None else None
@@ -147,7 +154,7 @@ def _numbering(data: Data) -> object:
 
 
 def spec_without_pretraining(study: Study, name: str, fingerprints: Fingerprints) -> RunSpec:
-    """Return a contender's training of its defaults, without weights that are yet to be made."""
+    """Return the training of a contender's defaults, without weights that the pretraining has yet to make."""
     contender = study.contender(name)
     defaults, stacked = study.row(contender).defaults, fingerprints.stacked(name)
     spec = study.spec(contender, 0, 0, defaults, fingerprints.weights, stacked)

@@ -24,7 +24,7 @@ from optstudy.errors import StudyError
 from optstudy.keys import canonical, digest
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
-from optstudy.planning.layout import is_shown, weights_of
+from optstudy.planning.layout import keeps_weights, weights_path
 from optstudy.records.databases import make_whole, unreachable, without_password
 from optstudy.records.projection import Projection, settings
 from optstudy.records.provenance import tables_digest
@@ -136,8 +136,8 @@ class MlflowRecorder:
         data = study.data.resolved()
         self.data(str(data["name"] or data["class"]), projection.fingerprints.data, data)
         for job in projection.jobs:
-            if is_shown(study, job) and weights_of(paths, job).exists():
-                self.model(job, weights_of(paths, job), *_model_facts(job))
+            if keeps_weights(study, job) and weights_path(paths, job).exists():
+                self.model(job, weights_path(paths, job), *_model_facts(job))
         self.settle()
 
     def settle(self) -> None:

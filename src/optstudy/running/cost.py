@@ -1,4 +1,4 @@
-"""What a study takes on this machine."""
+"""Estimates what a study costs on this machine."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from optstudy.errors import Stopped, TrainingFailed, one_line
-from optstudy.planning import journal
 from optstudy.planning.jobs import jobs_in, named_jobs
 from optstudy.planning.layout import StudyPaths
-from optstudy.planning.preflight import check_start, fingerprints_of, spec_without_pretraining
+from optstudy.planning.preflight import spec_without_pretraining
+from optstudy.running.session import Session, read_session
 
-PROJECTION, PROJECTION_EACH = 5.0, 0.02  # seconds to open MLflow and Optuna, and to write one training into them
+RECORDERS, RECORDERS_EACH = 5.0, 0.02  # seconds to open MLflow and Optuna, and to write one training into them
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study takes on this machine: seconds of wall time with `workers`, and of one training by contender.
+    """What a study costs on this machine.
 
-    Contenders in `recorded` have finished trainings in the journal; the others are timed by `timed`.
+    Attributes:
+        seconds: Wall time of the study in seconds, with `workers` workers.
+        workers: Number of workers.
+        each: Seconds of one training, by contender.
+        recorded: The contenders whose seconds are from the journal.
+        timed: The contender that was timed for all others, empty if none was.
     """
 
     seconds: float
@@ -32,39 +37,46 @@ class Cost:
 
 
 def cost_of(paths: StudyPaths, workers: int) -> Cost:
-    """Estimate from the journal's seconds, or, for contenders without any, by ten timed steps of the first of them."""
+    """Estimate a study's cost from the journal's seconds, or by ten timed steps of the first contender without any.
+
+    Writes nothing. Raises what `read_session` raises, and TrainingFailed if the timed steps raise anything.
+    """
     clock = time.perf_counter()
     import torch
 
     from optstudy.training.timing import seconds_of
 
-    torch.set_num_threads(1)  # as a worker does
-    start = time.perf_counter() - clock  # a worker imports what has just been imported
-    study, fingerprints = paths.study, fingerprints_of(paths.study, paths.mlruns)
-    check_start(study, fingerprints)
-    done = journal.read_journal(paths.journal)
-    each: dict[str, float] = {}
-    for name in paths.contenders:
-        jobs = named_jobs(study, [name], fingerprints, done)
-        finished = [done[job.key].result.seconds for job in jobs if job.key in done]
-        if finished:
-            each[name] = fmean(finished)
+    torch.set_num_threads(1)  # as in a worker
+    imports = time.perf_counter() - clock  # a worker imports the same
+    session = read_session(paths)
+    study, each = session.study, _recorded_seconds(session)
     recorded = tuple(each)
     timed = next((name for name in paths.contenders if name not in each), "")
     if timed:
         with _timing(f"{study.name}: {timed}"):
-            seconds = seconds_of(spec_without_pretraining(study, timed, fingerprints))
+            seconds = seconds_of(spec_without_pretraining(study, timed, session.fingerprints))
         each = {name: each.get(name, seconds) for name in paths.contenders}
     with _timing(f"{study.name}: pretraining"):
-        alone = 0.0 if study.pretraining is None else seconds_of(study.pretraining_spec())
-    computed = alone + sum(seconds * jobs_in(study, name) for name, seconds in each.items()) / workers
-    written = PROJECTION + PROJECTION_EACH * sum(jobs_in(study, name) for name in each)
-    return Cost(start + computed + written, workers, each, recorded, timed)
+        pretraining = 0.0 if study.pretraining is None else seconds_of(study.pretraining_spec())
+    trainings = sum(seconds * jobs_in(study, name) for name, seconds in each.items()) / workers
+    recorders = RECORDERS + RECORDERS_EACH * sum(jobs_in(study, name) for name in each)
+    return Cost(imports + pretraining + trainings + recorders, workers, each, recorded, timed)
+
+
+def _recorded_seconds(session: Session) -> dict[str, float]:
+    """Return the mean seconds of each contender's finished trainings; contenders without any are left out."""
+    entries, seconds = session.entries, {}
+    for name in session.paths.contenders:
+        jobs = named_jobs(session.study, [name], session.fingerprints, entries)
+        finished = [entries[job.key].result.seconds for job in jobs if job.key in entries]
+        if finished:
+            seconds[name] = fmean(finished)
+    return seconds
 
 
 @contextmanager
 def _timing(name: str) -> Iterator[None]:
-    """Raise TrainingFailed on `name` where the steps that are timed raise anything, as a user's model may."""
+    """Turn anything that the timed steps raise into TrainingFailed: a user's model may raise anything."""
     try:
         yield
     except Stopped:
@@ -74,7 +86,7 @@ def _timing(name: str) -> Iterator[None]:
 
 
 def cost_line(cost: Cost) -> str:
-    """Return what a study takes, in words: minutes, and where they come from."""
+    """Return the cost in words, with what the estimate rests on."""
     recorded = [f"{name} {cost.each[name]:.3g} s" for name in cost.recorded]
     timed = [f"{cost.each[cost.timed]:.3g} s by ten timed steps of {cost.timed}"] if cost.timed else []
     basis = "; ".join(([f"recorded: {', '.join(recorded)}"] if recorded else []) + timed)

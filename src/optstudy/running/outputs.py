@@ -1,4 +1,4 @@
-"""The tables of a finished study, written from the journal; and what it answers, written from the tables."""
+"""Writes the tables of a finished study from the journal, and what the study answers from its tables."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from optstudy.analysis import tables
-from optstudy.analysis.evaluate_claims import claim_rows, study_facts, withdrawn
-from optstudy.analysis.fairness import design_findings, facts_findings, history_findings, table_findings
-from optstudy.analysis.study_results import StudyResults
+from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
+from optstudy.analysis.fairness import Finding, design_findings, facts_findings, history_findings, table_findings
+from optstudy.analysis.study_results import StudyResults, study_facts
+from optstudy.analysis.tables import comparison, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
 from optstudy.metrics import HEADLINES, present
-from optstudy.planning import journal
-from optstudy.planning.fingerprints import Fingerprints
 from optstudy.planning.jobs import Job, named_jobs, selected_trial, trial_jobs, units
-from optstudy.planning.journal import Entry
+from optstudy.planning.journal import Entry, Stated, first_stated
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.selection import Selections
 from optstudy.records.provenance import provenance
@@ -29,51 +28,51 @@ from optstudy.reporting.pages import write_report
 from optstudy.running.session import Session
 
 
-def write_tables(paths: StudyPaths, fingerprints: Fingerprints, done: dict[str, Entry]) -> None:
+def write_tables(session: Session) -> None:
     """Write the tables of every contender of a finished study."""
-    for name in paths.contenders:
-        write_tuning(paths, name, fingerprints, done)
-        write_runs(paths, name, fingerprints, done)
+    for name in session.paths.contenders:
+        write_tuning(session, name)
+        write_runs(session, name)
 
 
-def write_tuning(paths: StudyPaths, contender: str, fingerprints: Fingerprints, done: dict[str, Entry]) -> None:
+def write_tuning(session: Session, contender: str) -> None:
     """Write tuning/<contender>.csv and selected/<contender>.csv of a finished search, if the study has one."""
-    study = paths.study
+    study, entries, folder = session.study, session.entries, session.paths.tables
     if not study.tuning.trials:
         return
     spaces = study.row(study.contender(contender)).search
     trials, selected = [], []
     for unit in units(study, [contender]):
-        jobs = trial_jobs(study, contender, unit.replicates[0], fingerprints, done)
-        trials += [tuning_row(job, done[job.key]) for job in jobs]
-        best = selected_trial(study, jobs, done)
+        jobs = trial_jobs(study, contender, unit.replicates[0], session.fingerprints, entries)
+        trials += [tuning_row(job, entries[job.key]) for job in jobs]
+        best = selected_trial(study, jobs, entries)
         assert best is not None, "tables are written of finished searches"
         selected += [selected_row(replicate, best, spaces) for replicate in unit.replicates]
-    tables.write_table(paths.tables / "tuning" / f"{contender}.csv", trials)
-    tables.write_table(paths.tables / "selected" / f"{contender}.csv", selected)
+    write_table(folder / "tuning" / f"{contender}.csv", trials)
+    write_table(folder / "selected" / f"{contender}.csv", selected)
 
 
-def write_runs(paths: StudyPaths, contender: str, fingerprints: Fingerprints, done: dict[str, Entry]) -> None:
-    """Write runs/, curves/, answers/ and sweep/<contender>.csv from the selections on disk."""
-    selections = read_selections(paths, contender)
-    jobs = named_jobs(paths.study, [contender], fingerprints, done, selections)
-    finals = [(job, done[job.key]) for job in jobs if job.stage == "final"]
+def write_runs(session: Session, contender: str) -> None:
+    """Write runs/, curves/, answers/ and sweep/<contender>.csv of finished trainings, from the selections on disk."""
+    entries, folder, file = session.entries, session.paths.tables, f"{contender}.csv"
+    selections = read_selections(session.paths, contender)
+    jobs = named_jobs(session.study, [contender], session.fingerprints, entries, selections)
+    finals = [(job, entries[job.key]) for job in jobs if job.stage == "final"]
     curves = [row for job, entry in finals for row in curve_rows(job, entry)]
     answers = [answer_row(job, entry) for job, entry in finals if entry.result.answers]
-    swept = [sweep_row(job, done[job.key]) for job in jobs if job.stage == "sweep"]
-    write, file = tables.write_table, f"{contender}.csv"
-    write(paths.tables / "runs" / file, [run_row(job, entry) for job, entry in finals])
-    write(paths.tables / "curves" / file, curves, ("variant", "replicate", "epoch"))
-    write(paths.tables / "answers" / file, answers, ("variant", "replicate", "right"))
-    write(paths.tables / "sweep" / file, swept, ("replicate", "point", "seed", "learning_rate", "status"))
+    sweep = [sweep_row(job, entries[job.key]) for job in jobs if job.stage == "sweep"]
+    write_table(folder / "runs" / file, [run_row(job, entry) for job, entry in finals])
+    write_table(folder / "curves" / file, curves, ("variant", "replicate", "epoch"))
+    write_table(folder / "answers" / file, answers, ("variant", "replicate", "right"))
+    write_table(folder / "sweep" / file, sweep, ("replicate", "point", "seed", "learning_rate", "status"))
 
 
 def read_selections(paths: StudyPaths, contender: str) -> Selections:
-    """Return what the tune stage selected for a contender."""
+    """Return what the tune stage selected for a contender; empty if the study has no search."""
     if not paths.study.tuning.trials:
         return {}
     searched = paths.study.row(paths.study.contender(contender)).search
-    return tables.read_selections(paths.tables / "selected" / f"{contender}.csv", searched)
+    return read_table_of_selections(paths.tables / "selected" / f"{contender}.csv", searched)
 
 
 def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) -> tuple[pd.DataFrame, StudyResults]:
@@ -82,40 +81,39 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     `jobs` are the finished trainings, `mapper` maps over the figures to draw. Returns the comparison, and all that the
     report was made of. Raises StudyError if a user's LightningModule does not log what is compared or claimed.
     """
-    paths, entries = session.paths, session.entries
-    mine = [entries[job.key] for job in jobs]
-    study, folder = paths.study, paths.tables
-    kinds = ("runs", "curves", "sweep", "answers")
-    runs, curves, sweep, answers = (tables.stacked(folder, kind, paths.contenders) for kind in kinds)
-    target = tables.target_of(runs, study.target)
+    study, folder = session.study, session.paths.tables
+    folders = ("runs", "curves", "sweep", "answers")
+    runs, curves, sweep, answers = (stacked(folder, name, session.paths.contenders) for name in folders)
+    target = target_of(runs, study.target)
     within = study.sweep.within if study.sweep else 0.0
-    values = tables.replicate_values(runs, curves, sweep, study.epochs, target, within)
+    values = replicate_values(runs, curves, sweep, study.epochs, target, within)
     if not all(values.values()):
         message = "must log test/accuracy, val/accuracy or val/loss: there is nothing to compare"
         raise StudyError(f"{study.name}: model.class: {study.model.class_path!r}: {message}")
-    table = tables.comparison(runs, values, target)
+    table = comparison(runs, values, target)
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    first = journal.first_stated(entries)
-    history = history_findings(study, first, withdrawn(study, first))
-    findings = [
-        *design_findings(study, len(first.primary)),
-        *table_findings(study, folder),
-        *history,
-        *facts_findings(mine),
-    ]
+    first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
     claims = claim_rows(study, answers, values, first)
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
-    for name, content_of_file in (
-        ("metrics", _metrics_of_dvc(table, claims)),
-        ("claims", claims),
-        ("findings", [asdict(finding) for finding in findings]),
-        ("study", study_facts(study)),
-        ("provenance", provenance(study, session.fingerprints, mine)),
-    ):
-        write_json(folder / f"{name}.json", content_of_file)
+    write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
+    write_json(folder / "claims.json", claims)
+    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine)])
+    write_json(folder / "study.json", study_facts(study))
+    write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine))
     return table, write_report(folder, mapper)
+
+
+def _findings(session: Session, first: Stated, entries: Sequence[Entry]) -> list[Finding]:
+    """Return all findings about a finished study; `first` is what its file stated at the first training."""
+    study = session.study
+    return [
+        *design_findings(study, len(first.primary)),
+        *table_findings(study, session.paths.tables),
+        *history_findings(study, first, withdrawn(study, first)),
+        *facts_findings(entries),
+    ]
 
 
 def _metrics_of_dvc(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

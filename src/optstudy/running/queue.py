@@ -1,4 +1,4 @@
-"""The trainings of a study that are left, in the groups in which workers take them."""
+"""The trainings of a study that are left, in groups for workers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from optstudy.planning.selection import Selections
 from optstudy.spec import group_key
 from optstudy.study.study import Study
 
-GROUP = 16  # trainings handed to a worker as one stack: with more, a kill costs more, and a CPU gains no more
-FEW = 4  # no fewer, where there are as many: they would take nearly as long
+MAX_GROUP = 16  # trainings in one stack: more gain nothing on a CPU, and a kill would lose more
+MIN_GROUP = 4  # fewer take nearly as long
 
 
 class JobQueue:
-    """What `done`, the finished trainings by key, lacks of the units' jobs, as far as these can be named.
+    """The jobs of some units that are not among `done`, the finished trainings by key.
 
-    `selections` and `finals` as in `unit_jobs`. `finished` counts trainings by contender, those of `done` included.
+    `selections` and `finals` are as in `unit_jobs`. `finished` counts the finished trainings of each contender.
     """
 
     def __init__(
@@ -31,42 +31,42 @@ class JobQueue:
         selections: Selections | None = None,
         finals: bool = True,
     ) -> None:
-        self._study, self._content, self._done = study, fingerprints, done
+        self._study, self._fingerprints, self._done = study, fingerprints, done
         self._selections, self._finals = selections, finals
-        self._units_of = defaultdict[str, list[Unit]](list)  # contenders that do the same share a training
+        self._units_of = defaultdict[str, list[Unit]](list)  # by key: contenders with equal specs share a training
         self._trials: dict[Unit, list[Job]] = {}
-        self._searching = Counter[Unit]()  # the number of a unit's named trials that have not ended
+        self._searching = Counter[Unit]()  # number of a unit's known trials that have not ended
         self._stacks: dict[tuple[str, str], deque[Job]] = {}
         self._alone = deque[Job]()
         self.finished = Counter[str]()
         for unit in units:
-            self.finished[unit.contender] += self._name_jobs(unit)
+            self.finished[unit.contender] += self._queue_known_jobs(unit)
 
     def take(self, workers: int) -> list[Job]:
-        """Take the next group, empty where none is ready: of the jobs that stack, shared out to `workers`, or one.
+        """Take the next group, empty if none is ready: jobs that stack, shared out to `workers`, or one job alone.
 
-        The longest queue comes first: a short one may grow yet, and a stack of few takes nearly as long as one of many.
-        How jobs are grouped changes no result.
+        The longest queue comes first: a short one may still grow, and a small stack takes nearly as long as a large
+        one. How jobs are grouped changes no result.
         """
         queue = max(self._stacks.values(), key=len, default=self._alone) or self._alone
         share = -(-sum(map(len, self._stacks.values())) // workers)
-        most = 1 if queue is self._alone else min(GROUP, max(FEW, share))
+        most = 1 if queue is self._alone else min(MAX_GROUP, max(MIN_GROUP, share))
         return [queue.popleft() for _ in range(min(most, len(queue)))]
 
     def ended(self, job: Job) -> list[str]:
-        """Count a job that is now in `done`, and make ready what its end makes known; return whose it was."""
+        """Count a job that is now in `done`, and queue what its end makes known; return its contenders."""
         waiting = self._units_of[job.key]
         for unit in waiting:
             self.finished[unit.contender] += 1
             self._searching[unit] -= job.stage == "tuning"
-            if job.stage == "tuning" and not self._searching[unit]:  # now more can be known, and not before
-                self._name_jobs(unit)
+            if job.stage == "tuning" and not self._searching[unit]:  # more jobs can become known only now
+                self._queue_known_jobs(unit)
         return [unit.contender for unit in waiting]
 
-    def _name_jobs(self, unit: Unit) -> int:
-        """Make ready what can now be named of a unit and has not been; return how many of its jobs are finished."""
+    def _queue_known_jobs(self, unit: Unit) -> int:
+        """Queue the jobs of a unit that have become known; return how many of its jobs are finished."""
         known = self._trials.get(unit, [])
-        jobs = unit_jobs(self._study, unit, self._content, self._done, self._selections, self._finals, known)
+        jobs = unit_jobs(self._study, unit, self._fingerprints, self._done, self._selections, self._finals, known)
         self._trials[unit] = [job for job in jobs if job.stage == "tuning"]
         for job in jobs:
             if job.key not in self._done and unit not in self._units_of[job.key]:
@@ -77,7 +77,7 @@ class JobQueue:
         return sum(job.key in self._done for job in jobs)
 
     def _add(self, job: Job) -> None:
-        """Put trials that stack first: what they select is then trained along with what is left."""
+        """Queue a job. Trials that stack come first, so that what they select is trained with what is left."""
         if not job.spec.stacked:
             self._alone.append(job)
             return

@@ -40,8 +40,8 @@ def open_session(paths: StudyPaths, *, report_only: bool = False, accept: int | 
     version or machine trained it. With `accept`, those of that training version count. Raises StudyError (its subclass
     DataError included) before anything is written, and StudyHeld if another process holds the study.
     """
-    session = read_session(paths, report_only=report_only, accept=accept)
     size = _size(paths)
+    session = read_session(paths, report_only=report_only, accept=accept)
     with journal.hold(paths.journal):
         if _size(paths) != size:  # another process wrote meanwhile, or left a torn line
             session.entries = journal.read_journal(paths.journal)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optstudy.environment import default_workers
 from optstudy.errors import StudyError
 from optstudy.files import write_json
 from optstudy.planning.jobs import changes, jobs_in, named_jobs, resolved, units
@@ -21,10 +22,12 @@ from optstudy.records.projection import Projection
 from optstudy.records.provenance import tags
 from optstudy.reporting.figures import Mapper
 from optstudy.reporting.summary import notes
+from optstudy.running.executor import Executor
 from optstudy.running.executors.processes import Workers
 from optstudy.running.outputs import read_selections, write_answer, write_runs, write_tables, write_tuning
 from optstudy.running.session import Say, Session, open_session
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
+from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
 from optstudy.tasks.pretrained import weights_file
 
@@ -46,8 +49,17 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
         _pretrain(session, executor, say)
         live = live_of(paths)
         complete(session, units(paths.study, paths.contenders), executor, live, on_progress)
-        write_tables(paths, session.fingerprints, session.entries)
+        write_tables(session)
         return compare(session, live, executor.map)
+
+
+def run_study(study: Study, workers: int = default_workers(), results: Path = Path("results")) -> pd.DataFrame:
+    """Tune, train and compare a study without terminal output; resume it if it was interrupted.
+
+    Files are written below `results` and `mlruns` of the current folder. Returns the comparison table: one row per
+    contender and variant. Raises what `run` raises.
+    """
+    return run(StudyPaths(study, results), workers, lambda _: None, lambda _: None)
 
 
 def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
@@ -64,7 +76,7 @@ def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
             say(f"{paths.study.name}: {missing} trainings are missing from the journal: optstudy run completes them")
             return None
         _write_resolved(session, say)
-        write_tables(paths, session.fingerprints, session.entries)
+        write_tables(session)
         return compare(session, live_of(paths))
 
 
@@ -87,7 +99,7 @@ def tune(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgres
         _needs_weights(session)
         todo = units(paths.study, [contender])
         complete(session, todo, executor, live_of(paths), on_progress, finals=False)
-        write_tuning(paths, contender, session.fingerprints, session.entries)
+        write_tuning(session, contender)
 
 
 def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgress) -> None:
@@ -99,7 +111,7 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
         _needs_weights(session)
         todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
         complete(session, todo, executor, live_of(paths), on_progress, selections=selections)
-        write_runs(paths, contender, session.fingerprints, session.entries)
+        write_runs(session, contender)
 
 
 def compare_stage(paths: StudyPaths) -> pd.DataFrame:
@@ -190,7 +202,7 @@ def _say_accepted(session: Session, accept: int | None, say: Say) -> None:
         )
 
 
-def _pretrain(session: Session, executor: Workers, say: Say) -> None:
+def _pretrain(session: Session, executor: Executor, say: Say) -> None:
     """Train the weights that contenders start from, if the study has a pretraining; write start.json."""
     study = session.study
     start: dict[str, object] = {"weights": study.model.pretrained or "fresh", "digest": session.fingerprints.weights}

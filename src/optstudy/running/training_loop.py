@@ -13,7 +13,7 @@ from optstudy.errors import TrainingFailed
 from optstudy.planning import journal
 from optstudy.planning.jobs import VARIANTS, Job, Unit, jobs_in, pretraining_job, trials_in
 from optstudy.planning.journal import Entry, Stated
-from optstudy.planning.layout import is_shown, weights_of
+from optstudy.planning.layout import keeps_weights, weights_path
 from optstudy.planning.preflight import pretraining_data
 from optstudy.planning.selection import Selections
 from optstudy.records.live import Live
@@ -78,7 +78,7 @@ def _events(study: Study, queue: JobQueue, executor: Executor, live: Live) -> It
     while True:
         while executor.free and (group := queue.take(executor.count)):
             running += len(group)
-            keep_weights = any(is_shown(study, job) for job in group)
+            keep_weights = any(keeps_weights(study, job) for job in group)
             executor.submit(group, [job.spec for job in group], keep_weights)
         if not running:
             return
@@ -100,8 +100,8 @@ def _total(study: Study, contender: str, selections: Selections | None, finals: 
 
 def _record(session: Session, job: Job, ended: TrainingEnded, claims: Stated) -> Entry:
     """Write a finished training into the journal, and before it the weights that are kept; return its entry."""
-    if ended.weights is not None and is_shown(session.study, job):
-        save_weights(weights_of(session.paths, job), ended.weights)
+    if ended.weights is not None and keeps_weights(session.study, job):
+        save_weights(weights_path(session.paths, job), ended.weights)
     if job.stage != "final":  # only the answers of final runs are compared
         ended = replace(ended, result=replace(ended.result, answers=""))
     digests = session.fingerprints.digests(job.spec)

@@ -1,9 +1,7 @@
-"""Hands groups of specs to worker processes and yields their events, then calls to others; none outlives the caller."""
+"""The executor of one machine: worker processes, each with a pipe of its own. None outlives the coordinator."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import multiprocessing
 import os
 import signal
@@ -25,8 +23,8 @@ from optstudy.spec import Event, RunResult, RunSpec, TrainingEnded
 T = TypeVar("T")
 U = TypeVar("U")
 
-# Workers are forked off a process that has imported what they need, once for all, while the coordinator imports its
-# own. A fork of the coordinator would keep its file lock, and its threads' locks in whatever state they were.
+# Workers are forked from a server that has imported what they need, once for all of them, while the coordinator does
+# its own imports. A fork of the coordinator would keep its file lock, and locks that its threads hold.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["optstudy.running.executors.worker_imports"])
 
@@ -36,15 +34,15 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     ticket: object = None
-    trainings: set[int] = field(default_factory=set)  # indices of those that have not ended; none: it is free
+    trainings: set[int] = field(default_factory=set)  # indices of those that have not ended
 
 
 def warm_up() -> None:
-    """Begin the workers' imports, which take seconds, beside what the caller does next.
+    """Start the workers' imports, which take seconds, in the background.
 
-    Their server inherits that SIGINT is blocked: it ignores Ctrl-C of itself, too, but only once all is imported.
+    SIGINT is blocked while the server starts, and stays blocked in it: Ctrl-C is for the coordinator.
     """
-    resource_tracker.ensure_running()  # the server needs it, and it unblocks the signal where it is yet to be started
+    resource_tracker.ensure_running()  # the server needs it, and starting it would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         ensure_running()
@@ -53,15 +51,12 @@ def warm_up() -> None:
 
 
 class Workers:
-    """`count` processes that are started when `submit` first needs them and reused, each with a pipe of its own.
-
-    `map` ends them and starts as many others.
-    """
+    """`count` worker processes, started when they are first needed and reused. See `Executor` for the contract."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._workers: list[_Worker] = []
-        self._served = False  # whether the server runs that processes are forked off
+        self._server_runs = False
 
     def __enter__(self) -> Workers:
         return self
@@ -85,39 +80,39 @@ class Workers:
         return self.count - sum(bool(worker.trainings) for worker in self._workers)
 
     def submit(self, ticket: object, specs: list[RunSpec], weights: bool = False) -> None:
-        """Train `specs` as one group on a free worker; its events come with `ticket`, ends with `weights` if asked."""
+        """Train `specs` as one group on a free worker."""
         worker = next((worker for worker in self._workers if not worker.trainings), None) or self._start()
         try:
             worker.pipe.send((specs, weights))
-        except (BrokenPipeError, ConnectionResetError):  # it died while it idled
+        except (BrokenPipeError, ConnectionResetError):  # it died while it was idle
             self._discard(worker)
             self.submit(ticket, specs, weights)
             return
         worker.ticket, worker.trainings = ticket, set(range(len(specs)))
 
     def events(self, timeout: float | None = None) -> Iterator[tuple[object, Event]]:
-        """Wait for at least one event, `timeout` seconds at most, and yield all that have come.
+        """Wait for at least one event, up to `timeout` seconds, and yield all that have come.
 
-        A worker that dies (killed for memory, say) gives its trainings the status `failed`.
+        The trainings of a worker that dies, for example because the system is out of memory, end as `failed`.
         """
         for pipe in wait([worker.pipe for worker in self._workers if worker.trainings], timeout):
             worker = next(worker for worker in self._workers if worker.pipe is pipe)
             try:
                 events = [worker.pipe.recv()]
             except (EOFError, ConnectionResetError):
-                events = self._lost(worker)
+                events = self._ends_of_lost(worker)
             for event in events:
                 if isinstance(event, TrainingEnded):
                     worker.trainings.discard(event.index)
                 yield worker.ticket, event
 
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> list[U]:
-        """Return `function` of each item, in order: by other processes where trainings have started their server.
+        """Return `function` of each item, in order, computed by other processes if the server runs already.
 
-        Else here, for to start it takes longer than figures do; here too where one of them dies, for memory, say.
+        Otherwise, and if one of the processes dies, it is computed here: starting the server takes longer.
         """
         listed = list(items)
-        if self._served:
+        if self._server_runs:
             self._end()  # their memory may be needed
             with suppress(BrokenProcessPool), ProcessPoolExecutor(self.count, FORKSERVER, _tie_to_coordinator) as pool:
                 return list(pool.map(function, listed))
@@ -129,7 +124,7 @@ class Workers:
         ours, theirs = FORKSERVER.Pipe()
         process = FORKSERVER.Process(target=_work, args=(theirs,), daemon=True)
         process.start()
-        self._served = True
+        self._server_runs = True
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -140,7 +135,7 @@ class Workers:
         worker.pipe.close()
         self._workers.remove(worker)
 
-    def _lost(self, worker: _Worker) -> list[TrainingEnded]:
+    def _ends_of_lost(self, worker: _Worker) -> list[TrainingEnded]:
         self._discard(worker)
         message = f"the worker process ended with exit code {worker.process.exitcode} (negative: by that signal)"
         result = RunResult("failed", {}, (), 0.0, message)
@@ -150,7 +145,6 @@ class Workers:
 def _work(pipe: Connection) -> None:
     """Train what comes through `pipe` until the coordinator closes it or dies; one thread, so that workers scale."""
     _tie_to_coordinator()
-    _keep_memory()
     import torch
 
     from optstudy.training.train import train
@@ -165,22 +159,9 @@ def _work(pipe: Connection) -> None:
 
 
 def _tie_to_coordinator() -> None:
-    """Let a process that is forked off the server end with its coordinator, and not before, by Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the coordinator decides
+    """Make this process end with the coordinator, and not before it by Ctrl-C, which reaches the whole group."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    gc.enable()  # see preload.py
-
-
-def _keep_memory() -> None:
-    """Let glibc hand no freed memory back to the system, where there is glibc: the next step needs it.
-
-    Pages that come back cost a stack of 12 or 16 networks 3 to 8% of its time. Source: man 3 mallopt; 32 MiB is the
-    most that all versions take, and where it is not taken, the other alone would turn off what glibc does of itself.
-    """
-    mmap_threshold, trim_threshold = -3, -1
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and mallopt(mmap_threshold, 2**25):
-        mallopt(trim_threshold, 2**31 - 1)
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,39 @@
+"""Keys: all that changes a training's numbers changes its key, and nothing else does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from optstudy.keys import TRAINING_VERSION, content_key, derive_seed, digest, training_key
+
+BASIS: dict[str, Any] = {
+    "data": "d",
+    "split": "s",
+    "user_code": "",
+    "training_version": TRAINING_VERSION,
+    "torch": "2.15",
+    "device": "cpu",
+}
+SPEC = {"optimizer": "adam", "seed": 3, "stacked": True}
+
+
+@pytest.mark.parametrize("part", BASIS)
+def test_a_key_depends_on_each_part_of_its_basis(part: str) -> None:
+    assert training_key(SPEC, **BASIS) != training_key(SPEC, **{**BASIS, part: "another"})
+
+
+def test_a_key_does_not_depend_on_the_order_of_fields() -> None:
+    assert training_key(SPEC, **BASIS) == training_key(dict(reversed(SPEC.items())), **BASIS)
+
+
+def test_a_content_key_depends_on_spec_and_data_but_not_on_stacking() -> None:
+    assert content_key(SPEC, "d") == content_key({**SPEC, "stacked": False}, "d")
+    assert len({content_key(SPEC, "d"), content_key(SPEC, "e"), content_key({**SPEC, "seed": 4}, "d")}) == 3
+
+
+def test_seeds_and_digests_are_the_first_digits_of_sha_256() -> None:
+    # By the program sha256sum: "abc" gives ba7816bf8f01cfea..., and [1,"a"] gives 2010945388e2de98...
+    assert digest("abc") == "ba7816bf8f01cfea"
+    assert derive_seed(1, "a") == 0x2010945388E2DE98 % 2**31
