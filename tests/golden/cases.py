@@ -88,11 +88,13 @@ NOT_PINNED: Mapping[str, str] = {"data/mnist": PUBLISHED, "data/fashion_mnist": 
 # How far numbers may be from the pinned ones on another platform: absolute, and relative for numbers above 1.
 EQUAL = None
 FLOAT64 = 1e-9
-# Six steps in float32 with the AVX-512, AVX2 and SSE4.1 kernels of torch, oneDNN and MKL differed by at most 4e-7 (an
-# AMD EPYC, torch 2.15); those in bfloat16, whose last bit is 4e-3 of a number, by 4e-5. Other processors get a hundred
-# times as much.
-FLOAT32 = 1e-4
-BFLOAT16 = 5e-3
+# Measured between the AVX-512, AVX2 and SSE4.1 kernels of torch, oneDNN and MKL (an AMD EPYC, torch 2.15), after six
+# steps: at most 4e-7 in float32, and 4e-5 in bfloat16, whose last bit is 4e-3 of a number. A network with millions of
+# activations is another matter: rounding moves some of them across the kink of a ReLU, which gave 3e-4 with ResNet-20.
+# Other processors and libraries are allowed more.
+FLOAT32 = 1e-3
+LARGE_FLOAT32 = 1e-2
+BFLOAT16 = 1e-2
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,9 @@ CASES: Mapping[str, Case] = {
     **{f"function/{row}/values": Case(partial(function_values, row), FLOAT64) for row in TABLES["function"]},
     **{f"function/{row}/descents": Case(partial(descents, row), FLOAT64) for row in TABLES["function"]},
     **{
-        f"model/{row}": Case(partial(model_training, row), FLOAT32, "transformers" if row == "transformer" else "")
+        f"model/{row}": Case(
+            partial(model_training, row), LARGE_FLOAT32, "transformers" if row == "transformer" else ""
+        )
         for row in MODELS
     },
     **{f"precision/{row}": Case(lambda row=row: trained(precision=row), BFLOAT16) for row in PRECISIONS},
