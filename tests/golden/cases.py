@@ -149,11 +149,13 @@ def schedule_cases(name: str) -> dict[str, Case]:
 
 ALL_DIGITS = {**DIGITS, "train_size": None}
 AUGMENTED = {**DIGITS, "augment": ("crop", "flip")}
-DECAY = {**MOMENTUM, "weight_decay": 0.5}
+DECAY = {**MOMENTUM, "weight_decay": 0.1}
 OWN_NETWORK = {"name": None, "class": "golden.inputs.OwnNetwork", "arguments": {}}
 OWN_MODULE = {"name": None, "class": "golden.inputs.OwnModule", "arguments": {}}
 # Its rate is 0: whether it counts as diverged depends only on which examples the first loss is taken of.
 STILL = {"data": custom_data("uneven", "sequence", validation_share=0.0), "hyperparameters": {"learning_rate": 0.0}}
+# A step of this size takes a bias of 0 to a number below 1e-38, which counts as 0.
+TINY = {"data": custom_data("colours", "image"), "hyperparameters": {"learning_rate": 1e-38}}
 
 CASES: Mapping[str, Case] = {
     **{name: case for row in OPTIMIZERS for name, case in optimizer_cases(row).items()},
@@ -201,6 +203,7 @@ CASES: Mapping[str, Case] = {
     "evaluation/many-examples/stacked": stack(data=ALL_DIGITS, model=model("linear"), batch_size=256),
     "evaluation/no-validation-part": training(data={**DIGITS, "validation_share": 0.0}),
     "evaluation/first-loss": training(**STILL, optimizer="sgd", model=model("linear"), epochs=1, batch_size=1000),
+    "numerics/tiny-numbers": training(**TINY, optimizer="sgd", model=model("3c3d"), epochs=1),
     "stack/splits": Case(stack_of_splits, FLOAT32),
     "stack/one-diverges": Case(stack_with_one_diverging, FLOAT32),
     "stack/vmap": stack(model=OWN_NETWORK),
