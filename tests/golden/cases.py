@@ -29,6 +29,7 @@ from golden.compute import (
     augmented,
     data_set,
     descents,
+    fresh_weights,
     function_values,
     kind_training,
     model_training,
@@ -92,6 +93,7 @@ FLOAT64 = 1e-9
 # steps: at most 4e-7 in float32, and 4e-5 in bfloat16, whose last bit is 4e-3 of a number. A network with millions of
 # activations is another matter: rounding moves some of them across the kink of a ReLU, which gave 3e-4 with ResNet-20.
 # Other processors and libraries are allowed more.
+FRESH = 1e-5  # initial weights in float32
 FLOAT32 = 1e-3
 LARGE_FLOAT32 = 1e-2
 BFLOAT16 = 1e-2
@@ -134,6 +136,15 @@ def optimizer_cases(name: str) -> dict[str, Case]:
     return {f"optimizer/{name}/{case}": compute for case, compute in (cases | stacked).items()}
 
 
+def model_cases(name: str) -> dict[str, Case]:
+    """Return the cases of a model; an analytic function's starting points have a case already."""
+    needs = "transformers" if name == "transformer" else ""
+    cases = {f"model/{name}/trained": Case(partial(model_training, name), LARGE_FLOAT32, needs)}
+    if "function" in MODELS[name].kinds:
+        return cases
+    return {f"model/{name}/fresh": Case(partial(fresh_weights, name), FRESH, needs), **cases}
+
+
 def schedule_cases(name: str) -> dict[str, Case]:
     """Return the cases of a schedule: its factors, and trainings that follow it by epoch and by step."""
     cases = {
@@ -173,12 +184,7 @@ CASES: Mapping[str, Case] = {
     "data/digits/some-classes": Case(some_digits),
     **{f"function/{row}/values": Case(partial(function_values, row), FLOAT64) for row in TABLES["function"]},
     **{f"function/{row}/descents": Case(partial(descents, row), FLOAT64) for row in TABLES["function"]},
-    **{
-        f"model/{row}": Case(
-            partial(model_training, row), LARGE_FLOAT32, "transformers" if row == "transformer" else ""
-        )
-        for row in MODELS
-    },
+    **{name: case for row in MODELS for name, case in model_cases(row).items()},
     **{f"precision/{row}": Case(lambda row=row: trained(precision=row), BFLOAT16) for row in PRECISIONS},
     **{f"augmentation/{row}": Case(partial(augmented, row)) for row in AUGMENTATIONS},
     "split/digits": Case(split_of_digits),
@@ -208,5 +214,5 @@ CASES: Mapping[str, Case] = {
     "stack/one-diverges": Case(stack_with_one_diverging, FLOAT32),
     "stack/vmap": stack(model=OWN_NETWORK),
     "custom/network": training(model=OWN_NETWORK),
-    "custom/module": training(model=OWN_MODULE, clip=0.5),
+    "custom/module": training(model=OWN_MODULE, clip=0.05),
 }
