@@ -17,7 +17,7 @@ from optstudy.errors import DataError
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.preflight import fingerprints_of
 from optstudy.running import stages
-from optstudy.tasks import arrays as datasets
+from optstudy.tasks import datasets
 from optstudy.tasks.arrays import Arrays
 from optstudy.tasks.datasets import data_digest, load_arrays
 
@@ -102,13 +102,13 @@ BROKEN: dict[str, tuple[Any, str, list[str]]] = {
     "not a number": ((X / 0 * 0, Y, X, Y), "image", ["finite numbers", "nan"]),
     "empty": ((X[:0], Y[:0], X, Y), "image", ["x", "not empty", "(0, 1, 4, 4)"]),
     "empty test": ((X, Y, X[:0], Y[:0]), "image", ["test_x", "not empty"]),
-    "another test": ((X, Y, X[:, :, :2], Y), "image", ["one shape", "(20, 1, 2, 4)"]),
+    "another test": ((X, Y, X[:, :, :2], Y), "image", ["same shape", "(20, 1, 2, 4)"]),
     "labels short of inputs": ((X, Y[:5], X, Y), "image", ["y: expected (20,)", "(5,)"]),
     "float labels": ((X, Y.float(), X, Y), "image", ["y: expected (20,) whole numbers", "float32"]),
     "one-hot labels": ((X, torch.eye(2)[Y], X, Y), "image", ["y: expected (20,)", "(20, 2)"]),
     "labels from -1": ((X, Y - 1, X, Y), "image", ["count from 0", "-1"]),
     "labels from 1": ((X, Y + 1, X, Y + 1), "image", ["every label from 0 to 2", "no 0"]),
-    "a single label": ((X, Y * 0, X, Y * 0), "image", ["y: expected two labels or more", "found 0 alone"]),
+    "a single label": ((X, Y * 0, X, Y * 0), "image", ["y: expected two labels or more", "found 0 only"]),
     "new test labels": ((X, Y, X, Y + 1), "image", ["test_y: expected labels from 0 to 1", "2"]),
 }
 
@@ -119,7 +119,7 @@ def test_other_data_are_refused_in_one_line_that_says_what_is_expected(name: str
     with pytest.raises(DataError) as caught:
         of(made, kind)
     message = str(caught.value)
-    assert message.startswith("data.class: test_own_data.made: ")
+    assert message.startswith("data.class: test_custom_data.made: ")
     assert "\n" not in message
     assert [word for word in words if word not in message] == []
 
@@ -142,7 +142,7 @@ def own(name: str) -> dict[str, Any]:
     return {"class": f"test_custom_data.{name}", "kind": "image"}
 
 
-DIFFERS = r"data\.class: test_own_data\.unseeded: differs from call to call: seed its generator"
+DIFFERS = r"data\.class: test_custom_data\.unseeded: differs from call to call: seed its generator"
 
 
 def test_data_that_differ_from_call_to_call_are_refused(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_data_are_loaded_twice_but_once(tmp_path: Path) -> None:
 
 
 def test_arguments_that_it_does_not_take_are_named() -> None:
-    with pytest.raises(DataError, match=r"data\.class: test_own_data\.made: TypeError: .*unexpected keyword.*'n'"):
+    with pytest.raises(DataError, match=r"data\.class: test_custom_data\.made: TypeError: .*unexpected keyword.*'n'"):
         of((X, Y, X, Y), n=3)
 
 

@@ -76,7 +76,7 @@ def test_weights_that_carry_code_are_refused_and_run_nothing(nested: bool, tmp_p
     path, witness = tmp_path / "evil.pt", tmp_path / "witness"
     torch.save({"w": Carrier(witness)} if nested else Carrier(witness), path)
     with pytest.raises(
-        DataError, match="refused: it carries more than tensors, or none, and loading it could run code"
+        DataError, match="refused: it contains more than tensors, or none, and loading it could run code"
     ):
         read_weights(path)
     assert not witness.exists()
@@ -262,7 +262,7 @@ def test_the_names_of_a_users_network_are_its_own(last: str) -> None:
 
 
 def test_a_last_layer_that_cannot_be_told_is_asked_for() -> None:
-    with pytest.raises(DataError, match=r"last layer of Sequential cannot be told, .* of '1'; call .* `head`"):
+    with pytest.raises(DataError, match=r"last layer of Sequential cannot be determined, .* of '1'; call .* `head`"):
         head_name(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)))
 
 

@@ -249,9 +249,7 @@ def spec_of(name: str = "adam", network: str = "cnn", **changes: Any) -> RunSpec
     contender = study.optimizers[0]
     spec = study.spec(contender, 0, 5, contender.row().defaults, stacked=True)
     data = {**spec.data, "train_size": 160}
-    resolved = (
-        spec.model if network in MODELS else {"name": None, "network": f"test_stacked.{network}", "arguments": {}}
-    )
+    resolved = spec.model if network in MODELS else {"name": None, "class": f"test_stacked.{network}", "arguments": {}}
     return replace(
         spec, **{"data": data, "model": resolved, "epochs": 5, "batch_size": 32, "schedule": WARMED, **changes}
     )
@@ -591,7 +589,7 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
     "a count": ({"network": "Counting"}, "the network (Counting) changes `seen`"),
     "Python's random numbers": ({"network": "Noisy"}, "draws random numbers"),
     "NumPy's": ({"network": "NoisyByNumpy"}, "draws random numbers"),
-    "a dictionary": ({"network": "Remembering"}, "answers otherwise when it is asked again"),
+    "a dictionary": ({"network": "Remembering"}, "gives other logits when it is called again"),
 }
 
 
@@ -615,7 +613,7 @@ def test_what_is_found_steady_has_the_same_bits_in_each_row(width: int, examples
         assert reason == ("" if width == 16 else f"{DEPENDS}, with batches of 32")
 
 
-DEPENDS = "in a stack the last bits would depend on the neighbours"
+DEPENDS = "in a stack the last bits would depend on the other networks"
 
 
 def test_a_network_that_cannot_read_zeros_is_judged_all_the_same() -> None:

@@ -116,7 +116,8 @@ def test_a_finished_training_leaves_no_tensors_behind(stacked: bool, monkeypatch
             super().__init__(*given)
             kept.append(weakref.ref(self))
 
-    monkeypatch.setattr("optstudy.training.train.ArrayData", Noted)
+    for module in ("train", "classification"):
+        monkeypatch.setattr(f"optstudy.training.{module}.ArrayData", Noted)
     study = tiny()
     rates = [{"learning_rate": 0.1, "weight_decay": 0.0}, {"learning_rate": 0.2, "weight_decay": 0.0}]
     train([study.spec(study.optimizers[0], 0, 5, rate, stacked=stacked) for rate in rates])

@@ -11,14 +11,10 @@ from numpy.typing import NDArray
 
 from optstudy.errors import DataError
 from optstudy.tasks.arrays import Arrays
+from optstudy.tasks.kinds import KINDS
 from optstudy.user_code import import_class
 
 EXPECTED = "a LightningDataModule, or a function that returns (x, y, test_x, test_y) as tensors or numpy arrays"
-FORMS: Mapping[str, tuple[str, ...]] = {  # of x by kind: its axes
-    "image": ("n", "channels", "height", "width"),
-    "sequence": ("n", "steps", "features"),
-    "text": ("n", "length"),
-}
 
 
 class Unfit(ValueError):
@@ -62,8 +58,9 @@ def arrays_of(loaded: Any, kind: str) -> Arrays:
         raise Unfit(f"y: expected every label from 0 to {classes - 1}, the largest found; there is no {missing[0]}")
     if test_y.max() >= classes:
         raise Unfit(f"test_y: expected labels from 0 to {classes - 1}, as in y, found {test_y.max()}")
-    form = np.int64 if kind == "text" else np.float32
-    tokens = int(max(x.max(), test_x.max())) + 1 if kind == "text" else 0
+    tokens_only = KINDS[kind].tokens
+    form = np.int64 if tokens_only else np.float32
+    tokens = int(max(x.max(), test_x.max())) + 1 if tokens_only else 0
     return Arrays(x.astype(form), y.astype(np.int64), test_x.astype(form), test_y.astype(np.int64), classes, tokens)
 
 
@@ -76,11 +73,11 @@ def _array(part: Any) -> NDArray[Any]:
 
 
 def _check_inputs(name: str, x: NDArray[Any], kind: str) -> None:
-    axes = ", ".join(FORMS[kind])
-    allowed, numbers = ("iu", "whole numbers from 0") if kind == "text" else ("biuf", "finite numbers")
-    if x.ndim != len(FORMS[kind]) or 0 in x.shape or x.dtype.kind not in allowed:
+    axes = ", ".join(KINDS[kind].axes)
+    allowed, numbers = ("iu", "whole numbers from 0") if KINDS[kind].tokens else ("biuf", "finite numbers")
+    if x.ndim != len(KINDS[kind].axes) or 0 in x.shape or x.dtype.kind not in allowed:
         raise Unfit(f"{name}: data of kind {kind} are ({axes}), not empty, {numbers}; found {x.shape} of {x.dtype}")
-    if not (x.min() >= 0 if kind == "text" else np.isfinite(x).all()):
+    if not (x.min() >= 0 if KINDS[kind].tokens else np.isfinite(x).all()):
         raise Unfit(f"{name}: data of kind {kind} are {numbers}; found values from {x.min()} to {x.max()}")
 
 

@@ -67,6 +67,7 @@ class Kind:
         tokens: Whether inputs are token ids, whole numbers with 0 for padding; else they are float32.
         scaling: Whether inputs can be standardised.
         augment: Whether inputs can be cropped and flipped.
+        channels_last: Whether networks of the table read inputs whose channels are together in memory.
         solo: Why trainings on it are never stacked; empty if they can be.
     """
 
@@ -75,11 +76,14 @@ class Kind:
     tokens: bool = False
     scaling: bool = False
     augment: bool = False
+    channels_last: bool = False
     solo: str = ""
 
 
 KINDS: Mapping[str, Kind] = {
-    "image": Kind("classification", ("n", "channels", "height", "width"), scaling=True, augment=True),
+    "image": Kind(
+        "classification", ("n", "channels", "height", "width"), scaling=True, augment=True, channels_last=True
+    ),
     "sequence": Kind("classification", ("n", "steps", "features"), scaling=True),
     "text": Kind("classification", ("n", "length"), tokens=True, solo="each batch of text has its own length"),
     "function": Kind("descent"),

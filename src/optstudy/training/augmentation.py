@@ -1,7 +1,4 @@
-"""Random crops and flips, computed on a batch: each image has an offset and a side of its own, seeded by the run.
-
-The generator is of the images' device.
-"""
+"""Random crops and flips of a batch, drawn for each image by a generator on the images' device."""
 
 from __future__ import annotations
 
@@ -13,15 +10,15 @@ PADDING = 4  # pixels, as in He et al. 2016 for CIFAR
 
 
 def crop(x: Tensor, generator: torch.Generator, padding: int = PADDING) -> Tensor:
-    """Return images (n, c, h, w), each shifted by an offset of its own of up to `padding` pixels, zeros beyond."""
+    """Return images (n, c, h, w), each shifted by its own offset of up to `padding` pixels, padded with zeros."""
     n, channels, height, width = x.shape
-    place = x.device
-    offsets = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator, device=place)
-    rows = offsets[0] + torch.arange(height, device=place)
-    columns = offsets[1] + torch.arange(width, device=place)
+    device = x.device
+    offsets = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator, device=device)
+    rows = offsets[0] + torch.arange(height, device=device)
+    columns = offsets[1] + torch.arange(width, device=device)
     padded = functional.pad(x, (padding, padding, padding, padding))
-    image = torch.arange(n, device=place)[:, None, None, None]
-    channel = torch.arange(channels, device=place)[None, :, None, None]
+    image = torch.arange(n, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[None, :, None, None]
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 

@@ -1,7 +1,7 @@
-"""The LightningDataModule over in-memory tensors: batches are slices, their order comes from the run's seed.
+"""The LightningDataModule over in-memory tensors: batches are slices, in an order drawn from the training's seed.
 
-A DataLoader collates item by item, and Lightning's loop does half a millisecond of its own for each batch that it is
-given: either costs more than a step of a small model. Hence slices, and `Turns`.
+A DataLoader collates item by item, and Lightning's loop takes half a millisecond per batch: each costs more than a step
+of a small model. Hence slices, and `BatchChunks`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,27 @@ from optstudy.keys import derive_seed
 from optstudy.spec import PARTS, Part, RunSpec
 from optstudy.tasks.arrays import Arrays, split
 from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.kinds import KINDS
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.device import compute_device, to_device
 
 EVALUATION_BATCH = 512
-SAMPLE = 2048  # examples whose loss before the training stands for the training part's
-STEPS_PER_CHUNK = 32  # batches that Lightning's loop is given as one
+SAMPLE = 2048  # training examples on which the loss of the initial weights is measured
+STEPS_PER_CHUNK = 32  # batches that Lightning's loop gets as one
 
 Parts = dict[Part, tuple[Tensor, Tensor]]
 
 
 class SliceLoader:
-    """Batches of (x, y); each iteration takes the next permutation from `generator`, or the given order without one.
+    """Batches of (x, y), each iteration in the next order that `generator` draws, or in the given order without one.
 
-    `change` is applied to each batch's x. With `lengths` (n,) of sentences, a batch is cut to its longest: the rest is
-    padding. Order and lengths are the CPU's, whatever the device of x and y: no step waits for a GPU.
+    Args:
+        x: Inputs (n, ...).
+        y: Labels (n,).
+        batch_size: Number of examples in a batch; the last batch may be smaller.
+        generator: Draws the orders, on the CPU, so that no step waits for a GPU.
+        change: Is applied to each batch's x.
+        lengths: Lengths (n,) of sentences, on the CPU; a batch is cut to its longest sentence, the rest is padding.
     """
 
     def __init__(
@@ -65,7 +71,7 @@ class SliceLoader:
         return ((self.x.index_select(0, index), self.y.index_select(0, index)) for index in chosen)
 
     def _longest(self, order: Tensor | None) -> list[int] | list[None]:
-        """Return the length of each batch's longest sentence, None for what is no text."""
+        """Return the length of the longest sentence of each batch, None for data without lengths."""
         if self.lengths is None:
             return [None] * len(self)
         lengths = self.lengths if order is None else self.lengths[order]
@@ -73,16 +79,16 @@ class SliceLoader:
 
 
 class BatchChunks:
-    """The `steps` batches of an epoch, `length` at a time: each item is an iterator over batches, to be used up.
+    """The `steps` batches of an epoch in chunks of `length`. Each chunk is an iterator over batches, to be exhausted.
 
-    Lightning takes an item for one batch, so its loop is gone through once for `length` steps.
+    Lightning takes a chunk for one batch, so that its loop runs once per `length` steps.
     """
 
     def __init__(self, batches: Iterable[tuple[Tensor, Tensor]], steps: int, length: int) -> None:
         self.batches, self.steps, self.length = batches, steps, length
 
     def __len__(self) -> int:
-        """Return the number of items in an epoch."""
+        """Return the number of chunks in an epoch."""
         return -(-self.steps // self.length)
 
     def __iter__(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
@@ -91,10 +97,9 @@ class BatchChunks:
 
 
 class ArrayData(pl.LightningDataModule):
-    """A replicate's view of a data set: its training and validation part, and the test part that all share.
+    """A data set as one training sees it: a training and a validation part by its split, and the common test part.
 
-    `like` is another run's view of the same split, whose tensors this one shares. They lie on `device`, where
-    augmentation is drawn too.
+    Tensors are on `device`, and shared with `like`, the data of another training with the same split, if it is given.
     """
 
     def __init__(self, spec: RunSpec, like: ArrayData | None = None, device: torch.device | None = None) -> None:
@@ -104,13 +109,13 @@ class ArrayData(pl.LightningDataModule):
         self.inputs = inputs_of(data)
         if like is None:
             parts = _parts(arrays, spec)
-            self.lengths = {part: _lengths(x) if data["kind"] == "text" else None for part, (x, _) in parts.items()}
+            self.lengths = {part: _lengths(x) if KINDS[data["kind"]].tokens else None for part, (x, _) in parts.items()}
             self.parts: Parts = {part: (x.to(self.device), y.to(self.device)) for part, (x, y) in parts.items()}
         else:
             self.lengths, self.parts = like.lengths, like.parts
         self.batch_size = spec.batch_size
         self.order = torch.Generator().manual_seed(spec.seed)
-        self.lay_out = _laid_out if channels_last(spec) else _same
+        self.to_layout = _to_channels_last if channels_last(spec) else _unchanged
         self.augments = bool(data["augment"])
         self.augment = _augmentation(data["augment"], derive_seed(spec.seed, "augment"), self.device)
 
@@ -120,37 +125,37 @@ class ArrayData(pl.LightningDataModule):
         return SliceLoader(x, y, self.batch_size, self.order, self._change, self.lengths["train"])
 
     def _change(self, x: Tensor) -> Tensor:
-        return self.lay_out(self.augment(x))
+        return self.to_layout(self.augment(x))
 
     def val_dataloader(self) -> Any:
         """Return the validation part in order; an empty list where there is none."""
         return self.evaluation("val") if len(self.parts["val"][1]) else []
 
     def evaluation(self, part: Part, most: int | None = None) -> SliceLoader:
-        """Return `part`, or its first `most` examples, in order, in batches as large as is quick."""
+        """Return `part`, or its first `most` examples, in order and in large batches."""
         (x, y), lengths = self.parts[part], self.lengths[part]
         return SliceLoader(
-            x[:most], y[:most], EVALUATION_BATCH, None, self.lay_out, None if lengths is None else lengths[:most]
+            x[:most], y[:most], EVALUATION_BATCH, None, self.to_layout, None if lengths is None else lengths[:most]
         )
 
     def present(self) -> list[Part]:
-        """Return the parts that have examples; a study may do without a validation part."""
+        """Return the parts that have examples: a study may have no validation part."""
         return [part for part in PARTS if len(self.parts[part][1])]
 
     def of_largest_class(self, part: Part) -> list[bool]:
-        """Return which examples of `part` are of its largest class: what always answering it gets right."""
+        """Return which examples of `part` belong to its largest class."""
         labels = self.parts[part][1].cpu().numpy()
         return list((labels == np.bincount(labels).argmax()).tolist())
 
     def chance(self, part: Part) -> float:
-        """Return the accuracy of always answering the largest class of `part`."""
+        """Return the accuracy of always predicting the largest class of `part`."""
         right = self.of_largest_class(part)
         return sum(right) / len(right)
 
 
 def _parts(arrays: Arrays, spec: RunSpec) -> Parts:
     train, val = split(arrays.y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
-    scale = _scaling(arrays.x[train]) if spec.data["scaling"] == "standardised" else _same
+    scale = _scaling(arrays.x[train]) if spec.data["scaling"] == "standardised" else _unchanged
     return {
         "train": (torch.from_numpy(scale(arrays.x[train])), torch.from_numpy(arrays.y[train])),
         "val": (torch.from_numpy(scale(arrays.x[val])), torch.from_numpy(arrays.y[val])),
@@ -158,12 +163,12 @@ def _parts(arrays: Arrays, spec: RunSpec) -> Parts:
     }
 
 
-def _same(x: Any) -> Any:
+def _unchanged(x: Any) -> Any:
     return x
 
 
 def _scaling(train: NDArray[np.float32]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return the function that gives each channel (of a sequence: each feature) mean 0 and deviation 1 in `train`."""
+    """Return the function that gives each channel (each feature of a sequence) mean 0 and deviation 1 in `train`."""
     axes = (0, 2, 3) if train.ndim == 4 else (0, 1)
     mean = train.mean(axes, keepdims=True, dtype=np.float64)
     sd = np.maximum(train.std(axes, keepdims=True, dtype=np.float64), 1e-8)
@@ -178,18 +183,18 @@ def _lengths(tokens: Tensor) -> Tensor:
 def channels_last(spec: RunSpec) -> bool:
     """Return whether images and convolutions keep the channels of a pixel together in memory.
 
-    Convolutions and pooling are a fifth to a half faster so. A user's own network is left alone: its `view` may fail.
+    This makes convolutions and pooling a fifth to a half faster. A user's own network is excluded: its `view` may fail.
     """
-    return spec.data["kind"] == "image" and spec.model["name"] is not None
+    return KINDS[spec.data["kind"]].channels_last and spec.model["name"] is not None
 
 
-def _laid_out(x: Tensor) -> Tensor:
+def _to_channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def _augmentation(names: tuple[str, ...], seed: int, device: torch.device) -> Callable[[Tensor], Tensor]:
     if not names:
-        return _same
+        return _unchanged
     generator = torch.Generator(device).manual_seed(seed)
 
     def augment(x: Tensor) -> Tensor:

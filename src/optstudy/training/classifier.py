@@ -1,7 +1,8 @@
-"""The LightningModule of every classification: cross-entropy, accuracy, and the optimizer of its RunSpec.
+"""The LightningModule of classification: cross-entropy, accuracy, and the optimizer of its RunSpec.
 
-Manual optimization, metrics that are summed in the module and read once an epoch, many steps in a turn of Lightning's
-loop: as usual (automatic, `self.log` in each step) that loop costs more than a step of a small model.
+It uses manual optimization, sums metrics in the module, reads them once an epoch, and takes many steps per iteration of
+Lightning's loop. With automatic optimization and `self.log` in each step, the loop costs more than a step of a small
+model.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Sums:
-    """Running sums of loss and right answers, kept on the device until they are read."""
+    """Running sums of losses and correct predictions, kept on the device until they are read."""
 
     def __init__(self) -> None:
         self.loss, self.right, self.count = torch.zeros(()), torch.zeros(()), 0
 
     def add(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Add batches: logits (..., n, classes), labels (..., n), mean loss (...); all at once, for few kernels."""
+        """Add batches of logits (..., n, classes), labels (..., n) and mean losses (...), all at once for few kernels."""
         logits, y, losses = zip(*batches, strict=True)
         sizes = [labels.shape[-1] for labels in y]
         weights = to_device(torch.tensor(sizes, dtype=losses[0].dtype), losses[0].device)
@@ -41,14 +42,14 @@ class Sums:
         self.count += sum(sizes)
 
     def means(self) -> list[dict[str, float]]:
-        """Return {train/loss, train/accuracy} of each network, of which there may be but one."""
+        """Return {train/loss, train/accuracy} of each network."""
         sums = zip(self.loss.view(-1).tolist(), self.right.view(-1).tolist(), strict=True)
         return [named("train", loss / self.count, right / self.count) for loss, right in sums]
 
 
 @dataclass(frozen=True)
 class Score:
-    """A network's mean loss on a part of the data, and which examples it answers rightly."""
+    """A network's mean loss on a part of the data, and which examples it classifies correctly."""
 
     loss: float
     right: list[bool]
@@ -67,17 +68,12 @@ class Classifier(pl.LightningModule):
         data: ArrayData,
         spec: RunSpec,
         on_epoch: Callable[[dict[str, float]], None],
-        turn: int = STEPS_PER_CHUNK,
+        steps_per_chunk: int = STEPS_PER_CHUNK,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.data, self.spec, self.on_epoch, self.turn = (
-            network.to(data.device),
-            data,
-            spec,
-            on_epoch,
-            turn,
-        )
+        self.network, self.data, self.spec = network.to(data.device), data, spec
+        self.on_epoch, self.steps_per_chunk = on_epoch, steps_per_chunk
         self.sums, self.start = Sums(), math.inf
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,9 +82,9 @@ class Classifier(pl.LightningModule):
         return logits
 
     def train_dataloader(self) -> BatchChunks:
-        """Return what Lightning takes for batches: each is `turn` batches of the training part."""
+        """Return chunks of batches of the training part; Lightning takes each chunk for one batch."""
         batches = self.data.train_dataloader()
-        return BatchChunks(batches, len(batches), self.turn)
+        return BatchChunks(batches, len(batches), self.steps_per_chunk)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and the schedule of the spec."""
@@ -99,14 +95,14 @@ class Classifier(pl.LightningModule):
         self.start = self.score("train", SAMPLE).loss
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's sums, and remember the rate that it starts with."""
+        """Reset the epoch's sums, and remember its initial learning rate."""
         self.sums = Sums()
         self.rate = self._optimizer().param_groups[0]["lr"]
 
     def training_step(self, batch: Iterator[Batch], batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
-        """Take the steps of a turn; with manual optimization, clipping and scheduling are ours to call.
+        """Take the steps of a chunk. With manual optimization, clipping and scheduling are done here.
 
-        Not through Lightning's wrappers of `step` and `backward`, which cost as much as the rest of a turn.
+        Lightning's wrappers of `step` and `backward` are avoided: they cost as much as the rest of a chunk.
         """
         optimizer, by_step = self._optimizer(), self.spec.schedule["interval"] == "step"
         done = list[tuple[Tensor, Tensor, Tensor]]()
@@ -118,23 +114,23 @@ class Classifier(pl.LightningModule):
             if self.spec.clip is not None:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.clip)
             optimizer.step()
-            torch.clear_autocast_cache()  # it holds the weights in bf16, and lives as long as the turn
+            torch.clear_autocast_cache()  # it holds the weights in bf16 until the chunk ends
             done.append((logits.detach(), y, loss.detach()))
             if by_step:
                 self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         self.sums.add(done)
 
     def on_train_epoch_end(self) -> None:
-        """Report the epoch; stop where the training has diverged."""
+        """Report the epoch, and stop if the training has diverged."""
         if self.spec.schedule["interval"] == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         val = self.score("val") if "val" in self.data.present() else None
         self.trainer.should_stop = not self.report(self.sums.means()[0], self.rate, val, finite_weights(self.network))
 
     def report(self, train: Mapping[str, float], rate: float, val: Score | None, finite: bool) -> bool:
-        """Hand the metrics of an epoch to `on_epoch`; unless a loss, or as `finite` has it a weight, is not finite.
+        """Pass the metrics of an epoch to `on_epoch` if they are finite, and the weights too, as `finite` says.
 
-        Returns whether it did.
+        Returns whether they are.
         """
         metrics = {**train, "learning_rate": rate} | ({} if val is None else val.metrics("val"))
         if not (finite and all_finite(metrics)):
@@ -143,7 +139,7 @@ class Classifier(pl.LightningModule):
         return True
 
     def score(self, part: Part, most: int | None = None) -> Score:
-        """Return the score of the present weights, in evaluation mode, on `part`, or its first `most` examples."""
+        """Return the score of the current weights, in evaluation mode, on `part` or its first `most` examples."""
         self.network.eval()
         [score] = evaluate(self.network, self.data.evaluation(part, most), self.spec.precision)
         self.network.train()
@@ -154,15 +150,15 @@ class Classifier(pl.LightningModule):
 
     def outcome(self) -> Outcome:
         """Return how the training ended."""
-        self.network.to(self.data.device)  # Lightning takes it off a GPU when a training ends
+        self.network.to(self.data.device)  # Lightning moves it to the CPU when a training ends
         scores = {part: self.score(part) for part in self.data.present()}
         return self.judged(scores, finite_weights(self.network))
 
     def judged(self, scores: Mapping[Part, Score], finite: bool) -> Outcome:
-        """Return how a training ended whose final weights have these scores; a diverged one is scored at chance.
+        """Return how a training with these final scores ended; a diverged training is scored at chance.
 
-        Diverged: a loss, or as `finite` has it a weight, is not finite, or the training loss is above that of the
-        initial weights (for more than `SAMPLE` examples: on the first of them).
+        It has diverged if a loss or, as `finite` says, a weight is not finite, or if its training loss is above that of
+        the initial weights (which is measured on at most `SAMPLE` examples).
         """
         metrics = {name: value for part, score in scores.items() for name, value in score.metrics(part).items()}
         right = scores["test"].right
@@ -174,7 +170,7 @@ class Classifier(pl.LightningModule):
 
 
 def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict[str, Any]:
-    """Return the optimizer and the schedule of `spec` over the parameters of `module` that are trained."""
+    """Return the optimizer and the schedule of `spec` over the trainable parameters of `module`, for Lightning."""
     groups = decay_groups(module, spec.decay_all)
     optimizer = build_optimizer(spec.optimizer, spec.hyperparameters, groups)
     interval = spec.schedule["interval"]
@@ -189,7 +185,7 @@ def named(part: Part, loss: float, accuracy: float) -> dict[str, float]:
 
 
 def chance(data: ArrayData, names: Iterable[str]) -> dict[str, float]:
-    """Return the named losses and accuracies of always answering by the largest class: ln C and its share."""
+    """Return the named losses and accuracies at chance: ln C, and the share of the largest class."""
     found = {}
     for name in names:
         part, _, metric = name.partition("/")
@@ -201,7 +197,7 @@ def chance(data: ArrayData, names: Iterable[str]) -> dict[str, float]:
 
 
 def all_finite(metrics: Mapping[str, float]) -> bool:
-    """Return whether no metric is infinite or not a number."""
+    """Return whether all metrics are finite."""
     return all(abs(value) < float("inf") for value in metrics.values())
 
 
@@ -212,14 +208,14 @@ def finite_weights(network: nn.Module) -> bool:
 
 @torch.no_grad()
 def evaluate(network: Callable[[Tensor], Tensor], batches: Iterable[Batch], precision: str) -> list[Score]:
-    """Return the scores of one network, on batches x (n, ...), y (n), or of K as one, on x (K, n, ...), y (K, n)."""
+    """Return the scores of a network on batches x (n, ...), y (n), or of K stacked ones on x (K, n, ...), y (K, n)."""
     losses, right = list[Tensor](), list[Tensor]()
     for x, y in batches:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            logits = network(x).contiguous()  # a stack's are not, and argmax takes ten times as long then
+            logits = network(x).contiguous()  # a stack's are not, and argmax would take ten times as long
             loss = functional.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
         losses.append(loss.view(y.shape))
         right.append(logits.argmax(-1) == y)
-    means, answers = torch.cat(losses, -1).mean(-1), torch.cat(right, -1)  # along rows: the same bits for any K
+    means, answers = torch.cat(losses, -1).mean(-1), torch.cat(right, -1)  # along rows, for the same bits with any K
     rows = answers.view(-1, answers.shape[-1]).tolist()
     return [Score(loss, row) for loss, row in zip(means.view(-1).tolist(), rows, strict=True)]

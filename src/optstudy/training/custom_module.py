@@ -1,4 +1,4 @@
-"""A user's own LightningModule: it trains as it says, with the optimizer of the spec."""
+"""Trains a user's own LightningModule with the optimizer of the spec; everything else is as the module defines it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOGGED = ("train/", "val/", "test/")
 
 
 class Watch(pl.Callback):
-    """Hands what a user's LightningModule logged in an epoch to `on_epoch`, and stops where it is not finite."""
+    """Passes what a user's LightningModule logged in an epoch to `on_epoch`; stops the training if it is not finite."""
 
     def __init__(self, on_epoch: Callable[[dict[str, float]], None]) -> None:
         self.on_epoch = on_epoch
@@ -34,12 +34,12 @@ class Watch(pl.Callback):
 
 
 def logged(trainer: pl.Trainer) -> dict[str, float]:
-    """Return the losses and accuracies (`train/...`, `val/...`, `test/...`) that the module has logged last."""
+    """Return the metrics `train/...`, `val/...` and `test/...` that the module logged last."""
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(LOGGED)}
 
 
 def use_optimizer(module: pl.LightningModule, spec: RunSpec, steps_per_epoch: int) -> pl.LightningModule:
-    """Replace the `configure_optimizers` of a user's module; its `training_step` and automatic optimization stay."""
+    """Replace the `configure_optimizers` of a user's module; the rest of it stays."""
     if spec.clip is not None and spec.precision == "bf16-mixed" and optimizer_path(spec.optimizer) in FUSED:
         # Lightning refuses to clip the gradients of a fused optimizer under mixed precision.
         spec = replace(spec, hyperparameters={**spec.hyperparameters, "fused": False})
@@ -52,11 +52,11 @@ def use_optimizer(module: pl.LightningModule, spec: RunSpec, steps_per_epoch: in
 
 
 def module_outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData) -> Outcome:
-    """Return how the training of a user's module ended and what it logs of the final weights.
+    """Return how the training of a user's module ended, and the metrics of its final weights.
 
-    Its validation metrics are those of the last epoch's end, which Lightning measures of the final weights;
-    `test_step` is run now, where it has one; train metrics are the last epoch's.
-    Diverged (a logged value or a weight is not finite) is scored at chance.
+    Validation metrics are those of the last epoch, which Lightning measures on the final weights; `test_step` is run
+    now, if there is one; train metrics are those of the last epoch. The training has diverged if a metric or a weight
+    is not finite, and is then scored at chance.
     """
     metrics = logged(trainer)
     if is_overridden("test_step", module, pl.LightningModule):

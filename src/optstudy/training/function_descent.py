@@ -1,4 +1,4 @@
-"""The LightningModule of analytic functions: two parameters descend, one step an epoch, and their path is recorded."""
+"""The task "descent": two parameters descend an analytic function, one step per epoch, and their path is recorded."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from optstudy.training.setup import TrainingSetup
 
 
 class Descent(pl.LightningModule):
-    """Minimises the function of `spec.data` from the replicate's starting point and hands each step to `on_epoch`.
+    """Minimises the function of `spec.data` from the replicate's starting point, and passes each step to `on_epoch`.
 
-    Its metrics: `loss` (the function's value; its minimum is 0), `steps_to_tolerance` (the first step, counted from
-    1, after which the value is at most the function's tolerance; a miss counts as steps + 1) and `sign_changes` (of
-    the gradient along the steep axis, between consecutive steps).
+    Its metrics are `loss` (the function's value; its minimum is 0), `steps_to_tolerance` (the first step, from 1, after
+    which the value is at most the function's tolerance; steps + 1 if there is none) and `sign_changes` (of the gradient
+    along the steep axis, between consecutive steps).
     """
 
     def __init__(self, spec: RunSpec, on_epoch: Callable[[dict[str, float]], None]) -> None:
@@ -45,11 +45,11 @@ class Descent(pl.LightningModule):
         return float(self.function(*self.position()))
 
     def train_dataloader(self) -> Any:
-        """Return one empty batch: an epoch is a step."""
+        """Return one empty batch: an epoch is one step."""
         return [torch.zeros(1)]
 
     def configure_optimizers(self) -> Any:
-        """Return the optimizer and the schedule of the spec; nothing decays."""
+        """Return the optimizer and the schedule of the spec, without weight decay."""
         hyperparameters = {key: value for key, value in self.spec.hyperparameters.items() if key != "weight_decay"}
         groups = [{"params": list(self.point.parameters()), "weight_decay": 0.0}]
         optimizer = build_optimizer(self.spec.optimizer, hyperparameters, groups)
@@ -59,7 +59,7 @@ class Descent(pl.LightningModule):
         }
 
     def training_step(self, batch: Tensor, batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
-        """Take one step and record where it led."""
+        """Take one step and record the position that it reaches."""
         optimizer: Any = self.optimizers()
         rate = optimizer.param_groups[0]["lr"]
         optimizer.zero_grad()
@@ -80,9 +80,9 @@ class Descent(pl.LightningModule):
         self.on_epoch({"loss": self.losses[-1], "x": x, "y": y, "learning_rate": rate})
 
     def outcome(self) -> Outcome:
-        """Return how the descent ended and its metrics; a diverged one is scored at its start, and as a miss.
+        """Return how the descent ended; a diverged one is scored at its start, and as not reaching the tolerance.
 
-        Diverged: the value is no number, or above that at the start.
+        It has diverged if the value is not finite or above that at the start.
         """
         steps = self.spec.epochs
         changes = float(sum(before * after < 0 for before, after in pairwise(self.along)))

@@ -1,4 +1,4 @@
-"""train(specs) -> results: the only Trainer, for searches and final runs alike, so that they cannot drift apart."""
+"""train(specs) -> results: the only Trainer, for searches and final runs, so that both train in the same way."""
 
 from __future__ import annotations
 
@@ -29,28 +29,32 @@ from optstudy.training.setup import TrainingSetup
 from optstudy.training.stacked.module import Stack
 from optstudy.user_code import import_class
 
-MOST_STACKED = 32  # up to here the bits are tested not to depend on how many are stacked
+MAX_STACKED = 32  # up to this size, tests show that the bits do not depend on the size of a stack
 
-# Lightning sets it when imported; without a GPU, torch then looks for one in each step of Adam: 0.05 to 0.3 ms a time.
+# Lightning sets it when it is imported. Without a GPU, torch then looks for one in each step of Adam: 0.05 to 0.3 ms.
 os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
 def _ignore(event: Event) -> None:
-    """Drop an event: the default of `train`."""
+    """Ignore an event: the default of `train`."""
 
 
 def train(
     specs: Sequence[RunSpec], on_event: Callable[[Event], None] = _ignore, weights: bool = False
 ) -> list[RunResult]:
-    """Train each spec and return their results in order; epochs and ends are reported to `on_event` as they come.
+    """Train each spec and return the results in the same order.
 
-    Stacked specs that share their `group_key` are trained together, the others one by one. A training that diverges is
-    a result. One that raises is a result too, of status `failed` with the error as its message: the others go on, but
-    for those that it was stacked with. With `weights` the ends carry the final weights.
+    Stacked specs that share their `group_key` are trained together, the others one by one. A training that raises has
+    the status `failed` and the error as its message, as have those that it was stacked with; the others continue.
+
+    Args:
+        specs: What to train.
+        on_event: Is called with an `EpochEnded` after each epoch and a `TrainingEnded` after each training.
+        weights: Whether the `TrainingEnded` events carry the final weights.
     """
     results: dict[int, RunResult] = {}
 
-    def pass_on(event: Event) -> None:
+    def report(event: Event) -> None:
         if isinstance(event, TrainingEnded):
             results[event.index] = event.result
         on_event(event)
@@ -58,28 +62,28 @@ def train(
     set_numerics()
     for group in _groups(specs):
         if specs[group[0]].stacked:
-            _train_stacked([_Run(index, specs[index], pass_on, weights, len(group)) for index in group])
+            _train_stacked([_Run(index, specs[index], report, weights, len(group)) for index in group])
             gc.collect()
         else:
             for index in group:
-                _train_alone(_Run(index, specs[index], pass_on, weights))
-                if task_of(specs[index].data["kind"]).examples:  # a function holds no data, and is done in less time
-                    gc.collect()  # Trainer and module refer to each other: their tensors would stay until Python looks
+                _train_alone(_Run(index, specs[index], report, weights))
+                if task_of(specs[index].data["kind"]).examples:
+                    gc.collect()  # Trainer and module refer to each other: their tensors would stay
     return [results[index] for index in range(len(specs))]
 
 
 def _groups(specs: Sequence[RunSpec]) -> list[list[int]]:
-    """Return the indices of specs that are trained together, at most MOST_STACKED."""
+    """Return the indices of specs that are trained together, at most `MAX_STACKED` in a group."""
     groups: dict[str, list[int]] = {}
     for index, spec in enumerate(specs):
         groups.setdefault(group_key(spec) if spec.stacked else str(index), []).append(index)
-    return [group[at : at + MOST_STACKED] for group in groups.values() for at in range(0, len(group), MOST_STACKED)]
+    return [group[at : at + MAX_STACKED] for group in groups.values() for at in range(0, len(group), MAX_STACKED)]
 
 
 class _Run:
-    """A training that has begun: passes on its epochs and its end.
+    """A training that has begun: reports its epochs and its end.
 
-    Its seconds are the wall time until its end, divided by `sharing`: the number of those that began as one stack.
+    Its seconds are the wall time until its end, divided by `sharing`, the size of its stack at the beginning.
     """
 
     def __init__(
@@ -97,12 +101,12 @@ class _Run:
         self.on_event(EpochEnded(self.index, len(self.curve), metrics, self.epoch_ms[-1]))
 
     def ended(self, ended: Outcome, network: nn.Module) -> None:
-        """Report the end, with the network's weights where they are asked for."""
+        """Report the end, with the network's weights if they are asked for."""
         result = RunResult(ended.status, ended.metrics, tuple(self.curve), self._seconds(), answers=ended.answers)
         self._end(result, network if self.weights else None)
 
     def failed(self, error: Exception) -> None:
-        """Report what was raised as the end."""
+        """Report an error as the end."""
         message = f"{type(error).__name__}: {error}"
         self._end(RunResult("failed", {}, tuple(self.curve), self._seconds(), message), None)
 
@@ -124,14 +128,14 @@ def _train_alone(run: _Run) -> None:
             trainer = build_trainer(run.spec, *setup.callbacks, gradient_clip_val=setup.clip)
             trainer.fit(setup.module, datamodule=setup.data)
             outcome = setup.outcome(trainer)
-    except Exception as error:  # whatever a user's model raises is that training's result, not the study's end
+    except Exception as error:  # a user's model may raise anything: it fails this training, not the study
         run.failed(error)
     else:
         run.ended(outcome, setup.module.network if isinstance(setup.module, Classifier) else setup.module)
 
 
 def _train_stacked(runs: Sequence[_Run]) -> None:
-    """Train runs of one `group_key` as one; those that diverge end at that epoch, the others together."""
+    """Train runs of one `group_key` as a stack. Those that diverge end at that epoch, the others together."""
 
     def end(member: int) -> None:
         runs[member].ended(members[member].outcome(), members[member].network)
@@ -143,14 +147,14 @@ def _train_stacked(runs: Sequence[_Run]) -> None:
             build_trainer(runs[0].spec).fit(stack)
         for member, outcome in stack.outcomes():
             runs[member].ended(outcome, members[member].network)
-    except Exception as error:  # as above; it cannot be told whose it is
+    except Exception as error:  # as above; which member raised it is not known
         for run in runs:
             if not run.over:
                 run.failed(error)
 
 
 def members_of(specs: Sequence[RunSpec], on_epoch: Sequence[Callable[[dict[str, float]], None]]) -> list[Classifier]:
-    """Return the members of a stack; those of one split share its tensors."""
+    """Return the members of a stack. Members with the same split share its tensors."""
     members: list[Classifier] = []
     views: dict[int, ArrayData] = {}
     for spec, report in zip(specs, on_epoch, strict=True):
@@ -171,7 +175,7 @@ def prepare_training(
 
 
 def build_trainer(spec: RunSpec, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
-    """Return the Trainer of every training; `options` are further ones of Lightning's."""
+    """Return the Trainer of every training; `options` are further options of Lightning's Trainer."""
     return pl.Trainer(
         max_epochs=spec.epochs,
         callbacks=list(callbacks),
@@ -194,15 +198,15 @@ def device_of(spec: RunSpec) -> str:
 
 
 def now_ms() -> int:
-    """Return milliseconds since 1970, UTC: MLflow's unit."""
+    """Return the time in milliseconds since 1970, UTC, as MLflow counts it."""
     return time.time_ns() // 1_000_000
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run the body with the global generators at `seed`, then put them back; weights and dropout draw from torch's.
+    """Seed the global random generators for the body, and restore them afterwards.
 
-    A user's own network may draw from Python's and NumPy's as well.
+    Initial weights and dropout draw from torch's. A user's network may also draw from Python's and NumPy's.
     """
     before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -218,7 +222,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's notes on hardware and workers: a study trains hundreds of models."""
+    """Silence Lightning's messages about hardware and workers: a study trains hundreds of models."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

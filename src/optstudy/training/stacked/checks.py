@@ -1,4 +1,4 @@
-"""Which trainings can be stacked, and for which that is quicker: fixed rules on the spec and its network."""
+"""Which trainings can be stacked, and which are then faster: fixed rules on the spec, and trials of its network."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from optstudy.tasks.kinds import KINDS, task_of
 from optstudy.training.stacked.networks import Networks, cross_entropies
 from optstudy.training.stacked.optimizers import RULES
 
-# Multiplications and additions of one training step of one network; see `worth_stacking`.
+# Multiplications and additions in one training step of one network; see `worth_stacking`.
 MOST_WORK = 50e6
-PLACES = (2, 3, 16)  # how many networks are stacked to see whether bits depend on their number or on the row
+STACK_SIZES = (2, 3, 16)  # that are tried to see whether bits depend on the size of the stack or on the row
 
 
 def why_solo(spec: RunSpec, build: Callable[[], nn.Module], inputs: Inputs) -> str:
-    """Return why the training of what `build` makes, as `spec` says, cannot be stacked: a sentence; empty where it can.
+    """Return why trainings of `spec` cannot be stacked, empty if they can; `build` returns a fresh network.
 
-    Two networks are built, as for two trainings: what they draw when they are built is not the same.
+    Two networks are built, as for two trainings, so that random numbers drawn while building differ.
     """
     reason = _by_spec(spec)
     if reason:
@@ -41,11 +41,11 @@ def why_solo(spec: RunSpec, build: Callable[[], nn.Module], inputs: Inputs) -> s
 
 
 def worth_stacking(network: nn.Module, inputs: Inputs, batch_size: int) -> bool:
-    """Return whether a stack of eight takes clearly less time for each training than one alone.
+    """Return whether each training of a stack of eight takes clearly less time than a training alone.
 
-    It does where the work of a step is small beside what calling its operations costs. Time of a step in a stack of
-    eight as a share of one alone (benchmarks/stack_scaling.py: Adam, one thread of an AMD EPYC with AVX-512, medians of
-    9, 5 for 28x28, 3 for 2c2d): digits, batches of 64: linear (0.2 million operations) 0.23, mlp (9) 0.51, cnn (31)
+    It does if the work of a step is small compared with the overhead of starting its operations. Time of a step in a
+    stack of eight as a share of a step alone (benchmarks/stack_scaling.py: Adam, one thread of an AMD EPYC with AVX-512,
+    medians of 9, 5 for 28x28, 3 for 2c2d): digits, batches of 64: linear (0.2 million operations) 0.23, mlp (9) 0.51, cnn (31)
     0.43; images of 28x28, batches of 128: linear (4) 0.42, mlp (65) 1.02, cnn (763) 2.01, 2c2d (10,502) 1.34.
     """
     return work(network, inputs, batch_size) <= MOST_WORK
@@ -63,29 +63,28 @@ def work(network: nn.Module, inputs: Inputs, batch_size: int) -> float:
 
 
 def why_unsteady(spec: RunSpec, network: nn.Module, inputs: Inputs, sizes: Sequence[int]) -> str:
-    """Return why a stack would make results depend on their neighbours: a sentence; empty where it would not.
+    """Return why results in a stack would depend on the other members, empty if they would not.
 
-    `sizes` are those of the batches. Rows of the same weights and examples must come out the same to the last bit,
-    wherever they lie and however many there are. The layers of `layers.chain` see to it; whatever else vmap runs may
-    choose its kernels by where a row begins in memory.
+    Rows with the same weights and examples must give the same bits in any row of a stack of any size, for each of the
+    batch `sizes`. `networks.chain` ensures this; under vmap, kernels may depend on where a row starts in memory.
     """
     try:
         with _one_thread():
             for size in sizes:
                 x, y = _examples(size, inputs), torch.arange(size) % inputs.classes
-                rows = [row for places in PLACES for row in _alike(spec, network, x, y, places)]
+                rows = [row for copies in STACK_SIZES for row in _rows_of_copies(spec, network, x, y, copies)]
                 if not all(torch.equal(row, rows[0]) for row in rows):
-                    return f"in a stack the last bits would depend on the neighbours, with batches of {size}"
+                    return f"in a stack its last bits would depend on the other networks, with batches of {size}"
     except Exception as error:  # as below
         return _refused(error)
     return ""
 
 
-def _alike(spec: RunSpec, network: nn.Module, x: Tensor, y: Tensor, places: int) -> Tensor:
-    """Return logits and gradients (places, ...) of a network that is stacked with itself."""
-    networks = Networks([network] * places, spec.decay_all)
-    logits = networks(x.expand(places, *x.shape).contiguous())
-    gradients = networks.gradients_of(cross_entropies(logits, y.expand(places, len(y))))
+def _rows_of_copies(spec: RunSpec, network: nn.Module, x: Tensor, y: Tensor, copies: int) -> Tensor:
+    """Return logits and gradients (copies, ...) of a network stacked with copies of itself."""
+    networks = Networks([network] * copies, spec.decay_all)
+    logits = networks(x.expand(copies, *x.shape).contiguous())
+    gradients = networks.gradients_of(cross_entropies(logits, y.expand(copies, len(y))))
     return torch.cat([logits.detach().flatten(1), gradients], 1)
 
 
@@ -97,7 +96,7 @@ def _examples(count: int, inputs: Inputs) -> Tensor:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute as a worker does: with more threads, the last bits of a stack depend on the row."""
+    """Compute with one thread, as a worker does: with more, the last bits of a stack depend on the row."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -120,11 +119,11 @@ def _by_spec(spec: RunSpec) -> str:
 
 
 def _by_layers(spec: RunSpec, network: nn.Module) -> str:
-    if spec.model["name"] is None:  # else Lightning need not be imported, which takes seconds
+    if spec.model["name"] is None:  # importing Lightning takes seconds
         from pytorch_lightning import LightningModule
 
         if isinstance(network, LightningModule):
-            return "a LightningModule of the user's own trains as it says"
+            return "a user's LightningModule trains in its own way"
     for name, module in network.named_modules():
         if isinstance(module, _DropoutNd) and module.p > 0:
             return f"{name} ({type(module).__name__}) draws random numbers"
@@ -132,16 +131,17 @@ def _by_layers(spec: RunSpec, network: nn.Module) -> str:
 
 
 def _by_trial(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> str:
-    """Run them once: vmap knows best what it cannot do, and warns where it would do it slowly.
+    """Return why a trial run of two networks shows that they cannot be stacked, empty if it does not.
 
-    It would drop what a network writes into tensors of its own, so a plain copy shows first whether it does.
+    vmap raises on what it cannot do and warns of what it would do slowly. It would lose what a network writes into its
+    own tensors, so a copy is run first to see whether it does.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             x = _examples(2, inputs)
             return _written(networks[0], x) or _differing(spec, networks, inputs) or _changing(networks[0], x)
-    except Exception as error:  # whatever a user's network raises under vmap, it may well train alone
+    except Exception as error:  # a user's network that raises under vmap may still train alone
         return _refused(error)
 
 
@@ -150,10 +150,10 @@ def _refused(error: Exception) -> str:
 
 
 def _differing(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> str:
-    """Return as a reason that two networks, with weights of their own, compute other things together than alone.
+    """Return a reason if two networks with different weights compute something else in a stack than alone.
 
-    More examples than networks: what confuses the two axes shows. Tolerances are far above single precision's rounding
-    and far below what a layer left out or applied to others' examples makes.
+    There are more examples than networks, so that a mix-up of the two axes shows. The tolerances are far above the
+    rounding of single precision, and far below the effect of a layer that is left out or gets other examples.
     """
     x, y = _examples(6, inputs).view(2, 3, *inputs.shape), torch.arange(6).view(2, 3) % inputs.classes
     with torch.no_grad():
@@ -174,9 +174,9 @@ def _differing(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> 
 
 
 def _written(network: nn.Module, x: Tensor) -> str:
-    """Return which buffer, other tensor or number that it keeps a training step's forward pass changes, as a reason.
+    """Return a reason if a forward pass changes a buffer, tensor or number that the network keeps, naming it.
 
-    Or that it draws numbers from others' generators than torch's, of which vmap knows.
+    Also if it draws random numbers from other generators than torch's, which vmap does not notice.
     """
     copied = copy.deepcopy(network)
     drawn, before = _generators(), {place: copy.deepcopy(value) for place, value in _kept(copied).items()}
@@ -203,19 +203,19 @@ def _same(value: Tensor | float | str, before: Tensor | float | str) -> bool:
 
 
 def _changing(network: nn.Module, x: Tensor) -> str:
-    """Return as a reason that a network, unchanged in its weights, answers otherwise after a forward pass.
+    """Return a reason if a network with unchanged weights gives other logits after a forward pass.
 
-    It keeps something where `_written` does not look.
+    It then keeps state where `_written` does not look.
     """
     copied = copy.deepcopy(network)
     first, second = (torch.cat([copied.eval()(x), copied.train()(x)]) for _ in range(2))
     if torch.equal(first, second):
         return ""
-    return "the network answers otherwise when it is asked again: it keeps something of what it has seen"
+    return "the network gives other logits when it is called again: it keeps state between calls"
 
 
 def _kept(network: nn.Module) -> dict[tuple[str, str], Tensor | float | str]:
-    """Return buffers, and attributes that are tensors, numbers or words, by the module's name and their own."""
+    """Return buffers and attributes that are tensors, numbers or text, by module name and attribute name."""
     return {
         (owner, name): value
         for owner, module in network.named_modules()

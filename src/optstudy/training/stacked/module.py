@@ -1,6 +1,6 @@
-"""The LightningModule that trains K classifications as one.
+"""The LightningModule that trains K classifiers as one stack (vmap-style batching of trainings).
 
-A small network's step is mostly the cost of calling its operations, which a stack pays once for all.
+A step of a small network is mostly the overhead of starting its operations, which a stack pays once for all.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from optstudy.training.schedules import schedule_factor
 from optstudy.training.stacked.networks import Networks, clip_rows, cross_entropies
 from optstudy.training.stacked.optimizers import RULES, Optimizer
 
-STACKED_BATCH = 128  # examples of each network in evaluation: with many more, what 16 make of them leaves the cache
+STACKED_BATCH = 128  # examples per network in evaluation: with more, the activations of 16 networks leave the cache
 
 
 class StackedSlices:
-    """Batches x (K, n, ...), y (K, n): for each of `rows`, what its member of `data` would be given alone."""
+    """Batches x (K, n, ...), y (K, n): row k has the batches that its member of `data` would get if trained alone."""
 
     def __init__(self, data: Sequence[ArrayData]) -> None:
         self.data, self.rows = data, list(range(len(data)))
@@ -32,7 +32,7 @@ class StackedSlices:
         self.size, self.batch_size = len(data[0].parts["train"][1]), data[0].batch_size
         self.starts = [list(splits).index(id(one.parts)) * self.size for one in data]
         self.x, self.y = [torch.cat(part) if len(part) > 1 else part[0] for part in zip(*splits.values(), strict=True)]
-        for one, start in zip(data, self.starts, strict=True):  # so that the parts are held but once
+        for one, start in zip(data, self.starts, strict=True):  # so that the tensors are in memory only once
             one.parts["train"] = (self.x[start : start + self.size], self.y[start : start + self.size])
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class StackedSlices:
             yield self._augmented(x.view(*chosen.shape, *x.shape[1:])), y.view(chosen.shape)
 
     def evaluation(self, part: Part, most: int | None = None) -> Iterator[Batch]:
-        """Yield each row's `part`, or the first `most` examples of it, in order."""
+        """Yield batches of each row's `part`, or of its first `most` examples, in order."""
         parts = [self.data[member].parts[part] for member in self.rows]
         count = -(-len(parts[0][1][:most]) // STACKED_BATCH)
         batches = [zip(*(side[:most].tensor_split(count) for side in sides), strict=True) for sides in parts]
@@ -60,31 +60,32 @@ class StackedSlices:
             yield x, y
 
     def _augmented(self, x: Tensor) -> Tensor:
-        """Return x (K, n, ...), each member's changed by its own draws."""
+        """Return x (K, n, ...), augmented by each member's own random numbers."""
         if not self.data[0].augments:
             return x
         changed = {member: self.data[member].augment(x[row]) for row, member in self.firsts()}
         return torch.stack([changed[member] for member in self.rows])
 
     def firsts(self) -> list[tuple[int, int]]:
-        """Return (row, member) of each member that is trained: its first row."""
+        """Return (row, member) of each member that is still trained, with its first row."""
         return [(self.rows.index(member), member) for member in dict.fromkeys(self.rows)]
 
 
 class Stack(pl.LightningModule):
-    """Trains the networks of `members` as one, each as it would be alone; what is reported and scored is theirs.
+    """Trains the networks of `members` as one, each as it would be trained alone; the members report and score.
 
-    Members share all but seeds, split, and the numbers among their hyperparameters. One whose loss or weights are no
-    longer finite leaves at the epoch's end: `on_left` is told its index. A member that is alone is trained twice, for
-    kernels may choose another order of summation for K = 1, and do not beyond.
+    Members differ only in seeds, split and numeric hyperparameters. A member whose loss or weights are no longer finite
+    leaves at the end of the epoch: `on_left` gets its index. A single member is trained twice, because kernels may sum
+    in another order for K = 1 than for larger K.
     """
 
     def __init__(
-        self, members: Sequence[Classifier], on_left: Callable[[int], None], turn: int = STEPS_PER_CHUNK
+        self, members: Sequence[Classifier], on_left: Callable[[int], None], steps_per_chunk: int = STEPS_PER_CHUNK
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.members, self.on_left, self.turn, self.spec = list(members), on_left, turn, members[0].spec
+        self.members, self.on_left, self.spec = list(members), on_left, members[0].spec
+        self.steps_per_chunk = steps_per_chunk
         self.batches = StackedSlices([member.data for member in members])
         self.batches.rows = rows = padded(self.batches.rows)
         self.networks = Networks([members[member].network for member in rows], self.spec.decay_all)
@@ -93,11 +94,11 @@ class Stack(pl.LightningModule):
         self.by_step, self.scheduled, self.sums = self.spec.schedule["interval"] == "step", 0, Sums()
 
     def train_dataloader(self) -> BatchChunks:
-        """Return what Lightning takes for batches: each is `turn` batches of all rows."""
-        return BatchChunks(self.batches, len(self.batches), self.turn)
+        """Return chunks of batches of all rows; Lightning takes each chunk for one batch."""
+        return BatchChunks(self.batches, len(self.batches), self.steps_per_chunk)
 
     def configure_optimizers(self) -> None:
-        """Leave the optimizer to `training_step`: Lightning has none to drive."""
+        """Return no optimizer: `training_step` updates the weights."""
 
     def on_train_start(self) -> None:
         """Note the losses of the initial weights."""
@@ -106,11 +107,11 @@ class Stack(pl.LightningModule):
             self.members[index].start = scores[row].loss
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's sums, and remember the rates that it starts with."""
+        """Reset the epoch's sums, and remember its initial learning rates."""
         self.sums, self.rates = Sums(), self.optimizer.rates(self._factor())
 
     def training_step(self, batch: Iterator[Batch], batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
-        """Take the steps of a turn."""
+        """Take the steps of a chunk."""
         done = list[tuple[Tensor, Tensor, Tensor]]()
         for x, y in batch:
             logits = self.networks(x)
@@ -124,7 +125,7 @@ class Stack(pl.LightningModule):
         self.sums.add(done)
 
     def on_train_epoch_end(self) -> None:
-        """Let each member report the epoch, and those that have diverged leave."""
+        """Let each member report the epoch, and remove those that have diverged."""
         self.scheduled += not self.by_step
         vals = self._scores("val") if "val" in self.members[0].data.present() else [None] * len(self.batches.rows)
         trains, finite, stay = self.sums.means(), self.networks.finite(), list[int]()
@@ -146,7 +147,7 @@ class Stack(pl.LightningModule):
             self.optimizer.select(rows)
 
     def on_train_end(self) -> None:
-        """Give the network of each member that has not left its final weights."""
+        """Write the final weights into the network of each member that has not left."""
         for row, index in self.batches.firsts():
             self.networks.write(row, self.members[index].network)
 
@@ -162,9 +163,9 @@ class Stack(pl.LightningModule):
         ]
 
     def _scores(self, part: Part, most: int | None = None) -> list[Score]:
-        """Return the score of each row on its `part`, or the first `most` examples of it.
+        """Return the score of each row on its `part`, or on its first `most` examples.
 
-        Networks that only vmap stacks are scored one by one: in evaluation they may do what vmap cannot.
+        Networks that are stacked by vmap are scored one by one: in evaluation they may do what vmap cannot.
         """
         if self.networks.chained:
             return evaluate(self.networks, self.batches.evaluation(part, most), self.spec.precision)
@@ -175,11 +176,11 @@ class Stack(pl.LightningModule):
         return [found[index] for index in self.batches.rows]
 
     def _factor(self) -> float:
-        """Return the multiple of the base rates at this point of the schedule."""
+        """Return the current multiple of the base learning rates."""
         per_epoch = len(self.batches) if self.by_step else 1
         return schedule_factor(self.spec.schedule, self.scheduled, self.spec.epochs * per_epoch)
 
 
 def padded(rows: Sequence[int]) -> list[int]:
-    """Return `rows`, a lone one twice."""
+    """Return `rows`, or a single row twice."""
     return list(rows) * (2 if len(rows) == 1 else 1)

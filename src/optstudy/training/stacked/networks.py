@@ -1,6 +1,6 @@
-"""K networks of one architecture evaluated as one; chains of common layers without vmap, whose own work is more.
+"""K networks of one architecture evaluated as one: chains of common layers directly, other networks by vmap.
 
-Between the layers of a chain, images are (n, K * channels, h, w) and what is flat (K, n, features).
+vmap has more overhead. Between the layers of a chain, images are (n, K * channels, h, w), flat inputs (K, n, features).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from optstudy.training.optimizers import decay_groups
 Stacked = Mapping[str, Tensor]  # a parameter's name: the parameters of K networks (K, *shape)
 Layer = Callable[[Tensor, Stacked], Tensor]
 
-# Each parameter of each row begins at a multiple of 64 numbers. No kernel's remainder loop and no alignment then
-# depends on K or on the row, which could show in the last bit.
+# Each parameter of each row starts at a multiple of 64 numbers. So neither a kernel's remainder loop nor its alignment
+# depends on K or on the row, which could change the last bits.
 ALIGNED = 64
-LINE = 16  # numbers of 4 bytes that are a cache line
+LINE = 16  # numbers of 4 bytes in a cache line
 
 
 class Networks:
-    """K networks as one: `values` (K, P) holds their trained parameters, a network a row, those under decay first.
+    """K networks as one. `values` (K, P) holds their trained parameters, one network per row, decayed ones first.
 
-    Parameters that are frozen, and buffers, are stacked in `rest`.
+    Frozen parameters and buffers are stacked in `rest`.
     """
 
     def __init__(self, networks: Sequence[nn.Module], decay_all: bool) -> None:
@@ -49,7 +49,9 @@ class Networks:
         self._hold(trained[0].new_zeros(len(networks), self.starts[-1]))
         torch._foreach_copy_(self.views(self.values), [stacked.pop(name) for name in self.names])
         self.rest = stacked
-        template = copy.deepcopy(first).train()  # also what set itself to evaluation when it was built, as alone
+        template = copy.deepcopy(
+            first
+        ).train()  # as for a training alone, even if the network set itself to evaluation mode
         self._chain = chain(first)
         self._call = vmap(lambda x, *tensors: functional_call(template, tensors, (x,)))
 
@@ -64,7 +66,7 @@ class Networks:
 
     @property
     def chained(self) -> bool:
-        """Return whether the networks are chains of common layers, which do the same in evaluation as in training."""
+        """Return whether the networks are chains of common layers, which act the same in evaluation and in training."""
         return self._chain is not None
 
     def finite(self) -> list[bool]:
@@ -74,7 +76,7 @@ class Networks:
         return found
 
     def gradients_of(self, losses: Tensor) -> Tensor:
-        """Return the gradients (K, P) of losses (K,), each by the parameters of its own network."""
+        """Return the gradients (K, P) of the losses (K,) with respect to each network's own parameters."""
         torch._foreach_copy_(self._slots, torch.autograd.grad(losses.sum(), self.leaves))
         return self.gradients
 
@@ -84,13 +86,13 @@ class Networks:
         self.rest = {name: tensor[rows] for name, tensor in self.rest.items()}
 
     def write(self, row: int, network: nn.Module) -> None:
-        """Copy a row into a network of its own."""
+        """Copy a row into a network."""
         own, stacked = _tensors(network), self._leaves_by_name() | self.rest
         with torch.no_grad():
             torch._foreach_copy_(list(own.values()), [stacked[name][row] for name in own])
 
     def _hold(self, values: Tensor) -> None:
-        """Take `values` as the parameters: `leaves` (K, *shape) and what receives their gradients are views."""
+        """Use `values` (K, P) as the parameters: `leaves` (K, *shape) and the slots of their gradients are views."""
         self.values, self.gradients = values, torch.zeros_like(values)
         self.leaves = [view.detach().requires_grad_() for view in self.views(self.values)]
         self._slots = self.views(self.gradients)
@@ -111,21 +113,21 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the mean loss of each network (K,), of logits (K, n, classes) and labels (K, n)."""
+    """Return the mean losses (K,) of logits (K, n, classes) and labels (K, n)."""
     right = logits.gather(2, y.unsqueeze(2)).squeeze(2)
     return (logits.logsumexp(2) - right).mean(1)
 
 
 def clip_rows(gradients: Tensor, most: float) -> None:
-    """Scale each row of gradients (K, P) in place to a norm of at most `most`, as `clip_grad_norm_` does for one."""
+    """Scale each row of gradients (K, P) in place to a norm of at most `most`, as `clip_grad_norm_` does."""
     norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
     gradients.mul_((most / (norms + 1e-6)).clamp(max=1.0))
 
 
 def chain(network: nn.Module) -> Layer | None:
-    """Return what maps inputs (K, n, ...) to logits (K, n, classes); None where a layer is not among those below.
+    """Return the function that maps inputs (K, n, ...) to logits (K, n, classes).
 
-    None as well where a parameter has two names: it is stacked under one.
+    Returns None if the network has a layer that is not handled below, or a parameter with two names.
     """
     images = convolves(network)
     layers = _layer(network, "", images)
@@ -135,9 +137,9 @@ def chain(network: nn.Module) -> Layer | None:
 
 
 def _of_images(layers: Layer, x: Tensor, stacked: Stacked) -> Tensor:
-    """Lay images out with the channels of all networks beside each other in memory, as is quickest for convolutions.
+    """Apply layers to images, laid out with the channels of all networks together, the fastest for convolutions.
 
-    A lone example (K, 1, ...) is evaluated twice: of one, a convolution's last bits would depend on K. So would they
+    A single example (K, 1, ...) is evaluated twice: the last bits of its convolution would depend on K, as they would
     in another layout.
     """
     examples = x.shape[1]
@@ -151,11 +153,11 @@ def convolves(network: nn.Module) -> bool:
 
 
 def _layer(module: nn.Module, name: str, images: bool) -> Layer | None:
-    """Return what `module`, called `name`, does in K networks; with `images` as in this module's first lines."""
-    if module._forward_hooks or module._forward_pre_hooks:  # which only a call of the module itself runs
+    """Return what `module`, called `name`, does in K networks; `images` says whether the network convolves images."""
+    if module._forward_hooks or module._forward_pre_hooks:  # hooks run only if the module itself is called
         return None
     if type(module) is nn.Sequential or type(module).forward is Body.forward:
-        # Not named_children: it names a layer that comes twice but once.
+        # Not named_children: it names a layer that is used twice only once.
         children = [(own, child) for own, child in module._modules.items() if child is not None]
         return _in_turn([_layer(child, f"{name}{own}.", images) for own, child in children])
     if type(module) is nn.Conv2d and module.padding_mode == "zeros":
@@ -183,7 +185,7 @@ def _in_turn(layers: list[Layer | None]) -> Layer | None:
 
 
 def _convolution(module: nn.Conv2d, name: str, x: Tensor, stacked: Stacked) -> Tensor:
-    """One grouped convolution, bias included: the order of no sum then depends on K."""
+    """One grouped convolution with bias, so that no order of summation depends on K."""
     weight = stacked[f"{name}weight"]
     bias = None if module.bias is None else stacked[f"{name}bias"].flatten()
     groups = len(weight) * module.groups
@@ -191,11 +193,11 @@ def _convolution(module: nn.Conv2d, name: str, x: Tensor, stacked: Stacked) -> T
 
 
 def _linear(name: str, x: Tensor, stacked: Stacked) -> Tensor:
-    """Products with the weights on the left: the gradient by weights (K, after, before) has long rows then.
+    """Matrix products with the weights on the left, so that the gradient of weights (K, after, before) has long rows.
 
-    Each network's part of a product, and of a gradient, is whole cache lines: else the row would decide how it is
-    aligned, which shows in the last bit (so with 5, 7, 9 or 11 examples, or with weights of 2 x 7). So there are more
-    examples, and more features after the layer, all of them zero, where their number demands it.
+    Each network's part of a product and of a gradient must fill whole cache lines. Otherwise its alignment depends on
+    the row, which changes the last bits (seen with 5, 7, 9 or 11 examples, and with weights of 2 x 7). Examples and
+    output features are padded with zeros for that.
     """
     weight, bias = stacked[f"{name}weight"], stacked.get(f"{name}bias")
     examples, (_, after, before) = x.shape[1], weight.shape
@@ -209,7 +211,7 @@ def _linear(name: str, x: Tensor, stacked: Stacked) -> Tensor:
 
 
 def _filled(matrices: Tensor, whole: int) -> Tensor:
-    """Return matrices (K, n, m) with rows of zeros below, up to a multiple of `whole`."""
+    """Return matrices (K, n, m) with rows of zeros appended, up to a multiple of `whole` rows."""
     spare = -matrices.shape[1] % whole
     return functional.pad(matrices, (0, 0, 0, spare)) if spare else matrices
 
@@ -221,14 +223,14 @@ def _pool(module: nn.MaxPool2d, x: Tensor, stacked: Stacked) -> Tensor:  # noqa:
 
 
 def _lay_out_gradient(x: Tensor) -> None:
-    """Let the gradient of x, where x is channels last, reach what made x in the same layout: thrice as quick there."""
+    """If x is channels last, pass its gradient on in the same layout: its operation is three times faster then."""
     if x.requires_grad and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         # torch has no types for register_hook
         x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))  # type: ignore[no-untyped-call]
 
 
 def _flatten(images: bool, x: Tensor, stacked: Stacked) -> Tensor:
-    if images and x.dim() == 4:  # what is flat already has changed its axes
+    if images and x.dim() == 4:  # flat inputs have changed their axes already
         _lay_out_gradient(x)
         count = len(next(iter(stacked.values())))
         x = x.view(len(x), count, -1, *x.shape[2:]).movedim(1, 0)

@@ -1,8 +1,8 @@
-"""The update rules of the five optimizers over K networks at once, each with hyperparameters of its own.
+"""The update rules of the five optimizers over K networks at once, each network with its own hyperparameters.
 
-Parameters, gradients and states are matrices (K, P), a network a row. What follows from hyperparameters alone is
-computed in Python floats, as torch.optim does, for each network; it becomes columns (K, 1), so that one kernel serves
-all networks. The rules are torch.optim's to rounding.
+Parameters, gradients and states are matrices (K, P), one network per row. Scalars that follow from hyperparameters are
+computed in Python floats for each network, as torch.optim does, and become columns (K, 1), so that one kernel serves
+all networks. The rules equal torch.optim's up to rounding.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ Numbers = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Rule:
-    """One optimizer: torch's defaults by the study file's names, its states, its scalars and its update in place.
+    """One update rule.
 
-    `scalars(hyperparameters, rate, step)` are one network's, steps counted from 1; `update(parameters, gradients,
-    states, *scalars as columns)` may use up the gradients. The last state of a rule with momentum is its buffer,
-    which is left out where no network has momentum. With `decoupled`, decay is multiplied by the rate.
+    Attributes:
+        defaults: torch's defaults, by the study file's names.
+        states: Number of states. The last state of a rule with momentum is its buffer, left out if none has momentum.
+        scalars: Returns one network's scalars, given its hyperparameters, learning rate and step (from 1).
+        update: Updates parameters in place, given gradients, which it may overwrite, states, and scalars as columns.
+        decoupled: Whether decay is multiplied by the learning rate and subtracted from the weights.
     """
 
     defaults: Numbers
@@ -59,7 +62,7 @@ def _rmsprop(
 
 
 def _adam_scalars(h: Numbers, rate: float, step: int) -> tuple[float, ...]:
-    """Multiply the fraction of the update by the square root in its denominator: a pass over P numbers less."""
+    """Move the square root of the bias correction into the rate and eps, which saves a pass over P numbers."""
     correction = math.sqrt(1 - h["beta2"] ** step)
     minus_rate = -rate * correction / (1 - h["beta1"] ** step)
     return minus_rate, 1 - h["beta1"], 1 - h["beta2"], h["eps"] * correction
@@ -93,9 +96,9 @@ RULES: Mapping[str, Rule] = {
 
 @dataclass
 class Optimizer:
-    """The optimizer of K networks: `rule` with the hyperparameters of each, and its states, zero at first.
+    """The optimizer of K networks: `rule` with the hyperparameters of each network. States start at zero.
 
-    The first `decayed` columns of the parameters are under weight decay, the others are not.
+    Weight decay applies to the first `decayed` columns of the parameters.
     """
 
     rule: Rule
@@ -113,7 +116,7 @@ class Optimizer:
         return [h["learning_rate"] * factor for h in self.hyperparameters]
 
     def step(self, parameters: Tensor, gradients: Tensor, factor: float) -> None:
-        """Update parameters (K, P) in place by gradients (K, P), which are used up, at `factor` of the base rates."""
+        """Update parameters (K, P) in place by gradients (K, P), which are overwritten, at `factor` of the base rates."""
         self.steps += 1
         if self.steps == 1:
             self.states = [torch.zeros_like(parameters) for _ in range(self._states)]
@@ -131,7 +134,7 @@ class Optimizer:
         self.states = [state[rows] for state in self.states]
 
     def _columns(self, factor: float, like: Tensor) -> tuple[Tensor, ...]:
-        """Return the decay and the rule's scalars, each (K, 1): what is multiplied or, coupled, added."""
+        """Return the decay (a factor if decoupled, else a coefficient) and the rule's scalars, each (K, 1)."""
         table = []
         for h, rate in zip(self.hyperparameters, self.rates(factor), strict=True):
             decay = 1 - rate * h["weight_decay"] if self.rule.decoupled else h["weight_decay"]
