@@ -141,7 +141,7 @@ def live_of(paths: StudyPaths) -> Live:
     return Live(
         [
             OptunaRecorder(paths.mlruns, study.name, spaces, study.objective),
-            MlflowRecorder(paths.mlruns, study.name, tags(study)),
+            MlflowRecorder(paths.mlruns, study.name, tags(study), study.objective),
         ]
     )
 
