@@ -196,7 +196,7 @@ class MlflowRecorder:
             if isinstance(value, int | float) and math.isfinite(value)
         }
         facts = {name: value for name, value in values.items() if name.rpartition("/")[2] in TAG_COLUMNS}
-        aggregates = {metric_of_column(name): float(values[name]) for name in values if name not in facts}
+        aggregates = {metric_of_column(name): float(value) for name, value in values.items() if name not in facts}
         parameters, run = _params(settings), self._parent(contender, ended_ms)
         if _is_outdated(self._client.get_run(run), parameters, aggregates, ended_ms):
             run = self._replace_parent(contender, ended_ms)
@@ -317,7 +317,7 @@ def metric_name(name: str) -> str:
 
 def metric_of_column(column: str) -> str:
     """Return a column of the comparison as a metric's name: `test_accuracy_mean` as `test/accuracy_mean`."""
-    return re.sub(r"(^|/)(train|val|test)_", r"\1\2/", column)
+    return metric_name(re.sub(r"(^|/)(train|val|test)_", r"\1\2/", column))
 
 
 def training_identity(job: Job) -> str:
