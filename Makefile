@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint ui bench bench-scale lock clean
+.PHONY: demo test golden lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# Pins the numbers of new cases in tests/golden; all of them again after TRAINING_VERSION was raised.
+golden: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m golden.make_golden
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

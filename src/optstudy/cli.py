@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import io
 import os
 import re
 import signal
@@ -57,12 +58,10 @@ def run(
     paths = StudyPaths(study, results)
     if not paths.journal.exists():  # a study that has begun may have nothing left to train
         warm_up()
-    from rich.console import Console
-
-    from optstudy.reporting.terminal import print_results, shown
+    from optstudy.reporting.terminal import make_console, print_results, shown
     from optstudy.running import stages
 
-    console = Console()
+    console = make_console()
     say = partial(console.print, markup=False, soft_wrap=True)  # paths may hold brackets, and logs have no width
     with shown(console, workers) as on_progress:
         comparison = stages.run(paths, workers, say, on_progress, accept_version)
@@ -120,15 +119,13 @@ def report(
     results: Results = Path("results"),
 ) -> None:
     """Rebuild tables, report, MLflow and Optuna from the journals alone, by default of every study in configs/."""
-    from rich.console import Console
-
     from optstudy.planning.layout import StudyPaths
     from optstudy.reporting.pages import write_index
-    from optstudy.reporting.terminal import print_results
+    from optstudy.reporting.terminal import make_console, print_results
     from optstudy.running import stages
     from optstudy.study.study import load_study
 
-    console = Console()
+    console = make_console()
     say = partial(console.print, markup=False, soft_wrap=True)
     files = study_files or sorted(Path("configs").glob("*.yaml"))
     studies = [StudyPaths(load_study(path), results) for path in files]
@@ -177,6 +174,9 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, _interrupted)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an encoding such as Latin-1 lacks characters of our messages
     sys.path.insert(0, os.getcwd())  # a study's own classes are there; Python adds it for scripts, not for commands
     code: object = 0
     try:

@@ -1,4 +1,4 @@
-"""A study's claims, put to its tables: the sign is always "better"; the hash tells claims apart by what they test."""
+"""Claims evaluated on tables: effects are positive as claimed, and a claim's hash depends on what it tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from optstudy.analysis.evaluate_claims import (
     claim_rows,
     example_differences,
     in_words,
-    misses_alone,
+    only_misses,
     stated,
     weights,
     withdrawn,
@@ -37,7 +37,7 @@ def hashed(study: Study) -> str:
     return claim_hash(study, study.claims[0])
 
 
-def test_of_a_metric_of_which_less_is_better_the_side_named_better_has_less() -> None:
+def test_if_lower_is_better_the_effect_is_positive_if_the_side_named_better_is_lower() -> None:
     study = claiming(metric="epochs_to_target")
     assert weights(study, study.claims[0]) == {("adam", "tuned"): -1.0, ("sgd", "tuned"): 1.0}
     values = {("adam", "tuned"): {"epochs_to_target": [1, 2]}, ("sgd", "tuned"): {"epochs_to_target": [3, 5]}}
@@ -55,24 +55,24 @@ def test_of_a_metric_of_which_less_is_better_the_side_named_better_has_less() ->
         ("test_accuracy", [3, 3], [3, 3], "equivalent"),  # a metric that cannot be missed
     ],
 )
-def test_a_claim_of_misses_alone_is_inconclusive(metric: str, adam: list[int], sgd: list[int], expected: str) -> None:
+def test_a_claim_with_only_misses_is_inconclusive(metric: str, adam: list[int], sgd: list[int], expected: str) -> None:
     study = claiming(metric=metric)
     values = {("adam", "tuned"): {metric: adam}, ("sgd", "tuned"): {metric: sgd}}
     row = claim_rows(study, pd.DataFrame({"contender": [], "variant": []}), values, stated(study))[0]
     assert row["verdict"] == expected
     assert (row["replicates_needed"] is None) is (min(adam + sgd) == 3 or expected == "equivalent")
-    assert misses_alone(study, study.claims[0], values) is (metric == "epochs_to_target" and min(adam + sgd) == 3)
+    assert only_misses(study, study.claims[0], values) is (metric == "epochs_to_target" and min(adam + sgd) == 3)
 
 
-def test_a_side_that_weighs_nothing_decides_nothing() -> None:
+def test_a_side_with_weight_zero_does_not_count_for_misses() -> None:
     both = {"adam": 1.0, "sgd": -1.0, "sgd/untuned": 0.0}
     study = claiming(**WEIGHTS, metric="epochs_to_target", weights=both)
     values = {("adam", "tuned"): [3, 3], ("sgd", "tuned"): [3, 3], ("sgd", "untuned"): [1, 1]}
     own = {side: {"epochs_to_target": found} for side, found in values.items()}
-    assert misses_alone(study, study.claims[0], own)
+    assert only_misses(study, study.claims[0], own)
 
 
-def test_the_hash_is_of_what_is_tested_and_not_of_the_words() -> None:
+def test_the_hash_of_a_claim_depends_on_its_test_and_not_on_its_wording() -> None:
     same = [{"statement": "other words"}, {"topic": "adam-fast"}, {"margin": 0.005}]
     assert {hashed(claiming(**change)) for change in same} == {hashed(claiming())}
     other = [{"margin": 0.01}, {"metric": "val_accuracy"}, {"primary": False}, {"better": "sgd", "than": "adam"}]
@@ -81,7 +81,7 @@ def test_the_hash_is_of_what_is_tested_and_not_of_the_words() -> None:
     assert hashed(spelled) == hashed(claiming())
 
 
-def test_a_claim_is_post_hoc_unless_it_stood_there_at_the_first_training() -> None:
+def test_a_claim_is_post_hoc_unless_it_was_stated_at_the_first_training() -> None:
     study = claiming()
     values = {("adam", "tuned"): {"test_accuracy": [0.9, 0.8]}, ("sgd", "tuned"): {"test_accuracy": [0.7, 0.7]}}
     answers = pd.DataFrame({"contender": [], "variant": []})
@@ -90,10 +90,10 @@ def test_a_claim_is_post_hoc_unless_it_stood_there_at_the_first_training() -> No
     assert (absent["post_hoc"], worded_verdict(absent)) == (True, "exploratory, post hoc")
 
 
-def test_a_claim_on_a_metric_that_a_side_lacks_is_an_input_error() -> None:
+def test_a_claim_on_a_metric_that_a_contender_lacks_is_an_input_error() -> None:
     study = claiming(metric="val_loss")
     values = {("adam", "tuned"): {"val_loss": [0.1, 0.2]}, ("sgd", "tuned"): {"test_accuracy": [0.9, 0.8]}}
-    with pytest.raises(StudyError, match=r"tiny: claims\.0\.metric: 'val_loss': sgd/tuned has none"):
+    with pytest.raises(StudyError, match=r"tiny: claims\.0\.metric: 'val_loss': sgd/tuned does not have it"):
         claim_rows(study, pd.DataFrame(), values, Stated())
 
 
@@ -129,12 +129,12 @@ def test_differences_by_example_pair_the_same_replicate_and_the_same_example() -
         ({**WEIGHTS, "weights": LOSSES, "metric": "val_loss"}, "what adam loses untuned against what sgd loses"),
     ],
 )
-def test_a_contrast_in_words(claim: dict[str, object], words: str) -> None:
+def test_a_contrast_is_written_in_words_or_as_a_formula(claim: dict[str, object], words: str) -> None:
     study = claiming(**claim)
     assert in_words(study, study.claims[0]) == words
 
 
-def test_a_formula_in_words_has_the_sign_of_its_effect() -> None:
+def test_the_formula_of_a_contrast_has_the_sign_of_its_effect() -> None:
     study = claiming(**WEIGHTS, metric="val_loss", weights={"adam": 1.0, "sgd": -0.5, "sgd/untuned": -0.5})
     arms = {("adam", "tuned"): [0.1, 0.2], ("sgd", "tuned"): [0.3, 0.4], ("sgd", "untuned"): [0.5, 0.8]}
     values = {arm: {"val_loss": own} for arm, own in arms.items()}
@@ -143,7 +143,7 @@ def test_a_formula_in_words_has_the_sign_of_its_effect() -> None:
     assert row["differences"] == pytest.approx([0.15 + 0.25 - 0.1, 0.2 + 0.4 - 0.2])
 
 
-def test_the_loss_of_one_against_the_mean_loss_of_others_is_called_that() -> None:
+def test_the_loss_without_tuning_against_the_mean_loss_of_others_is_written_in_words() -> None:
     names = ["sgd", "momentum", "rmsprop", "adamw"]
     others = {f"{name}/{variant}": sign / 4 for name in names for variant, sign in (("tuned", 1), ("untuned", -1))}
     claim = {"statement": "s", "weights": {"adam/untuned": 1.0, "adam/tuned": -1.0, **others}}
@@ -160,7 +160,7 @@ def test_one_search_limits_every_verdict_to_its_hyperparameters(once: bool, expe
     assert claim_rows(study, answers, values, Stated())[0]["qualifier"] == expected
 
 
-def test_the_hash_is_of_what_its_metric_is_measured_by() -> None:
+def test_the_hash_of_a_claim_depends_on_the_settings_that_define_its_metric() -> None:
     epochs = claiming(metric="epochs_to_target")
     targets = [tiny(claims=[{**BETTER, "metric": "epochs_to_target"}], target=target) for target in (0.9, 0.95)]
     assert len({hashed(study) for study in (epochs, *targets)}) == 3
@@ -185,7 +185,7 @@ def verdict_after(study: Study, first: Stated) -> tuple[str, float | None, int]:
     return row["verdict"], row["p_corrected"], row["tests"]
 
 
-def test_withdrawing_claims_changes_no_verdict() -> None:
+def test_withdrawing_claims_makes_no_other_claim_supported() -> None:
     """The p of one claim alone is 2 / 128 = 0.016; four claims correct it to 0.0625."""
     further = [{**BETTER, "statement": str(number), "margin": 0.1 * number} for number in (1, 2, 3)]
     before, after = tiny(claims=[BETTER, *further]), tiny(claims=[BETTER])
@@ -201,13 +201,13 @@ def test_a_claim_made_exploratory_counts_as_withdrawn_and_one_made_primary_is_po
     assert verdict_after(primary, stated(exploratory)) == ("exploratory", None, 0)
 
 
-def test_claims_added_after_a_look_correct_nothing_and_get_no_verdict() -> None:
+def test_claims_added_after_the_first_training_correct_nothing_and_get_no_verdict() -> None:
     first = claiming()
     later = tiny(claims=[BETTER, {**BETTER, "statement": "later", "than": "sgd/untuned", "better": "adam"}])
     assert verdict_after(later, stated(first)) == ("supported", 2 / 128, 1)
 
 
-def test_what_is_stated_has_primary_and_exploratory_apart() -> None:
+def test_the_stated_hashes_separate_primary_and_exploratory_claims() -> None:
     study = tiny(claims=[BETTER, {**BETTER, "statement": "other", "primary": False}], replicates=7)
     one, other = (claim_hash(study, claim) for claim in study.claims)
     assert stated(study) == Stated((one,), (other,), 7)

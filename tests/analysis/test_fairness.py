@@ -1,10 +1,11 @@
-"""Each breach of a rule is found, with its rule; the shipped studies show what they are known to show and no more."""
+"""Fairness findings: each breach is found with its rule, and the shipped studies have the expected findings only."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,23 @@ import yaml
 
 from builders import tiny
 from optstudy.analysis.fairness import (
+    DESIGN_CHECKS,
     SOURCES,
+    Design,
+    Finding,
+    Tables,
+    _selected_at_edges,
+    _tolerance_beyond_sweep,
     design_findings,
-    edge_findings,
-    end_findings,
+    facts_findings,
     history_findings,
     smallest_p_line,
 )
-from optstudy.planning.journal import Stated
+from optstudy.keys import TRAINING_VERSION
+from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.layout import StudyPaths
 from optstudy.running import stages
+from optstudy.spec import RunResult
 from optstudy.study.study import load_study
 
 CLAIM = {"statement": "adam wins", "better": "adam", "than": "sgd"}
@@ -61,6 +69,7 @@ BREACHES: dict[str, tuple[dict[str, Any], int, str]] = {
         1,
         "share one space",
     ),
+    "nothing tuned": ({"tuning": {"trials": 0}}, 1, "nothing is tuned"),
     "one search": ({"tuning": {"trials": 2, "once": True}}, 3, "one search"),
     "no defaults": ({"untuned": False}, 8, "defaults"),
     "too few replicates": ({"replicates": 5}, 7, "smallest corrected p is 0.062"),
@@ -82,7 +91,7 @@ def test_a_fair_study_has_no_finding() -> None:
 
 
 @pytest.mark.parametrize("name", BREACHES)
-def test_a_breach_is_found_with_its_rule_and_source(name: str) -> None:
+def test_each_breach_of_a_rule_is_found_with_its_rule_and_source(name: str) -> None:
     changes, rule, word = BREACHES[name]
     found = design_findings(tiny(**{**FAIR, **changes}))
     assert [finding.rule for finding in found if word in finding.finding] == [rule]
@@ -95,7 +104,7 @@ def test_the_smallest_p_is_twice_the_claims_over_all_sign_flips(replicates: int,
     assert smallest_p_line(tiny(replicates=replicates, claims=stated)).endswith(p)
 
 
-def test_the_smallest_p_of_a_study_that_has_begun_is_of_what_stood_then() -> None:
+def test_the_smallest_p_of_a_begun_study_counts_the_claims_registered_at_the_first_training() -> None:
     """Six replicates: 2 / 2^6 of one claim, and 4 / 2^6 of two, which is above 0.05."""
     assert design_findings(tiny(replicates=2)) == []  # nothing is claimed
     study = tiny(replicates=6, claims=[CLAIM])
@@ -104,25 +113,25 @@ def test_the_smallest_p_of_a_study_that_has_begun_is_of_what_stood_then() -> Non
     assert "2 primary claims: the smallest corrected p is 0.062" in found.finding
 
 
-def test_selected_values_at_the_edge_are_found_where_they_are_more_than_chance() -> None:
+def test_selections_at_an_edge_are_found_only_if_they_are_more_than_chance() -> None:
     study = tiny(replicates=10)
     edges = ["learning_rate:high"] * 4 + ["learning_rate:low"] + [""] * 5
     table = pd.DataFrame({"trial": range(10), "edge": edges})
-    found = edge_findings(study, {"sgd": table})
+    found = list(_selected_at_edges(Tables(study, {"sgd": table}, pd.DataFrame(), {})))
     # Of ten values, 5% of the range at one end: one or more by chance in 40%, four or more in 0.1%.
     assert [(finding.rule, finding.contender) for finding in found] == [(6, "sgd")]
     assert "4 of 10" in found[0].finding
 
 
 @pytest.mark.parametrize(("points", "found"), [(12, True), (13, False)])
-def test_the_step_of_a_sweep_is_held_against_the_claims_margin(points: int, found: bool) -> None:
+def test_a_sweep_is_too_coarse_if_its_step_exceeds_the_margin_of_a_claim(points: int, found: bool) -> None:
     """Three decades: twelve steps of a quarter decade, which is the margin, and eleven of more."""
     sweep = {"contenders": ["sgd", "adam"], "points": points}
     assert bool(design_findings(tiny(**{**FAIR, "claims": [TOLERANT]}, sweep=sweep))) is found
     assert design_findings(tiny(**FAIR, sweep={"contenders": ["sgd"], "points": 3})) == []  # nothing is claimed of it
 
 
-def test_a_tolerance_that_goes_on_beyond_its_sweep_is_found() -> None:
+def test_a_learning_rate_tolerance_that_reaches_an_end_of_its_sweep_is_found() -> None:
     study = tiny(sweep={"contenders": ["sgd", "adam"], "points": 3, "within": 0.01})
     scores = {("sgd", 0): [0.5, 0.9, 0.8], ("sgd", 1): [0.1, 0.9, 0.895], ("adam", 0): [0.1, 0.9, 0.1]}
     rows = [
@@ -130,9 +139,9 @@ def test_a_tolerance_that_goes_on_beyond_its_sweep_is_found() -> None:
         for (name, replicate), own in scores.items()
         for rate, score in zip((1e-3, 1e-2, 1e-1), own, strict=True)
     ]
-    [found] = end_findings(study, pd.DataFrame(rows))
+    [found] = _tolerance_beyond_sweep(Tables(study, {}, pd.DataFrame(rows), {}))
     assert (found.rule, found.contender) == (13, "sgd")
-    assert "at least what is shown: in 1 of 2 replicates an end of the sweep is within 1 pp" in found.finding
+    assert "a lower bound: in 1 of 2 replicates an end of the sweep is within 1 pp" in found.finding
 
 
 @pytest.mark.parametrize(
@@ -140,19 +149,55 @@ def test_a_tolerance_that_goes_on_beyond_its_sweep_is_found() -> None:
     [
         (Stated(), 0, []),  # an older journal: the number of replicates is not known
         (Stated(replicates=10), 0, []),
-        (Stated(replicates=10), 1, ["1 primary claim that stood at the first training"]),
-        (Stated(replicates=10), 2, ["2 primary claims that stood at the first training"]),
-        (Stated(replicates=6), 0, ["6 replicates were planned at the first training, and 10 are shown"]),
+        (Stated(replicates=10), 1, ["1 primary claim registered before the first training was withdrawn"]),
+        (Stated(replicates=10), 2, ["2 primary claims registered before the first training were withdrawn"]),
+        (Stated(replicates=6), 0, ["6 replicates were planned at the first training, but 10 are shown"]),
     ],
 )
-def test_what_was_changed_after_a_look_is_found(first: Stated, withdrawn: int, words: list[str]) -> None:
+def test_claims_and_replicates_changed_after_the_first_training_are_found(
+    first: Stated, withdrawn: int, words: list[str]
+) -> None:
     found = history_findings(tiny(**FAIR), first, withdrawn)
     assert [finding.rule for finding in found] == [10] * len(words)
     assert all(finding.finding.startswith(start) for finding, start in zip(found, words, strict=True))
 
 
+FACTS = {"training_version": TRAINING_VERSION, "torch": "2.15.0", "device": "cuda", "gpu": "H200"}
+
+
+def trained(**facts: str | int) -> Entry:
+    return Entry("key", {}, {}, {**FACTS, **facts}, RunResult("completed", {}, (), 1.0), 0, (), 1)
+
+
+def test_trainings_of_one_machine_with_one_version_of_the_code_have_no_finding() -> None:
+    assert facts_findings([trained(), trained()]) == []
+    assert facts_findings([]) == []
+
+
+def test_each_fact_in_which_trainings_differ_is_found_with_its_values_and_counts() -> None:
+    mixed = facts_findings([trained(), trained(torch="2.16.0"), trained(torch="2.16.0", device="cpu", gpu="")])
+    assert {(finding.rule, finding.contender, finding.source) for finding in mixed} == {(16, "", SOURCES[16])}
+    torch, device, gpu = (finding.finding for finding in mixed)
+    assert torch.startswith("trainings differ in torch: 2.15.0 (1 training), 2.16.0 (2 trainings)")
+    assert device.startswith("trainings differ in device: cpu (1 training), cuda (2 trainings)")
+    assert gpu.startswith("trainings differ in gpu: none (1 training), H200 (2 trainings)")
+
+
+def test_trainings_of_another_training_version_are_found_even_if_all_have_it() -> None:
+    [found] = facts_findings([trained(training_version=0), trained(training_version=0)])
+    assert (found.rule, found.source) == (16, SOURCES[16])
+    assert f"training version 0 are shown, but this code has version {TRAINING_VERSION}" in found.finding
+    assert len(facts_findings([trained(), trained(training_version=0)])) == 2
+
+
+@pytest.mark.parametrize("check", DESIGN_CHECKS)
+def test_every_design_check_finds_one_of_the_breaches(check: Callable[[Design], Iterator[Finding]]) -> None:
+    studies = [tiny(**{**FAIR, **changes}) for changes, _, _ in BREACHES.values()]
+    assert any(list(check(Design(study, 1))) for study in studies)
+
+
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_studies_are_fair_or_say_that_they_are_not_meant_to_be(path: Path) -> None:
+def test_shipped_studies_have_no_fairness_findings_but_the_expected_ones(path: Path) -> None:
     allowed = {"deepobs_check": {1}, "sst2_check": {1}, "cifar10": {3}, "sst2_minilm": {3, 8}, "digits_schedule": {8}}
     assert {finding.rule for finding in design_findings(load_study(path))} <= allowed.get(path.stem, set())
 
@@ -161,14 +206,14 @@ def test_shipped_studies_are_fair_or_say_that_they_are_not_meant_to_be(path: Pat
     ("study", "options", "code"),
     [("deepobs_check", [], 0), ("deepobs_check", ["--strict"], 1), ("smoke", ["--strict"], 0)],
 )
-def test_strict_makes_findings_an_exit_code(study: str, options: list[str], code: int) -> None:
+def test_check_strict_exits_1_if_there_are_findings(study: str, options: list[str], code: int) -> None:
     command = [sys.executable, "-m", "optstudy.cli", "check", f"configs/{study}.yaml", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert ("rule 1" in done.stdout) is (study == "deepobs_check")
 
 
-def test_check_finds_what_the_tables_of_a_finished_study_show(tmp_path: Path) -> None:
+def test_check_reports_findings_about_the_tables_of_a_finished_study(tmp_path: Path) -> None:
     study = load_study(Path("configs/ravine.yaml"))
     for contender in study.optimizers:
         for kind in ("runs", "selected"):
@@ -186,7 +231,7 @@ def test_check_finds_what_the_tables_of_a_finished_study_show(tmp_path: Path) ->
         assert "rule 15" not in done.stdout  # one of the twenty gets there
 
 
-def test_a_target_that_nobody_reaches_is_found_and_no_verdict_rests_on_it(tmp_path: Path) -> None:
+def test_a_target_that_no_training_reaches_is_found_and_gives_no_verdict(tmp_path: Path) -> None:
     """Two epochs to a validation accuracy of 0.999: every training misses it and counts as three."""
     claims = [
         {"statement": "adam is faster", "better": "adam", "than": "sgd", "metric": "epochs_to_target"},
@@ -200,7 +245,7 @@ def test_a_target_that_nobody_reaches_is_found_and_no_verdict_rests_on_it(tmp_pa
     assert (missed["verdict"], missed["replicates_needed"], missed["p"]) == ("inconclusive", None, 1.0)
     assert other["verdict"] == "equivalent"
     words = (
-        "all epochs to target behind “adam is faster” are misses, so that nothing is compared: "
+        "all values of epochs to target behind “adam is faster” are misses, so nothing is compared: "
         "lower `target`, or train for more `epochs`"
     )
     found = [row for row in json.loads((paths.tables / "findings.json").read_text()) if row["rule"] == 15]

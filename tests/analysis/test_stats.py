@@ -1,4 +1,4 @@
-"""Statistics meet numbers computed by hand, brute force over everything that could happen, and published references."""
+"""Statistics agree with numbers computed by hand, with brute force over all outcomes, and with published references."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def normal(size: int | tuple[int, ...], seed: int = 1) -> NDArray[np.float64]:
 # t intervals
 
 
-def test_t_interval_by_hand() -> None:
+def test_t_interval_is_as_computed_by_hand() -> None:
     # mean 3, sd sqrt(2.5), t(0.975, 4) = 2.776445; half = 2.776445 * 1.581139 / sqrt(5)
     estimate = t_interval([1.0, 2.0, 3.0, 4.0, 5.0])
     assert (estimate.n, estimate.mean) == (5, 3.0)
@@ -83,7 +83,7 @@ def share_as_far(whole: Sequence[int]) -> float:
     return sum(one >= abs(sum(whole)) for one in sums) / len(sums)
 
 
-def test_sign_flip_p_by_hand() -> None:
+def test_sign_flip_p_is_as_counted_by_hand() -> None:
     assert sign_flip_p([1, 1, 1]) == 2 / 8  # +++ and ---
     assert sign_flip_p([-1, 2, 4]) == 4 / 8  # of the sums 7, 5, 3, 1 and their negatives, 7 and 5
     assert sign_flip_p([3, 2, 1, -1]) == 6 / 16  # 7 once and 5 twice, on either side
@@ -97,7 +97,7 @@ def test_sign_flip_p_counts_all_flips(n: int, largest: int) -> None:
 
 
 @pytest.mark.parametrize("examples", [360, 872, 10_000, 60_000])
-def test_ties_that_rounding_breaks_are_ties(examples: int) -> None:
+def test_sign_flip_p_counts_ties_that_rounding_breaks(examples: int) -> None:
     for seed in range(50):
         right, *others = np.random.default_rng(seed).integers(0, 3, (4, 9)) + 9 * examples // 10
         pairs = right / examples - others[0] / examples
@@ -118,7 +118,7 @@ def test_sign_flip_p_is_scipys() -> None:
 
 
 @pytest.mark.parametrize("n", [6, 15, EXACT + 1])
-def test_sign_flip_p_knows_neither_sign_nor_unit_nor_order(n: int) -> None:
+def test_sign_flip_p_depends_on_neither_sign_nor_unit_nor_order(n: int) -> None:
     values = normal(n) + 0.5
     p = sign_flip_p(values.tolist())
     assert sign_flip_p((-values).tolist()) == p
@@ -128,7 +128,7 @@ def test_sign_flip_p_knows_neither_sign_nor_unit_nor_order(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 10, EXACT + 1])
-def test_where_all_tie_p_is_one(n: int) -> None:
+def test_sign_flip_p_of_ties_is_one(n: int) -> None:
     assert sign_flip_p([0.0] * n) == 1
 
 
@@ -147,7 +147,7 @@ def test_drawn_flips_never_make_p_zero() -> None:
     assert sign_flip_p([1.0] * 60) == 1 / (1 + RESAMPLES)
 
 
-def test_smallest_p_by_hand() -> None:
+def test_smallest_p_is_as_computed_by_hand() -> None:
     assert smallest_p(6, 1) == 0.03125
     assert smallest_p(10, 12) == 24 / 1024
     assert smallest_p(3, 12) == 1
@@ -155,19 +155,19 @@ def test_smallest_p_by_hand() -> None:
 
 @pytest.mark.parametrize("n", range(1, 13))
 @pytest.mark.parametrize("claims", [1, 5, 12])
-def test_smallest_p_is_reached_where_one_claim_has_all_replicates_on_its_side(n: int, claims: int) -> None:
+def test_smallest_p_is_reached_if_all_replicates_of_one_claim_agree(n: int, claims: int) -> None:
     ps = [sign_flip_p([1.0] * n), *[1.0] * (claims - 1)]
     assert smallest_p(n, claims) == holm(ps)[0]
 
 
-def test_six_replicates_are_the_least_that_reach_significance() -> None:
+def test_six_replicates_are_the_fewest_that_reach_significance() -> None:
     assert smallest_p(5, 1) > LEVEL > smallest_p(6, 1)
 
 
 # Holm's correction
 
 
-def test_holm_by_hand() -> None:
+def test_holm_is_as_computed_by_hand() -> None:
     # sorted .005, .01, .03, .04, times 4, 3, 2, 1: .02, .03, .06, .04; the last is raised to .06
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.04, 0.04]) == pytest.approx([0.08, 0.08])
@@ -176,7 +176,7 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_holm_knows_no_order() -> None:
+def test_holm_does_not_depend_on_the_order_of_p_values() -> None:
     rng = np.random.default_rng(0)
     for ps in (rng.random(7), rng.random(12) ** 4, rng.choice([0.001, 0.01, 0.02], 8)):
         order = rng.permutation(len(ps))
@@ -223,7 +223,7 @@ def test_interval_of_a_unanimous_probability_is_clopper_and_pearsons(n: int) -> 
     assert (tied.value, tied.low, tied.high) == (0.5, pytest.approx(exact.low / 2), pytest.approx(1 - exact.low / 2))
 
 
-def test_the_t_test_is_scipys() -> None:
+def test_t_p_is_scipys() -> None:
     for differences in normal((20, 8), seed=3).tolist():
         assert t_p(differences) == pytest.approx(ttest_1samp(differences, 0).pvalue)
     assert (t_p([0.0, 0.0, 0.0]), t_p([1.0, 1.0, 1.0]), t_p([1.0, -1.0])) == (1, 0, 1)
@@ -233,7 +233,7 @@ def test_the_t_test_is_scipys() -> None:
     ("scores", "expected"),
     [([0.5, 0.9, 0.5], False), ([0.5, 0.9, 0.89], True), ([0.9, 0.9, 0.5], True), ([0.88, 0.9, 0.5], False)],
 )
-def test_a_tolerance_goes_on_where_an_end_of_the_sweep_is_within(scores: list[float], expected: bool) -> None:
+def test_a_sweep_reaches_an_end_if_the_score_there_is_within(scores: list[float], expected: bool) -> None:
     assert reaches_an_end([1e-3, 1e-2, 1e-1], scores, 0.01) is expected
     assert reaches_an_end([1e-1, 1e-2, 1e-3], scores[::-1], 0.01) is expected  # rates come in any order
 
@@ -271,7 +271,7 @@ def test_power_of_many_replicates_is_the_t_tests() -> None:
 
 
 @pytest.mark.parametrize(("n", "tests"), [(5, 1), (6, 2), (8, 12)])
-def test_without_a_small_enough_p_there_is_no_power(n: int, tests: int) -> None:
+def test_power_is_zero_if_no_p_is_small_enough(n: int, tests: int) -> None:
     assert smallest_p(n, tests) >= LEVEL
     assert power(n, 0.0, 1.0, tests) == 0
     assert power(n + 1, 0.0, 1.0, tests) == (1 if smallest_p(n + 1, tests) < LEVEL else 0)
@@ -307,7 +307,7 @@ def test_replicates_needed_find_the_difference_in_four_of_five_simulated_studies
     assert found_share(normal((2_000, n - 1), seed=7), effect, tests) < 0.8 + error
 
 
-def test_replicates_needed_has_an_end() -> None:
+def test_replicates_needed_is_at_most_ten_thousand() -> None:
     assert replicates_needed(1e6, 1.0, 1) == MOST_REPLICATES
 
 
@@ -352,7 +352,7 @@ def test_two_way_interval_has_the_analytic_variance(values: NDArray[np.float64])
     assert high - low == pytest.approx(2 * z * two_way_sd(values), abs=math.sqrt(2) * error)
 
 
-def test_two_way_interval_knows_no_order_of_the_examples() -> None:
+def test_two_way_interval_does_not_depend_on_the_order_of_examples() -> None:
     values = right_or_wrong()
     assert two_way_bootstrap(values[:, ::-1]) == pytest.approx(two_way_bootstrap(values))
 
@@ -382,7 +382,7 @@ def test_expected_best_is_the_mean_over_all_draws(pool: list[float]) -> None:
         assert found.test == pytest.approx(np.mean([level[b] for b in best]))
 
 
-def test_expected_best_by_hand() -> None:
+def test_expected_best_is_as_computed_by_hand() -> None:
     # pairs of 1, 2, 4: best 2, 4, 4; selected on validation, so the best trial's test value may be the worst
     found = expected_best([1, 2, 4], [0.9, 0.8, 0.1], [3, 1, 2])
     assert [best.trials for best in found] == [3, 1, 2]
@@ -390,7 +390,7 @@ def test_expected_best_by_hand() -> None:
     assert [best.test for best in found] == pytest.approx([0.1, 1.8 / 3, 1.0 / 3])
 
 
-def test_expected_best_knows_no_order_of_the_trials() -> None:
+def test_expected_best_does_not_depend_on_the_order_of_trials() -> None:
     rng = np.random.default_rng(0)
     validation, test, order = rng.integers(0, 8, 30) / 8, rng.random(30), rng.permutation(30)
     there = expected_best(validation.tolist(), test.tolist(), [1, 7, 15])
@@ -399,7 +399,7 @@ def test_expected_best_knows_no_order_of_the_trials() -> None:
         assert (one.validation, one.test) == pytest.approx((other.validation, other.test))
 
 
-def test_more_draws_than_trials_are_refused() -> None:
+def test_expected_best_of_more_draws_than_trials_is_an_error() -> None:
     with pytest.raises(AssertionError):
         expected_best([0.1, 0.2], [0.1, 0.2], [3])
 
@@ -435,12 +435,12 @@ def test_expected_best_of_deepobs_grid_flips_the_ranking_with_the_budget(
         ([0.9, 0.1, 0.1, 0.1], 1 / 8),
     ],
 )
-def test_learning_rate_tolerance_by_hand(scores: list[float], decades: float) -> None:
+def test_learning_rate_tolerance_is_as_computed_by_hand(scores: list[float], decades: float) -> None:
     rates = [1e-3, 1e-2, 1e-1, 1.0]
     assert learning_rate_tolerance(rates, scores, 0.1) == pytest.approx(decades, abs=1e-8)
 
 
-def test_learning_rate_tolerance_knows_neither_order_nor_unit_nor_level() -> None:
+def test_learning_rate_tolerance_depends_on_neither_order_nor_unit_nor_level() -> None:
     rng = np.random.default_rng(0)
     rates, scores, order = 10 ** rng.uniform(-4, 0, 9), rng.random(9), rng.permutation(9)
     expected = pytest.approx(learning_rate_tolerance(rates.tolist(), scores.tolist(), 0.2))
@@ -468,9 +468,9 @@ def test_epochs_to_target_counts_from_one_and_a_miss_is_one_more_than_the_budget
     assert epochs_to_target([], 0.5, 3) == 4
 
 
-def test_reaching_the_target_is_enough_and_the_first_time_counts() -> None:
+def test_epochs_to_target_is_the_first_epoch_that_reaches_it_exactly() -> None:
     assert epochs_to_target([0.8, 0.7, 0.8], 0.8, 3) == 1
 
 
-def test_a_curve_that_ended_early_missed_by_the_whole_budget() -> None:
+def test_a_curve_that_ended_early_misses_the_target_by_the_whole_budget() -> None:
     assert epochs_to_target([0.1, 0.1], 0.5, 30) == 31

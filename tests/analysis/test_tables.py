@@ -1,4 +1,4 @@
-"""The tables: floats survive the disk, and the comparison's numbers are those computed by hand."""
+"""Tables: floats are read back exactly, and the comparison has the values computed by hand."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def curves(values: list[list[float]], variant: str = "tuned") -> pd.DataFrame:
     )
 
 
-def test_floats_and_empty_cells_survive_the_disk(tmp_path: Path) -> None:
+def test_floats_and_empty_cells_are_read_back_as_written(tmp_path: Path) -> None:
     rows = [{"value": 0.1 + 0.2, "edge": ""}, {"value": 1e-300, "edge": "learning_rate:low"}]
     write_table(tmp_path / "t.csv", rows)
     assert read_table(tmp_path / "t.csv").to_dict("records") == rows
 
 
-def test_a_contender_called_as_a_number_keeps_its_name(tmp_path: Path) -> None:
+def test_a_contender_whose_name_is_a_number_keeps_its_name(tmp_path: Path) -> None:
     rows = [{"contender": "007", "n": 8}, {"contender": "1e3", "n": 8}]
     write_table(tmp_path / "t.csv", rows)
     assert read_table(tmp_path / "t.csv").to_dict("records") == rows
 
 
-def test_the_comparison_by_hand() -> None:
+def test_the_comparison_has_the_values_computed_by_hand() -> None:
     runs = pd.concat(
         [
             final_runs([0.9, 0.8], [0.7, 0.5]).assign(contender="a"),
@@ -70,13 +70,13 @@ def test_the_comparison_by_hand() -> None:
     assert (b["test_accuracy_sd"], b["test_accuracy_ci_low"]) == (0.0, 0.6)
 
 
-def test_the_target_is_of_the_tuned_runs_where_any_is_tuned() -> None:
+def test_the_target_is_the_median_of_the_tuned_runs_if_any_is_tuned() -> None:
     runs = pd.concat([final_runs([0.9, 0.8], [0.7, 0.5]), final_runs([0.1, 0.1], [0.1, 0.1], "untuned")])
     assert median_best(runs) == pytest.approx(0.6)
     assert math.isnan(median_best(runs.drop(columns="best_val_accuracy")))
 
 
-def test_a_sweep_gives_one_tolerance_for_each_replicate_in_the_first_row() -> None:
+def test_a_sweep_gives_one_tolerance_per_replicate_shown_in_the_first_row() -> None:
     runs = final_runs([0.9, 0.8], [0.7, 0.5]).assign(contender="a")
     points = [(0, 0.01, 0.5), (0, 0.1, 0.9), (0, 1.0, 0.9), (1, 0.01, 0.9), (1, 0.1, 0.5), (1, 1.0, 0.1)]
     sweep = pd.DataFrame(points, columns=["replicate", "learning_rate", "val_accuracy"]).assign(contender="a")

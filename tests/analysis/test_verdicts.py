@@ -1,4 +1,4 @@
-"""Claims: contrasts by hand, and verdicts in the order of the protocol's rule 10."""
+"""Verdicts: contrasts computed by hand, and verdicts in the order of rule 10 of the protocol."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def measured(differences: Sequence[float], name: str = "a", margin: float = 0.5,
 # Contrasts
 
 
-def test_contrast_by_hand() -> None:
+def test_a_contrast_is_the_weighted_sum_computed_by_hand() -> None:
     values = {SGD: [1.0, 2.0], MOMENTUM: [3.0, 6.0], ADAM: [5.0, 5.0]}
     assert contrast(values, {ADAM: 1, SGD: -1}).tolist() == [4, 3]
     assert contrast(values, {ADAM: 1, SGD: -0.5, MOMENTUM: -0.5}).tolist() == [3, 1]
     assert contrast(values, {SGD: 2, MOMENTUM: -1, ADAM: -1}).tolist() == [-6, -7]
 
 
-def test_contrast_of_losses_by_tuning_by_hand() -> None:
+def test_a_contrast_of_losses_without_tuning_is_as_computed_by_hand() -> None:
     values = {UNTUNED: [0.7], ADAM: [0.9], ("sgd", "untuned"): [0.1], SGD: [0.8]}
     weights: dict[Arm, float] = {UNTUNED: 1, ADAM: -1, ("sgd", "untuned"): -1, SGD: 1}  # -0.2 against -0.7
     assert contrast(values, weights) == pytest.approx([0.5])
@@ -79,13 +79,13 @@ def test_contrast_of_answers_is_the_contrast_of_accuracies_example_by_example() 
     assert contrast(answers, weights).mean(axis=1) == pytest.approx(contrast(accuracies, weights))
 
 
-def test_turned_weights_turn_the_contrast() -> None:
+def test_negated_weights_negate_the_contrast() -> None:
     values = {SGD: np.random.default_rng(0).random(6), ADAM: np.random.default_rng(1).random(6)}
     there, back = contrast(values, {ADAM: 1, SGD: -1}), contrast(values, {ADAM: -1, SGD: 1})
     assert there.tolist() == (-back).tolist()
 
 
-def test_a_tie_is_a_tie_whatever_rounding_leaves() -> None:
+def test_a_tie_stays_a_tie_despite_rounding() -> None:
     thirds = {("rmsprop", "tuned"): -1 / 3, SGD: -1 / 3, MOMENTUM: -1 / 3}
     accuracies = np.arange(1, 360) / 360
     values = dict.fromkeys((ADAM, *thirds), accuracies)
@@ -94,7 +94,7 @@ def test_a_tie_is_a_tie_whatever_rounding_leaves() -> None:
     assert np.all(contrast(values, {ADAM: 1, **thirds}) == 0)
 
 
-def test_the_smallest_real_difference_is_no_tie() -> None:
+def test_a_difference_of_one_answer_in_a_million_is_no_tie() -> None:
     values = {ADAM: [0.9], SGD: [0.9 - 1e-6]}  # one answer in a million
     assert contrast(values, {ADAM: 1, SGD: -1}) == pytest.approx([1e-6])
 
@@ -121,7 +121,7 @@ def test_arms_of_a_contrast_are_paired() -> None:
         ({("adam", ""): 2, ("sgd", ""): -1, ("momentum", ""): -1}, "2 adam - sgd - momentum"),
     ],
 )
-def test_contrast_in_words(weights: dict[Arm, float], words: str) -> None:
+def test_a_contrast_is_written_as_a_formula(weights: dict[Arm, float], words: str) -> None:
     assert readable(weights) == words
 
 
@@ -145,7 +145,7 @@ def test_contrast_in_words(weights: dict[Arm, float], words: str) -> None:
         (-0.9, 0.9, 1.0, "inconclusive"),
     ],
 )
-def test_the_first_verdict_that_holds(low: float, high: float, p: float, expected: Verdict) -> None:
+def test_the_verdict_is_the_first_whose_condition_holds(low: float, high: float, p: float, expected: Verdict) -> None:
     assert verdict(Estimate(8, (low + high) / 2, 1.0, low, high), p, 0.5) == expected
 
 
@@ -153,12 +153,12 @@ def test_the_first_verdict_that_holds(low: float, high: float, p: float, expecte
     ("low", "high", "p"),
     [(-0.5, 0.4, 1.0), (-0.4, 0.5, 1.0), (0.0, 0.9, 0.001), (-0.9, 0.0, 0.001), (0.1, 0.9, LEVEL), (0.0, 0.0, 1.0)],
 )
-def test_what_touches_a_bound_is_not_beyond_it(low: float, high: float, p: float) -> None:
+def test_an_interval_that_touches_a_bound_is_inconclusive(low: float, high: float, p: float) -> None:
     margin = 0.5 if low != high else 0.0
     assert verdict(Estimate(8, (low + high) / 2, 1.0, low, high), p, margin) == "inconclusive"
 
 
-def test_turned_evidence_turns_the_verdict() -> None:
+def test_mirrored_evidence_mirrors_the_verdict() -> None:
     turned = {"supported": "contradicted", "contradicted": "supported"}
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -171,13 +171,13 @@ def test_turned_evidence_turns_the_verdict() -> None:
 
 
 @pytest.mark.parametrize("expected", DIFFERENCES)
-def test_one_claim_gets_its_verdict(expected: Verdict) -> None:
+def test_a_single_claim_gets_the_expected_verdict_and_p(expected: Verdict) -> None:
     (judged,) = judge([measured(DIFFERENCES[expected])])
     assert judged.verdict == expected
     assert judged.p == judged.p_corrected == (1 if expected == "inconclusive" else 2 / 256)
 
 
-def test_the_evidence_is_what_the_statistics_say() -> None:
+def test_a_judged_claim_holds_the_results_of_the_statistics() -> None:
     examples = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], (8, 40))
     differences = tuple(examples.mean(axis=1).tolist())
     (judged,) = judge([Measured(claim(), differences, examples)])
@@ -189,7 +189,7 @@ def test_the_evidence_is_what_the_statistics_say() -> None:
     assert judged.two_way == two_way_bootstrap(examples)
 
 
-def test_misses_alone_are_no_evidence_of_equivalence() -> None:
+def test_only_misses_are_inconclusive_and_not_equivalent() -> None:
     ties = measured([0.0] * 8)
     (tied,), (missed,) = judge([ties]), judge([replace(ties, missed=True)])
     assert (tied.verdict, missed.verdict, missed.p, missed.p_corrected) == ("equivalent", "inconclusive", 1, 1)
@@ -197,7 +197,7 @@ def test_misses_alone_are_no_evidence_of_equivalence() -> None:
     assert [one.verdict for one in judge([replace(measured([0.0] * 8, primary=False), missed=True)])] == ["exploratory"]
 
 
-def test_without_examples_nothing_stands_beside() -> None:
+def test_without_answers_there_is_no_two_way_interval() -> None:
     (judged,) = judge([measured(DIFFERENCES["supported"])])
     assert judged.two_way is None
 
@@ -229,7 +229,7 @@ def test_p_is_corrected_over_the_primary_claims_alone() -> None:
     assert judged["undecided"].p_corrected == 1
 
 
-def test_correction_costs_a_verdict_where_claims_are_many() -> None:
+def test_correction_over_many_claims_can_cost_a_verdict() -> None:
     alone = judge([measured(WEAKER, "weaker")])[0]
     among = by_name(judge(study()))["weaker"]
     assert (alone.verdict, among.verdict) == ("supported", "inconclusive")
@@ -246,7 +246,7 @@ def test_an_exploratory_claim_gets_its_p_and_no_verdict() -> None:
         assert exploratory.replicates_needed is None
 
 
-def test_a_claim_made_post_hoc_is_exploratory_and_leaves_the_family() -> None:
+def test_a_post_hoc_claim_is_exploratory_and_not_counted_in_the_correction() -> None:
     *others, last = study()
     later = replace(last, claim=replace(last.claim, post_hoc=True))
     judged = judge([*others, later])
@@ -277,16 +277,16 @@ def test_withdrawn_claims_stay_in_the_correction_and_never_help() -> None:
         ),
     ],
 )
-def test_a_verdict_is_worded_with_all_that_limits_it(changes: dict[str, object], words: str) -> None:
+def test_a_verdict_is_worded_with_all_its_limits(changes: dict[str, object], words: str) -> None:
     assert worded_verdict({"verdict": "supported", "post_hoc": False, "qualifier": "", **changes}) == words
 
 
-def test_exploratory_claims_change_nothing_for_the_primary() -> None:
+def test_exploratory_claims_do_not_affect_primary_claims() -> None:
     primary = [one for one in study() if one.claim.primary]
     assert [one for one in judge(study()) if one.claim.primary] == judge(primary)
 
 
-def test_claims_come_in_the_order_given_and_their_order_changes_nothing() -> None:
+def test_judged_claims_keep_their_order_and_order_has_no_effect() -> None:
     assert [one.claim.id for one in judge(study())] == [one.claim.id for one in study()]
     assert judge(study()[::-1]) == judge(study())[::-1]
 
@@ -295,7 +295,7 @@ def test_a_study_without_claims_has_no_verdicts() -> None:
     assert judge([]) == []
 
 
-def test_replicates_needed_are_for_twice_the_margin_and_for_inconclusive_claims_alone() -> None:
+def test_replicates_needed_are_given_for_inconclusive_claims_and_twice_the_margin() -> None:
     for one in judge(study()):
         undecided = one.verdict == "inconclusive"
         needed = replicates_needed(one.estimate.sd, 2 * one.claim.margin, 3) if undecided else None
@@ -310,13 +310,13 @@ def test_a_study_has_at_most_twelve_primary_claims() -> None:
         judge([*most, measured(DIFFERENCES["supported"], "more")])
 
 
-def test_twelve_claims_are_corrected_as_holm_says() -> None:
+def test_twelve_claims_are_corrected_by_holm() -> None:
     rng = np.random.default_rng(0)
     judged = judge([measured(rng.normal(number / 4, 1, 10).tolist(), str(number)) for number in range(MOST_PRIMARY)])
     assert [one.p_corrected for one in judged] == holm([one.p for one in judged])
 
 
-def test_a_row_holds_the_claim_and_its_evidence_as_json_takes_them() -> None:
+def test_a_row_of_claims_json_holds_the_claim_and_its_statistics() -> None:
     examples = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], (8, 40))
     for one in [*study(), Measured(claim(), tuple(DIFFERENCES["supported"]), examples)]:
         (judged,) = judge([one])

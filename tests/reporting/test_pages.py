@@ -21,6 +21,7 @@ from optstudy.metrics import amount
 from optstudy.planning.layout import StudyPaths
 from optstudy.records.provenance import git_commit
 from optstudy.reporting.pages import write_index, write_report
+from optstudy.reporting.style import INK, PAPER
 from optstudy.reporting.summary import answer, notes
 from optstudy.reporting.terminal import verdict_table
 from optstudy.running.executors.processes import FORKSERVER
@@ -117,7 +118,7 @@ def test_the_same_tables_give_the_same_page_and_figures(by: str, tables: Path, t
         assert (copy / path.relative_to(tables)).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_claim_absent_at_the_first_training_is_post_hoc_in_every_output(tmp_path: Path) -> None:
+def test_a_claim_added_after_the_first_training_is_post_hoc_in_every_output(tmp_path: Path) -> None:
     paths = StudyPaths(study(), tmp_path / "results", tmp_path / "mlruns")
     answer_study(paths, claimed=False)
     claims = json.loads((paths.tables / "claims.json").read_text())
@@ -134,7 +135,7 @@ def test_a_claim_absent_at_the_first_training_is_post_hoc_in_every_output(tmp_pa
     assert list(table.columns[1].cells) == [worded] * len(claims)
 
 
-def test_the_pretraining_is_named_with_every_verdict_in_every_output(tmp_path: Path) -> None:
+def test_every_verdict_in_every_output_names_the_pretraining(tmp_path: Path) -> None:
     pretrained = {"name": "linear", "pretrained": "pretraining"}
     block = {"data": {"name": "digits", "arguments": {"classes": [0, 1]}}, "optimizer": "momentum", "epochs": 1}
     half = {"name": "digits", "arguments": {"classes": [5, 6]}}
@@ -152,7 +153,62 @@ def test_the_pretraining_is_named_with_every_verdict_in_every_output(tmp_path: P
     assert "weights pretrained by momentum" in answer(read_study_results(paths.tables))
 
 
-def test_no_claim_is_post_hoc_that_stood_there_from_the_start(tables: Path) -> None:
+def test_no_two_elements_of_a_page_have_the_same_id_and_every_reference_has_its_target(tables: Path) -> None:
+    text = (tables / "report.html").read_text()
+    ids = Page(text).ids
+    assert len(set(ids)) == len(ids)
+    references = re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', text)
+    assert len(references) > 100
+    assert {clip or used for clip, used in references} <= set(ids)
+
+
+def test_figures_of_a_page_take_its_colours_and_width(tables: Path) -> None:
+    text = (tables / "report.html").read_text()
+    figures = re.findall(r"<svg[^>]*>", text)
+    assert len(figures) == len(list((tables / "figures").glob("*.svg")))
+    assert all(re.fullmatch('<svg viewBox="0 0 [0-9.]+ [0-9.]+">', start) for start in figures)
+    body = text[text.index("<svg") :]
+    assert "currentColor" in body
+    assert "var(--paper)" in body
+    assert INK not in body
+    assert PAPER not in body
+
+
+MACHINES = [
+    {"training_version": 1, "torch": "2.15.0", "scikit-learn": "1.8", "python": "3.11.7", "device": "cuda"}
+    | {"cpu": "AMD EPYC, AVX512", "gpu": "NVIDIA H200", "trainings": 464},
+    {"training_version": 2, "torch": "2.16.0", "scikit-learn": "1.8", "python": "3.12.1", "device": "cpu"}
+    | {"cpu": "AMD EPYC, AVX512", "gpu": "", "trainings": 1},
+    {"trainings": 3},
+]
+
+
+def test_the_page_states_what_trained(tables: Path, tmp_path: Path) -> None:
+    lines = (
+        "464 trainings by training version 1 with torch 2.15.0, scikit-learn 1.8, Python 3.11.7 on cuda "
+        "(NVIDIA H200; AMD EPYC, AVX512)",
+        "1 training by training version 2 with torch 2.16.0, scikit-learn 1.8, Python 3.12.1 on cpu (AMD EPYC, AVX512)",
+        "3 trainings by training version unknown with torch unknown, scikit-learn unknown, Python unknown on unknown",
+    )
+    assert page_with_provenance(tables, tmp_path, trained_by=MACHINES).count(f"trained by{''.join(lines)}") == 1
+
+
+def test_the_page_of_an_older_provenance_without_machines_is_written(tables: Path, tmp_path: Path) -> None:
+    assert "trained by" not in page_with_provenance(tables, tmp_path, trained_by=None)
+
+
+def page_with_provenance(tables: Path, tmp_path: Path, **changes: object) -> str:
+    """Return the text of the page with these changes of provenance.json; None removes an entry."""
+    copy = tmp_path / tables.name
+    shutil.copytree(tables, copy)
+    provenance = json.loads((copy / "provenance.json").read_text()) | changes
+    kept = {name: value for name, value in provenance.items() if value is not None}
+    (copy / "provenance.json").write_text(json.dumps(kept))
+    write_report(copy, lambda _draw, names: ["" for _ in names])
+    return Page((copy / "report.html").read_text()).text.replace("\n", "")
+
+
+def test_claims_registered_before_the_first_training_are_not_post_hoc(tables: Path) -> None:
     assert not any(claim["post_hoc"] for claim in json.loads((tables / "claims.json").read_text()))
     assert "post hoc" not in (tables / "report.html").read_text()
 
@@ -172,7 +228,7 @@ def test_the_index_has_a_row_for_each_claim_of_the_protocol_and_a_column_for_eac
     assert [line[3] for line in table[2:]] == [claim["verdict"] for claim in claims if claim["topic"]]
 
 
-def test_each_claim_has_its_n_and_an_open_one_what_it_would_take(tables: Path) -> None:
+def test_each_claim_has_its_n_and_an_inconclusive_one_the_replicates_needed(tables: Path) -> None:
     claims = json.loads((tables / "claims.json").read_text())
     text = " ".join(Page((tables / "report.html").read_text()).text.split())
     assert {claim["n"] for claim in claims} == {8}
@@ -184,14 +240,14 @@ def test_each_claim_has_its_n_and_an_open_one_what_it_would_take(tables: Path) -
     assert "settle" not in text
 
 
-def test_the_tolerance_says_how_it_was_measured(tables: Path) -> None:
+def test_the_page_states_how_a_learning_rate_tolerance_was_measured(tables: Path) -> None:
     """Four rates over three decades."""
     text = " ".join(Page((tables / "report.html").read_text()).text.split())
     described = "within 1 pp of the sweep's best validation accuracy (4 rates, 1 decade apart)"
     assert text.count(described) == 2  # below the table, and below the figure
 
 
-def test_the_record_of_a_finished_study_says_what_was_withdrawn_since(tmp_path: Path) -> None:
+def test_the_page_states_how_many_claims_were_withdrawn_since_the_first_training(tmp_path: Path) -> None:
     paths = StudyPaths(study(), tmp_path / "results", tmp_path / "mlruns")
     session = fill_journal(paths)
     fewer = paths.study.model_copy(update={"claims": paths.study.claims[:1]})
@@ -202,8 +258,8 @@ def test_the_record_of_a_finished_study_says_what_was_withdrawn_since(tmp_path: 
     assert claim["tests"] == 3
     assert claim["p_corrected"] == min(1, 3 * claim["p"])
     text = " ".join(Page((later.tables / "report.html").read_text()).text.split())
-    assert "2 primary claims that stood at the first training" in text
-    assert "stood at the first training (3, of which 2 withdrawn or changed since)" in text
+    assert "2 primary claims registered before the first training were withdrawn" in text
+    assert "registered before the first training (3, 2 of them withdrawn or changed since)" in text
 
 
 def test_a_page_is_written_in_less_than_five_seconds(tables: Path) -> None:

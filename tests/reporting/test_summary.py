@@ -1,4 +1,4 @@
-"""What the tables say in words follows the replicates, whichever contender they favour."""
+"""The summary in words follows the replicates, whichever contender they favour."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from optstudy.analysis.stats import holm, sign_flip_p, t_p
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.tables import comparison
 from optstudy.metrics import amount, counted, difference, in_unit, number
-from optstudy.reporting.summary import answer, choices, diagnoses, notes, plain
+from optstudy.reporting.summary import answer, choices, notes, plain, problems
 
 NOISE = np.array([0.0, 0.001, -0.001, 0.002, -0.002, 0.003, -0.003, 0.0])
 STUDY: dict[str, Any] = {"question": "Which?", "trials": 6, "once": False, "pretrained_by": "", "epochs": 3}
 
 
-def evidence(
+def results(
     accuracies: Mapping[str, Sequence[float]], study: Mapping[str, Any] = STUDY, **tables: pd.DataFrame
 ) -> StudyResults:
     runs = pd.concat(
@@ -50,18 +50,18 @@ def evidence(
     )
 
 
-def test_the_leader_beats_whom_the_replicates_say_and_no_other() -> None:
-    found = leader(evidence({"a": 0.8 + NOISE, "b": 0.9 + NOISE, "c": 0.9005 + NOISE[::-1]}), "test_accuracy", "tuned")
+def test_the_leader_is_ahead_only_of_rivals_with_a_significant_difference() -> None:
+    found = leader(results({"a": 0.8 + NOISE, "b": 0.9 + NOISE, "c": 0.9005 + NOISE[::-1]}), "test_accuracy", "tuned")
     assert found is not None
     assert found.contender == "c"
     assert [rival.contender for rival in found.rivals] == ["b", "a"]
     assert [rival.contender for rival in found.beaten] == ["a"]
-    assert [rival.contender for rival in found.level_with] == ["b"]
+    assert [rival.contender for rival in found.tied] == ["b"]
 
 
-def test_the_leader_is_corrected_over_all_pairs_since_any_could_have_led() -> None:
+def test_the_p_of_a_leader_is_corrected_over_all_pairs_of_contenders() -> None:
     own = {"a": NOISE, "b": 0.5 * NOISE[::-1], "c": 0.002 + np.roll(NOISE, 3), "d": 0.004 + 2 * np.roll(NOISE, 5)}
-    found = leader(evidence({name: (0.8 + values).tolist() for name, values in own.items()}), "test_accuracy", "tuned")
+    found = leader(results({name: (0.8 + values).tolist() for name, values in own.items()}), "test_accuracy", "tuned")
     assert found is not None
     assert (found.contender, found.pairs) == ("d", 6)
     pairs = list(combinations(own, 2))
@@ -72,8 +72,8 @@ def test_the_leader_is_corrected_over_all_pairs_since_any_could_have_led() -> No
         assert rival.p == pytest.approx(max(corrected[rival.contender, "d"], exact))
 
 
-def test_two_replicates_that_agree_tell_nothing_apart() -> None:
-    found = leader(evidence({"a": [0.8, 0.8], "b": [0.9, 0.9]}), "test_accuracy", "tuned")
+def test_two_replicates_that_agree_show_no_significant_difference() -> None:
+    found = leader(results({"a": [0.8, 0.8], "b": [0.9, 0.9]}), "test_accuracy", "tuned")
     assert found is not None
     assert [rival.p for rival in found.rivals] == [0.5]  # the t test alone is certain
 
@@ -82,13 +82,13 @@ def test_two_replicates_that_agree_tell_nothing_apart() -> None:
 def test_the_answer_names_the_best_mean_its_lead_and_what_limits_it(best: str) -> None:
     shifted = {name: (0.9 if name == best else 0.8) + NOISE for name in ("a", "b")}
     other = "b" if best == "a" else "a"
-    words = answer(evidence(shifted))
+    words = answer(results(shifted))
     assert words.startswith(
         f"Tuned with 6 trials each, {best} had the highest mean test accuracy, 0.9000 ± 0.0017 (n = 8)"
     )
     assert f"ahead of {other} by 10.0" in words
-    limited = answer(evidence(shifted, {**STUDY, "once": True, "pretrained_by": "momentum"}))
-    limits = "(for these hyperparameters; starting weights pretrained by momentum)"
+    limited = answer(results(shifted, {**STUDY, "once": True, "pretrained_by": "momentum"}))
+    limits = "(for these hyperparameters; starting from weights pretrained by momentum)"
     assert limited.startswith(f"Tuned with 6 trials each {limits}, {best} had the highest")
 
 
@@ -97,7 +97,7 @@ def judged(statement: str, verdict: str, **further: Any) -> dict[str, Any]:
     return {"statement": statement, "verdict": verdict, "post_hoc": False, "qualifier": "", **figures, **further}
 
 
-def test_the_answer_says_what_became_of_the_claims() -> None:
+def test_the_answer_lists_decided_claims_and_counts_inconclusive_ones() -> None:
     claims = [
         judged("A", "supported"),
         judged("B", "inconclusive"),
@@ -106,38 +106,38 @@ def test_the_answer_says_what_became_of_the_claims() -> None:
         judged("E", "inconclusive"),
         judged("F", "exploratory", post_hoc=True),
     ]
-    tied = evidence({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]})
+    tied = results({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]})
     words = answer(replace(tied, claims=claims))
-    assert words.endswith("; of the claims, supported: “A” and “C”; contradicted: “D”; 2 remain open.")
-    assert answer(replace(tied, claims=claims[1:2])).endswith("; of the claims, 1 remains open.")
+    assert words.endswith("; of the claims, supported: “A” and “C”; contradicted: “D”; 2 are inconclusive.")
+    assert answer(replace(tied, claims=claims[1:2])).endswith("; of the claims, 1 is inconclusive.")
     assert "of the claims" not in answer(tied)
 
 
-def test_a_tie_is_called_one() -> None:
-    tied = evidence({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]})
-    assert "cannot be told apart from b" in answer(tied)
+def test_without_a_significant_difference_the_answer_says_so_and_recommends_nothing() -> None:
+    tied = results({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]})
+    assert "no significant difference from b" in answer(tied)
     assert [choice.contenders for choice in choices(tied)] == [()]
 
 
-def test_ties_are_listed_with_their_lead_and_its_interval() -> None:
-    [choice] = choices(evidence({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]}))
-    assert re.search(r"cannot be told apart from b \(0\.00 pp \(−(\d\.\d\d) to \1\)\)", choice.evidence), (
+def test_choices_list_tied_rivals_with_their_lead_and_its_interval() -> None:
+    [choice] = choices(results({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]}))
+    assert re.search(r"no significant difference from b \(0\.00 pp \(−(\d\.\d\d) to \1\)\)", choice.evidence), (
         choice.evidence
     )
 
 
-def test_a_small_gap_recommends_only_what_is_not_beaten_on_accuracy() -> None:
+def test_a_small_gap_recommends_only_contenders_with_the_best_accuracy() -> None:
     accuracies = {"learnt": 0.9 + NOISE, "too": 0.9 + NOISE[::-1], "nothing": 0.1 + NOISE}
-    own = evidence({name: values.tolist() for name, values in accuracies.items()})
+    own = results({name: values.tolist() for name, values in accuracies.items()})
     for name, gap in (("learnt", 0.03), ("too", 0.02), ("nothing", 0.0)):
         own.values[name, "tuned"]["generalisation_gap"] = (gap + NOISE).tolist()  # type: ignore[index]
-    advice = {choice.when: choice for choice in choices(own)}["Overfitting is the worry"]
+    advice = {choice.when: choice for choice in choices(own)}["Overfitting is a concern"]
     assert advice.contenders == ("too",)
-    assert advice.evidence.endswith("among those not beaten on test accuracy")
+    assert advice.evidence.endswith("among those tied for the best test accuracy")
 
 
-def test_where_tuning_cost_accuracy_is_said() -> None:
-    own = evidence({"a": (0.9 + NOISE).tolist(), "b": (0.8 + NOISE[::-1]).tolist()})
+def test_choices_state_where_tuning_cost_accuracy() -> None:
+    own = results({"a": (0.9 + NOISE).tolist(), "b": (0.8 + NOISE[::-1]).tolist()})
     own.values["a", "untuned"] = {"test_accuracy": (0.92 + NOISE).tolist()}  # type: ignore[index]
     own.values["b", "untuned"] = {"test_accuracy": (0.7 + NOISE).tolist()}  # type: ignore[index]
     [tuned, untuned] = choices(own)
@@ -146,12 +146,12 @@ def test_where_tuning_cost_accuracy_is_said() -> None:
     assert "tuning cost" not in untuned.evidence
 
 
-def test_one_contender_is_no_comparison() -> None:
-    assert answer(evidence({"a": 0.9 + NOISE})) == "The study has a single contender: there is nothing to compare."
+def test_the_answer_of_a_single_contender_is_that_there_is_nothing_to_compare() -> None:
+    assert answer(results({"a": 0.9 + NOISE})) == "The study has a single contender, so there is nothing to compare."
 
 
-def diagnosis(**tables: pd.DataFrame) -> str:
-    return "; ".join(diagnoses(evidence({"a": 0.9 + NOISE}, **tables))[0].words)
+def problems_of_a(**tables: pd.DataFrame) -> str:
+    return "; ".join(problems(results({"a": 0.9 + NOISE}, **tables))["a"])
 
 
 def trials(lost: int, of: int) -> pd.DataFrame:
@@ -163,20 +163,20 @@ def losses(*by_epoch: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["replicate", "epoch", "train_loss"]).assign(contender="a", variant="tuned")
 
 
-def test_a_contender_that_nothing_ails_has_no_diagnosis() -> None:
+def test_a_contender_without_problems_has_none() -> None:
     edges = pd.DataFrame({"contender": "a", "edge": ["", "learning_rate:low", "", ""]})
-    assert diagnosis(tuning=trials(0, 40), curves=losses(3, 2, 1), selected=edges) == ""
+    assert problems_of_a(tuning=trials(0, 40), curves=losses(3, 2, 1), selected=edges) == ""
 
 
-def test_each_ailment_is_named_with_its_figures() -> None:
+def test_each_problem_is_named_with_its_numbers() -> None:
     edges = pd.DataFrame({"contender": "a", "edge": ["learning_rate:high", "learning_rate:high;weight_decay:low", ""]})
-    assert "slow: in 2 of 3 replicates" in diagnosis(selected=edges)
-    assert diagnosis(tuning=trials(8, 40)) == "unstable: 8 of 48 trainings diverged (more than 5%)"
+    assert "slow: in 2 of 3 replicates" in problems_of_a(selected=edges)
+    assert problems_of_a(tuning=trials(8, 40)) == "unstable: 8 of 48 trainings diverged (more than 5%)"
     rises = "oscillates: the training loss rises after 50% of epochs (more than 25%)"
-    assert diagnosis(curves=losses(3, 4, 2, 3, 1)) == rises
-    gaps = evidence({"a": 0.9 + NOISE})
+    assert problems_of_a(curves=losses(3, 4, 2, 3, 1)) == rises
+    gaps = results({"a": 0.9 + NOISE})
     gaps.values["a", "tuned"]["generalisation_gap"] = (0.03 + NOISE).tolist()  # type: ignore[index]
-    assert diagnoses(gaps)[0].words == ("overfits: generalisation gap 3.00 ± 0.17 pp (its interval above 1 pp)",)
+    assert problems(gaps)["a"] == ["overfits: generalisation gap 3.00 ± 0.17 pp (its interval is above 1 pp)"]
 
 
 @pytest.mark.parametrize(
@@ -188,29 +188,29 @@ def test_each_ailment_is_named_with_its_figures() -> None:
             [201.0, 201.0, 10.0, 10.0],
             [100.0, 140.0, 199.0, 199.0],
             (
-                "oscillates: in 2 of 4 replicates it misses the tolerance and crosses the valley at 60% of steps "
+                "oscillates: in 2 of 4 replicates it misses the tolerance and overshoots on 60% of steps "
                 "(more than 25%)",
             ),
         ),
     ],
 )
-def test_only_what_misses_the_tolerance_oscillates(
+def test_only_paths_that_miss_the_tolerance_are_called_oscillating(
     steps: list[float], changes: list[float], words: tuple[str, ...]
 ) -> None:
-    own = evidence({"a": 0.9 + NOISE[:4]}, {**STUDY, "epochs": 200})
+    own = results({"a": 0.9 + NOISE[:4]}, {**STUDY, "epochs": 200})
     own.values["a", "tuned"].update(steps_to_tolerance=steps, sign_changes=changes)  # type: ignore[attr-defined]
-    assert diagnoses(own)[0].words == words
+    assert tuple(problems(own)["a"]) == words
 
 
 EVIL = "<script>alert('x')</script> **b** [l](http://x) `c` | #1 _i_ a_b\n- x"
 
 
-def test_markdown_has_no_markup_of_a_study_file() -> None:
+def test_markdown_contains_no_markup_from_a_study_file() -> None:
     assert plain(EVIL) == (
         "&lt;script&gt;alert('x')&lt;/script&gt; \\*\\*b\\*\\* \\[l\\](http://x) \\`c\\` \\| \\#1 \\_i\\_ a_b - x"
     )
     claims = [judged(EVIL, "exploratory", post_hoc=True, qualifier="from weights pretrained by adam")]
-    own = evidence({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]}, {**STUDY, "question": EVIL})
+    own = results({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]}, {**STUDY, "question": EVIL})
     told = notes(replace(own, claims=claims))
     assert set(told) == {"", "a", "b"}
     assert all("<script>" not in note and "[l]" not in note for note in told.values())
@@ -221,7 +221,7 @@ def test_markdown_has_no_markup_of_a_study_file() -> None:
     )
 
 
-def test_nothing_is_written_as_minus_zero_or_as_one_epochs() -> None:
+def test_numbers_are_never_written_as_minus_zero_or_one_epochs() -> None:
     assert (number(-0.0, 0.1), number(-0.04, 1.0), number(-0.06, 1.0)) == ("0.00", "0.0", "−0.1")
     assert difference("sign_changes", 75, -0.3, 150.3) == "+75 sign changes (0 to 150)"
     assert (amount("epochs_to_target", 1), amount("epochs_to_target", 2)) == ("1 epoch", "2 epochs")

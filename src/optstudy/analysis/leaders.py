@@ -1,4 +1,4 @@
-"""analysis.leaders."""
+"""The contender with the best mean of a metric, and how far it is ahead of each other one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from optstudy.metrics import metric
 
 @dataclass(frozen=True)
 class Rival:
-    """A contender that the leader is compared with; `estimate` is of the leader's paired lead over it."""
+    """A contender that the leader is compared with; `estimate` is the leader's paired lead over it."""
 
     contender: str
     estimate: Estimate
@@ -25,10 +25,11 @@ class Rival:
 
 @dataclass(frozen=True)
 class Leader:
-    """The contender with the best mean of a metric; `rivals` in the order of their means.
+    """The contender with the best mean of a metric; `rivals` are in the order of their means.
 
-    It was picked after the fact: its leads are no claims, only what of the ranking the replicates bear out. Any
-    contender could have been it, so p is corrected over all `pairs` of contenders (see `_pairwise`).
+    The leader is picked after the fact, so its leads are no claims: they only show which part of the ranking the
+    replicates support. Any contender could have led, so p is corrected over all `pairs` of contenders (see
+    `_pairwise_p`).
     """
 
     contender: str
@@ -39,28 +40,33 @@ class Leader:
 
     @property
     def beaten(self) -> list[Rival]:
-        """Return the rivals that it is told apart from."""
+        """Return the rivals that the leader is significantly ahead of."""
         return [rival for rival in self.rivals if rival.p < LEVEL and rival.estimate.low > 0]
 
     @property
-    def level_with(self) -> list[Rival]:
-        """Return the rivals that it is not told apart from."""
+    def tied(self) -> list[Rival]:
+        """Return the rivals without a significant difference from the leader."""
         return [rival for rival in self.rivals if rival not in self.beaten]
 
+    @property
+    def best(self) -> tuple[str, ...]:
+        """Return the leader and the contenders without a significant difference from it."""
+        return (self.contender, *(rival.contender for rival in self.tied))
 
-def leader(evidence: StudyResults, name: str, variant: str, among: Collection[str] | None = None) -> Leader | None:
-    """Return who leads in a metric `among` these contenders (all), None where fewer than two of them have it."""
-    known = {c: evidence.values.get((c, variant), {}).get(name) for c in evidence.contenders}
+
+def leader(results: StudyResults, name: str, variant: str, among: Collection[str] | None = None) -> Leader | None:
+    """Return the leader in a metric `among` these contenders (None: all); None if fewer than two have the metric."""
+    logged = {c: results.values.get((c, variant), {}).get(name) for c in results.contenders}
     values = {
         contender: np.asarray(own, dtype=float)
-        for contender, own in known.items()
+        for contender, own in logged.items()
         if own is not None and (among is None or contender in among)
     }
     if len(values) < 2:
         return None
-    sign = 1.0 if metric(name).higher else -1.0
+    sign = metric(name).sign
     first, *others = sorted(values, key=lambda contender: -sign * float(values[contender].mean()))
-    ps = _pairwise(values)
+    ps = _pairwise_p(values)
     rivals = tuple(
         Rival(other, t_interval((sign * (values[first] - values[other])).tolist()), ps[frozenset((first, other))])
         for other in others
@@ -68,11 +74,11 @@ def leader(evidence: StudyResults, name: str, variant: str, among: Collection[st
     return Leader(first, name, tuple(values[first].tolist()), rivals, len(ps))
 
 
-def _pairwise(values: Mapping[str, NDArray[np.float64]]) -> dict[frozenset[str], float]:
-    """Return p of each pair: the larger of the t test's, corrected over all pairs (Holm), and the exact test's own.
+def _pairwise_p(values: Mapping[str, NDArray[np.float64]]) -> dict[frozenset[str], float]:
+    """Return p of each pair: the larger of the t test's p, corrected over all pairs (Holm), and the exact test's p.
 
-    Corrected over the ten pairs of five contenders, the exact test of eight replicates can show nothing (10 * 2 / 2^8),
-    and the t test alone takes two that happen to agree for certain.
+    Neither test is enough alone. Corrected over the ten pairs of five contenders, the exact test cannot become
+    significant with eight replicates (10 * 2 / 2^8); and the t test's p is 0 for two replicates that happen to agree.
     """
     pairs = list(combinations(values, 2))
     differences = [(values[one] - values[other]).tolist() for one, other in pairs]

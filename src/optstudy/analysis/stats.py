@@ -1,7 +1,7 @@
 """Pure functions over numbers: intervals, tests, power, and curves over tuning budget and learning rate.
 
-Differences are paired, one per replicate, in the metric's own unit, and signed so that positive is as claimed.
-scipy is imported where it is used, so that reading a study file does not wait for it.
+Differences are paired, one per replicate, in the metric's own unit; positive means as claimed. Parts of scipy are
+imported inside functions, so that reading a study file is not slowed down.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from optstudy.metrics import ROUNDING
 
-LEVEL = 0.05  # of tests; intervals are at 1 - LEVEL
-EXACT = 20  # replicates up to which all sign flips are enumerated (2**19 sums), beyond which RESAMPLES are drawn
+LEVEL = 0.05  # significance level of tests; intervals are at 1 - LEVEL
+EXACT = 20  # up to so many replicates all sign flips are enumerated (2**19 sums); above, RESAMPLES flips are drawn
 RESAMPLES = 19_999
-SIMULATED = 12  # replicates up to which power is simulated
-DRAWS = 2_000  # of a bootstrap over replicates and examples, and of simulated power
-MOST_REPLICATES = 10_000  # what `replicates_needed` returns where so many, or more, are needed
+SIMULATED = 12  # up to so many replicates power is simulated
+DRAWS = 2_000  # draws of the two-way bootstrap and of simulated power
+MOST_REPLICATES = 10_000  # `replicates_needed` returns it if so many, or more, are needed
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Probability:
 
 @dataclass(frozen=True)
 class Best:
-    """What `trials` draws from a pool lead to: expected best validation value, and that trial's expected test value."""
+    """The expected best validation value of `trials` drawn from a pool, and the expected test value of that trial."""
 
     trials: int
     validation: float
@@ -57,7 +57,7 @@ class Best:
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
     """Return mean, sample standard deviation and Student's t interval of at least two values."""
-    from scipy.special import stdtrit  # what scipy.stats calls, without the half second that importing that takes
+    from scipy.special import stdtrit  # scipy.stats calls it, and takes half a second to import
 
     assert len(values) >= 2, "an interval needs two replicates"
     mean, sd = statistics.fmean(values), statistics.stdev(values)
@@ -66,7 +66,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
 
 
 def t_p(differences: Sequence[float]) -> float:
-    """Return the two-sided p of Student's paired t test; 1 where all differences are zero."""
+    """Return the two-sided p of Student's paired t test; 1 if all differences are zero."""
     from scipy.special import stdtr
 
     mean, sd = statistics.fmean(differences), statistics.stdev(differences)
@@ -76,14 +76,14 @@ def t_p(differences: Sequence[float]) -> float:
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """Return the two-sided p of the mean under sign flips: how many of all 2**n give a mean as far from zero.
+    """Return the two-sided p of the mean under sign flips: the share of all 2**n whose mean is as far from zero.
 
-    Exact where differences are symmetric about zero, as those of two equal contenders are (Fisher 1935, section 21).
-    Above `EXACT` replicates 19,999 seeded flips are drawn and the observed one is counted among them (Phipson & Smyth
-    2010, arXiv:1603.05766).
+    The test is exact if differences are symmetric about zero, as those of two equal contenders are (Fisher 1935,
+    section 21). Above `EXACT` replicates, 19,999 seeded flips are drawn, and the observed one is counted among them
+    (Phipson & Smyth 2010, arXiv:1603.05766).
 
-    Not `scipy.stats.permutation_test`: at n = 20 that takes 6 s instead of milliseconds, and it misses ties that only
-    rounding breaks, which accuracies, multiples of 1 / (test examples), have many of.
+    `scipy.stats.permutation_test` is not used: at n = 20 it takes 6 s instead of milliseconds, and it misses ties that
+    only rounding breaks. Accuracies, multiples of 1 / (test examples), have many such ties.
     """
     values = np.asarray(differences, dtype=float)
     observed = abs(values.sum()) - ROUNDING * np.abs(values).sum()
@@ -94,12 +94,12 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 @lru_cache(maxsize=1)
 def _signs(n: int) -> NDArray[np.float64]:
-    """Return `RESAMPLES` seeded flips of n values: drawing them takes longer than a test does."""
+    """Return `RESAMPLES` seeded flips of n values. They are kept: drawing them takes longer than a test."""
     return np.random.default_rng(0).choice([-1.0, 1.0], (RESAMPLES, n))
 
 
 def _flipped_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the 2**(n-1) sums in which the first value keeps its sign; the others are their negatives."""
+    """Return the 2**(n-1) sums in which the first value keeps its sign; all other sums are their negatives."""
     sums = values[:1]
     for value in values[1:]:
         sums = np.concatenate([sums + value, sums - value])
@@ -112,8 +112,9 @@ def smallest_p(n: int, claims: int) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p values adjusted for their number, in the order given (Holm 1979): the family-wise error is controlled
-    whatever the dependence between the tests.
+    """Return p values adjusted for their number, in the order given (Holm 1979).
+
+    The family-wise error is controlled under any dependence between the tests.
     """
     adjusted, largest = [0.0] * len(ps), 0.0
     for rank, index in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
@@ -123,11 +124,11 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def probability_positive(differences: Sequence[float]) -> Probability:
-    """Return P(difference > 0), ties half, with a 95% percentile bootstrap interval (Bouthillier et al. 2021,
-    arXiv:2103.03098).
+    """Return P(difference > 0), in which ties count half, with a 95% interval.
 
-    Where all replicates agree, resampling shows nothing else: they are all of one kind (won, lost or tied) whose share
-    is at least (2.5%)^(1/n) with 97.5% confidence (Clopper & Pearson 1934), and of the rest nothing is known.
+    The interval is a percentile bootstrap (Bouthillier et al. 2021, arXiv:2103.03098). If all replicates agree (all
+    won, lost or tied), resampling shows no spread; the share of that outcome is then at least (2.5%)^(1/n) with 97.5%
+    confidence (Clopper & Pearson 1934), and nothing is known about the rest.
     """
     from scipy.stats import bootstrap
 
@@ -135,27 +136,27 @@ def probability_positive(differences: Sequence[float]) -> Probability:
     if np.ptp(wins) == 0:
         value, share = float(wins[0]), (LEVEL / 2) ** (1 / len(wins))
         return Probability(value, value * share, 1 - (1 - value) * share)
-    found = bootstrap((wins,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
-    return Probability(float(wins.mean()), float(found.low), float(found.high))
+    interval = bootstrap((wins,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
+    return Probability(float(wins.mean()), float(interval.low), float(interval.high))
 
 
 def power(n: int, sd: float, difference: float, tests: int, level: float = LEVEL) -> float:
-    """Return the probability that `n` replicates find a true `difference` > 0, the planner's forecast.
+    """Return the probability that a study of `n` replicates finds a true `difference` > 0.
 
-    Found means: the t interval lies above zero and the sign-flip p, multiplied by the number of `tests`, is below
-    `level`. That is Holm's correction where the other claims are not found, so a lower bound where they are. The
-    differences are taken as normal with standard deviation `sd` (same unit as `difference`; 0 is allowed).
+    A study finds it if the t interval lies above zero and the sign-flip p, multiplied by the number of `tests`, is
+    below `level`. This is Holm's correction if no other claim is found, so the result is a lower bound if some are.
+    Differences are assumed to be normal with standard deviation `sd` (same unit as `difference`; 0 is allowed).
     """
     rank = _rank(n, level / tests)
     if rank == 0:
-        return 0.0  # too few replicates for any p so small
+        return 0.0  # no p of so few replicates is small enough
     effect = difference / sd if sd else math.inf
     if n <= SIMULATED:
         return float(np.mean(_critical_effects(n, rank, level) < effect))
     from scipy.stats import nct, t
 
     attained = level / tests if n > EXACT else rank / 2 ** (n - 1)
-    noncentrality = min(effect * n**0.5, 40.0)  # beyond which power is 1
+    noncentrality = min(effect * n**0.5, 40.0)  # power is 1 beyond 40
     return float(nct.sf(t.isf(attained / 2, n - 1), n - 1, noncentrality))
 
 
@@ -169,8 +170,8 @@ def _critical_effects(n: int, rank: int, level: float) -> NDArray[np.float64]:
     """Return, for `DRAWS` simulated studies, the true effect (in standard deviations) above which each finds it.
 
     With few replicates the sign-flip test has fewer and coarser p values than the t test, whose power would be up to
-    15 pp too high. Flipping the subset A of x = z + effect takes the sum to the other side of the observed one where
-    the sum of z over A plus |A| effect is negative: so a study is found from the `rank`-th largest -mean(z over A) on.
+    15 pp too high. Flipping the signs of a subset A of x = z + effect makes the sum larger if the sum of z over A plus
+    |A| effect is negative. So a study finds any effect above the `rank`-th largest -mean(z over A).
     """
     from scipy.stats import t
 
@@ -187,7 +188,7 @@ def _critical_effects(n: int, rank: int, level: float) -> NDArray[np.float64]:
 
 
 def replicates_needed(sd: float, difference: float, tests: int, target: float = 0.8, level: float = LEVEL) -> int:
-    """Return the smallest n whose `power` reaches `target`; `MOST_REPLICATES` stands for that many or more."""
+    """Return the smallest n whose `power` reaches `target`; `MOST_REPLICATES` means that many or more."""
     candidates = range(2, MOST_REPLICATES)
     return 2 + bisect.bisect_left(candidates, target, key=lambda n: power(n, sd, difference, tests, level))
 
@@ -195,9 +196,9 @@ def replicates_needed(sd: float, difference: float, tests: int, target: float = 
 def two_way_bootstrap(differences: ArrayLike) -> tuple[float, float]:
     """Return the 95% percentile interval of the mean of an array (replicates, test examples).
 
-    Replicates and examples are resampled independently (Owen 2007, the pigeonhole bootstrap, arXiv:0712.1111; mildly
-    conservative), so it also covers what another test set would have shown. Examples with equal columns are drawn
-    together, which for answers that are right or wrong are most.
+    Replicates and examples are resampled independently (the pigeonhole bootstrap, Owen 2007, arXiv:0712.1111; mildly
+    conservative), so the interval also covers the choice of the test set. Examples with equal columns, which most
+    examples have, are drawn together for speed.
     """
     values = np.asarray(differences, dtype=float)
     replicates, examples = values.shape
@@ -210,21 +211,22 @@ def two_way_bootstrap(differences: ArrayLike) -> tuple[float, float]:
 
 
 def expected_best(validation: Sequence[float], test: Sequence[float], ks: Sequence[int]) -> list[Best]:
-    """Return what selecting on validation among k draws without replacement from a pool of trials leads to.
+    """Return, for each k, the expected best of k trials drawn from a pool and selected by their validation value.
 
-    Higher is better: negate a loss, and the result. Exact: of N trials the i-th best is the best of k draws with
-    probability C(N-i, k-1) / C(N, k) (Dodge et al. 2019, arXiv:1909.03004, drew with replacement, which is biased:
-    Tang et al. 2020, arXiv:2004.13705). Trials of equal validation value count with the mean of their test values.
+    Higher is better: negate a loss, and the result. The expectation is exact: of N trials, the i-th best is the best of
+    k draws without replacement with probability C(N-i, k-1) / C(N, k). (Dodge et al. 2019, arXiv:1909.03004, drew with
+    replacement, which is biased: Tang et al. 2020, arXiv:2004.13705.) Trials with equal validation values count with
+    the mean of their test values.
     """
     assert len(validation) == len(test) >= max(ks)
     levels, place, counts = np.unique(np.asarray(validation, dtype=float), return_inverse=True, return_counts=True)
     averages = np.bincount(place, weights=np.asarray(test, dtype=float)) / counts
     best_first = np.sort(place)[::-1]
-    found = []
-    for k in ks:
-        chances = _chances_of_best(len(validation), k)
-        found.append(Best(k, float(chances @ levels[best_first]), float(chances @ averages[best_first])))
-    return found
+    chances = [_chances_of_best(len(validation), k) for k in ks]
+    return [
+        Best(k, float(p @ levels[best_first]), float(p @ averages[best_first]))
+        for k, p in zip(ks, chances, strict=True)
+    ]
 
 
 def _chances_of_best(pool: int, k: int) -> NDArray[np.float64]:
@@ -235,23 +237,23 @@ def _chances_of_best(pool: int, k: int) -> NDArray[np.float64]:
 
 
 def learning_rate_tolerance(rates: Sequence[float], scores: Sequence[float], within: float) -> float:
-    """Return over how many decades of learning rate the score stays at most `within` below the sweep's best.
+    """Return for how many decades of learning rate the score stays at most `within` below the sweep's best.
 
-    Between neighbouring rates the score is taken as linear in log10(rate), and all stretches count, so that one noisy
-    point costs its neighbourhood and not everything beyond it. Higher scores are better: negate a loss. What lies
-    outside the sweep does not count: a lower bound where an end of the sweep is within.
+    The score is interpolated linearly in log10(rate), and all stretches count, so that one noisy point costs only its
+    neighbourhood. Higher scores are better: negate a loss. The result is a lower bound if the score at an end of the
+    sweep is still within.
     """
     order = np.argsort(rates)
     decades = np.diff(np.log10(np.asarray(rates, dtype=float)[order]))
     above = np.asarray(scores, dtype=float)[order] - (max(scores) - within * (1 + 1e-9))
     inside, total = np.maximum(above, 0), np.abs(above)
     totals = np.maximum(total[:-1] + total[1:], np.finfo(float).tiny)
-    shares = (inside[:-1] + inside[1:]) / totals  # of each stretch between two rates
+    shares = (inside[:-1] + inside[1:]) / totals  # of each stretch between two rates, the part within
     return float(shares @ decades)
 
 
 def reaches_an_end(rates: Sequence[float], scores: Sequence[float], within: float) -> bool:
-    """Return whether the score at an end of a sweep is at most `within` below its best: the tolerance goes on there."""
+    """Return whether the score at an end of a sweep is at most `within` below the best: the tolerance may be larger."""
     first, *_, last = np.asarray(scores, dtype=float)[np.argsort(rates)]
     return bool(max(first, last) >= max(scores) - within * (1 + 1e-9))
 

@@ -1,4 +1,4 @@
-"""Claims -> verdicts: contrasts of contenders over paired replicates, judged as rule 10 of the protocol says."""
+"""Verdicts on claims: contrasts of contenders over paired replicates, judged by rule 10 of docs/protocol.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from optstudy import metrics
 from optstudy.analysis.stats import (
     LEVEL,
     Estimate,
@@ -30,7 +29,7 @@ Verdict = Literal["equivalent", "supported", "contradicted", "inconclusive", "ex
 
 @dataclass(frozen=True)
 class StatedClaim:
-    """What was claimed: `metric` and `margin` in the metric's own unit, `contrast` in words; `topic` may be ""."""
+    """A claim as stated: `margin` is in the unit of `metric`, `contrast` is in words, `topic` may be empty."""
 
     id: str
     topic: str
@@ -44,16 +43,16 @@ class StatedClaim:
 
     @property
     def confirmatory(self) -> bool:
-        """Return whether it gets a verdict: what was claimed after the first training is explored, not confirmed."""
+        """Return whether the claim gets a verdict: a claim made after the first training is only exploratory."""
         return self.primary and not self.post_hoc
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A claim with its paired differences, one per replicate, positive as claimed.
+    """A claim with its paired differences, one per replicate; positive means as claimed.
 
-    `examples` (replicates, test examples) are the same differences by test example, where answers are there.
-    `missed` says that every value behind them is a miss: all differences are then zero, and nothing has been compared.
+    `examples` (replicates, test examples) has the same differences by test example, None if answers are missing.
+    `missed` says that all values behind the differences are misses: all differences are then zero and compare nothing.
     """
 
     claim: StatedClaim
@@ -64,10 +63,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim with its evidence and verdict; `row` gives the object of claims.json.
+    """A claim with its statistics and verdict; `row` returns its object in claims.json.
 
-    `p_corrected` is None for an exploratory claim, `replicates_needed` for any but an inconclusive one, and for one of
-    misses alone, whose spread is not known. `tests` is the number of claims that p is corrected over.
+    `p_corrected` is None for an exploratory claim. `replicates_needed` is None unless the claim is inconclusive, and
+    for a claim with misses only, whose spread is unknown. `tests` is the number of claims that p is corrected over.
     """
 
     claim: StatedClaim
@@ -82,7 +81,7 @@ class Judged:
     tests: int
 
     def row(self) -> dict[str, Any]:
-        """Return the claim's fields and the evidence's, side by side, as JSON takes them."""
+        """Return the fields of the claim and its statistics as one JSON object."""
         return {
             **asdict(self.claim),
             **dict(zip(("n", "effect", "sd", "ci_low", "ci_high"), astuple(self.estimate), strict=True)),
@@ -98,21 +97,16 @@ class Judged:
 
 
 def worded_verdict(claim: Mapping[str, Any]) -> str:
-    """Return the verdict of a claim of claims.json with all that limits it, as every output has it."""
+    """Return the verdict of an object of claims.json with everything that limits it."""
     limits = ("post hoc" if claim["post_hoc"] else "", claim["qualifier"])
     return ", ".join(words for words in (claim["verdict"], *limits) if words)
-
-
-def direction(name: str) -> Literal[1, -1]:
-    """Return what to multiply a contrast of the metric by, so that positive is better."""
-    return 1 if metrics.metric(name).higher else -1
 
 
 def contrast(values: Mapping[Arm, ArrayLike], weights: Mapping[Arm, float]) -> NDArray[np.float64]:
     """Return the weighted sum of the arms' values, replicate by replicate.
 
-    An arm's values have the shape (replicates,), or (replicates, test examples) of right and wrong answers. The weights
-    sum to zero. What rounding leaves of a zero is made zero: a tie is a tie.
+    An arm's values have the shape (replicates,), or (replicates, test examples) for right and wrong answers. The
+    weights sum to zero. Results that differ from zero only by rounding are set to zero, so that ties count as ties.
     """
     assert sum_to_zero(weights.values()), "the weights of a contrast sum to zero"
     parts = [weight * np.asarray(values[arm], dtype=float) for arm, weight in weights.items()]
@@ -122,9 +116,9 @@ def contrast(values: Mapping[Arm, ArrayLike], weights: Mapping[Arm, float]) -> N
 
 
 def readable(weights: Mapping[Arm, float]) -> str:
-    """Return a contrast in words, what is added first: `adam - 1/2 sgd - 1/2 momentum/untuned`.
+    """Return a contrast as a formula that starts with what is added: `adam - 1/2 sgd - 1/2 momentum/untuned`.
 
-    An empty variant goes unsaid, and so does that of a sweep, which its metric says.
+    An empty variant is left out, and so is the variant `sweep`, which follows from the claim's metric.
     """
     words = ""
     for (contender, variant), weight in sorted(weights.items(), key=lambda item: item[1] < 0):
@@ -136,9 +130,9 @@ def readable(weights: Mapping[Arm, float]) -> str:
 
 
 def verdict(estimate: Estimate, p_corrected: float, margin: float) -> Verdict:
-    """Return the verdict on a primary claim whose differences are positive as claimed; the first that holds.
+    """Return the verdict on a primary claim: the first whose condition holds.
 
-    An interval that touches ± margin or zero is neither within nor beyond.
+    An interval that touches zero or ± margin is neither within nor beyond it.
     """
     if -margin < estimate.low and estimate.high < margin:
         return "equivalent"
@@ -150,16 +144,16 @@ def verdict(estimate: Estimate, p_corrected: float, margin: float) -> Verdict:
 
 
 def judge(measured: Sequence[Measured], withdrawn: int = 0) -> list[Judged]:
-    """Return every claim of one study with its evidence and verdict, in the order given.
+    """Return every claim of one study with its statistics and verdict, in the order given.
 
-    p values are corrected over the primary claims that stood at the first training, the `withdrawn` among them: what
-    was not shown is taken as not found, which corrects the others most. An exploratory claim, and one made post hoc,
-    gets its p and no verdict; one that rests on misses alone is inconclusive.
+    p is corrected over the primary claims registered before the first training. The `withdrawn` ones count with p = 1,
+    which corrects the others most. Exploratory and post hoc claims get their p and no verdict; a claim with misses only
+    is inconclusive.
     """
     ps = [sign_flip_p(one.differences) for one in measured]
-    own = [p for one, p in zip(measured, ps, strict=True) if one.claim.confirmatory]
-    assert len(own) <= MOST_PRIMARY, "study.py allows no more primary claims"
-    family = own + [1.0] * withdrawn
+    primary = [p for one, p in zip(measured, ps, strict=True) if one.claim.confirmatory]
+    assert len(primary) <= MOST_PRIMARY, "a study file has no more primary claims"
+    family = primary + [1.0] * withdrawn
     corrected = iter(holm(family))
     return [
         _judged(one, p, next(corrected) if one.claim.confirmatory else None, len(family))
@@ -169,8 +163,8 @@ def judge(measured: Sequence[Measured], withdrawn: int = 0) -> list[Judged]:
 
 def _judged(measured: Measured, p: float, p_corrected: float | None, tests: int) -> Judged:
     claim, estimate = measured.claim, t_interval(measured.differences)
-    found = _found(measured, estimate, p_corrected)
-    forecast = found == "inconclusive" and not measured.missed
+    decision = _decision(measured, estimate, p_corrected)
+    forecast = decision == "inconclusive" and not measured.missed
     return Judged(
         claim=claim,
         differences=measured.differences,
@@ -179,13 +173,13 @@ def _judged(measured: Measured, p: float, p_corrected: float | None, tests: int)
         p_corrected=p_corrected,
         positive=probability_positive(measured.differences),
         two_way=None if measured.examples is None else two_way_bootstrap(measured.examples),
-        verdict=found,
+        verdict=decision,
         replicates_needed=replicates_needed(estimate.sd, 2 * claim.margin, tests) if forecast else None,
         tests=tests,
     )
 
 
-def _found(measured: Measured, estimate: Estimate, p_corrected: float | None) -> Verdict:
+def _decision(measured: Measured, estimate: Estimate, p_corrected: float | None) -> Verdict:
     if p_corrected is None:
         return "exploratory"
     return "inconclusive" if measured.missed else verdict(estimate, p_corrected, measured.claim.margin)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What people see: summaries in words, figures, pages and terminal tables."""

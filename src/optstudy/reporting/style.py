@@ -1,28 +1,29 @@
-"""How figures look: legible in print and for the colour-blind, one colour for each contender in every study."""
+"""How figures look: one colour for each contender in every study, readable in print and for colour-blind people."""
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from optstudy.analysis.study_results import StudyResults
 
-# Okabe & Ito 2008, which the colour-blind tell apart. What builds on one of the five has its colour, with another
-# marker and line; a user's own optimizers take the rest by their names.
+# Okabe & Ito 2008, chosen for colour-blind people. A contender that builds on one of the five has its colour, with
+# another marker and dash; a user's own optimizers take one of the other colours.
 COLOURS = {"sgd": "#0072B2", "momentum": "#56B4E9", "rmsprop": "#009E73", "adam": "#D55E00", "adamw": "#CC79A7"}
-INK, PAPER = "#1a1a1a", "#ffffff"  # the report replaces both, so that its figures follow light and dark
-FURTHER = ("#E69F00", INK, "#999999")
+INK, PAPER = "#1a1a1a", "#ffffff"  # the page replaces both, so that figures follow its light and dark mode
+OTHER_COLOURS = ("#E69F00", INK, "#999999")
 MARKERS = {"sgd": "o", "momentum": "s", "rmsprop": "^", "adam": "D", "adamw": "v"}
-FURTHER_MARKERS: tuple[Any, ...] = ("P", "X", "*", "p", "<", ">", (4, 1, 0))  # the last is a star of four points
+OTHER_MARKERS: tuple[Any, ...] = ("P", "X", "*", "p", "<", ">", (4, 1, 0))  # the last is a star of four points
 DASHES: dict[str, Any] = {"sgd": "-", "momentum": "--", "rmsprop": "-.", "adam": "-", "adamw": (0, (5, 1, 1, 1, 1, 1))}
-FURTHER_DASHES: tuple[Any, ...] = (":", (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+OTHER_DASHES: tuple[Any, ...] = (":", (0, (8, 2)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
-# Text is never read as mathematics, so that a statement may hold any character.
 SETTINGS: Any = {
     "svg.hashsalt": "optstudy",
     "svg.fonttype": "none",
-    "text.parse_math": False,
+    "text.parse_math": False,  # statements may contain any character
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -41,39 +42,56 @@ SETTINGS: Any = {
 }
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Use matplotlib's own defaults and SETTINGS in the body: neither MPLBACKEND nor a matplotlibrc has any effect.
+
+    A notebook sets MPLBACKEND, also for its shell commands, and importing matplotlib fails if that backend is missing.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        yield
+
+
 class Style(NamedTuple):
-    """How a contender looks, in every figure."""
+    """How a contender looks in every figure."""
 
     colour: str
     marker: Any
-    line: Any
+    dash: Any
 
 
 def styles(likes: Mapping[str, str]) -> dict[str, Style]:
-    """Return each contender's looks, given the optimizer of the table that each is or builds on, "" for none.
+    """Return each contender's style, given the optimizer of the table that each is or builds on, "" for none.
 
-    Its colour follows from the contender alone; beyond the table's five it takes the next marker and line that no other
-    of the study has.
+    The colour depends on the contender alone. Contenders other than the five take markers and dashes that no other
+    contender of the study has.
     """
-    looks: dict[str, Style] = {}
+    chosen: dict[str, Style] = {}
     for name, like in likes.items():
         if name == like and name in COLOURS:
-            looks[name] = Style(COLOURS[name], MARKERS[name], DASHES[name])
+            chosen[name] = Style(COLOURS[name], MARKERS[name], DASHES[name])
             continue
         place = zlib.crc32(name.encode())
-        marker = _next(FURTHER_MARKERS, place, [look.marker for look in looks.values()])
-        line = _next(FURTHER_DASHES, place, [look.line for look in looks.values()])
-        looks[name] = Style(COLOURS.get(like) or FURTHER[place % len(FURTHER)], marker, line)
-    return looks
+        marker = _next_free(OTHER_MARKERS, place, [style.marker for style in chosen.values()])
+        dash = _next_free(OTHER_DASHES, place, [style.dash for style in chosen.values()])
+        chosen[name] = Style(COLOURS.get(like) or OTHER_COLOURS[place % len(OTHER_COLOURS)], marker, dash)
+    return chosen
 
 
-def _next(series: Sequence[Any], place: int, taken: Sequence[Any]) -> Any:
-    """Return the first from `place` on that is not taken, where any is free."""
+def _next_free(series: Sequence[Any], place: int, taken: Sequence[Any]) -> Any:
+    """Return the first item from `place` on that is not taken; if all are, the one at `place`."""
     turned = [series[(place + step) % len(series)] for step in range(len(series))]
-    return next((one for one in turned if one not in taken), turned[0])
+    return next((item for item in turned if item not in taken), turned[0])
 
 
-def looks_of(evidence: StudyResults) -> dict[str, Style]:
-    """Return the looks of the study's contenders."""
-    known = evidence.study.get("contenders", {})
-    return styles({name: known.get(name, {}).get("like", name) for name in evidence.contenders})
+def styles_of(results: StudyResults) -> dict[str, Style]:
+    """Return the styles of the study's contenders."""
+    return styles({name: results.study["contenders"][name]["like"] for name in results.contenders})

@@ -1,4 +1,4 @@
-"""What a study's tables say, in words: the answer, when to choose which optimizer, and what ails each."""
+"""The results in words: the answer, which optimizer to choose when, the problems of each, and notes in Markdown."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import worded_verdict
 from optstudy.metrics import counted, difference, in_unit, level, metric
 
-# What makes a diagnosis; ours, and stated with each.
-OVERFITS = 0.01  # generalisation gap whose whole interval lies above
-UNSTABLE = 0.05  # share of diverged trials
-OSCILLATES = 0.25  # share of epochs after which the training loss is higher than before; functions: of steps
+# Thresholds of the problems. They are ours; each message states its threshold.
+OVERFITS = 0.01  # generalisation gap, below its whole interval
+UNSTABLE = 0.05  # share of diverged trainings
+OSCILLATES = 0.25  # share of epochs after which the training loss is higher than before; of steps with a function
 
 
 class Situation(NamedTuple):
-    """When a metric decides; the variant is that of the study where it is None.
+    """A situation in which a metric decides; `variant` None is the variant that the study compares.
 
-    What has learnt nothing has no gap, and what does not move no oscillation: such metrics decide among the contenders
-    that are not beaten in the metric `among`.
+    A metric that also favours contenders that learn nothing, such as the gap, decides only among the best contenders in
+    the metric `among`.
     """
 
     when: str
@@ -36,164 +36,142 @@ class Situation(NamedTuple):
     among: str = ""
 
 
-# Of situations that are called the same, the first that a study can tell of.
+# If several rows describe the same situation, the first whose metric the study has is used.
 SITUATIONS = (
-    Situation("You can tune it", "test_accuracy"),
-    Situation("You can tune it", "val_loss"),
-    Situation("You take its defaults", "test_accuracy", "untuned"),
-    Situation("Epochs are dear", "epochs_to_target"),
+    Situation("You can tune", "test_accuracy"),
+    Situation("You can tune", "val_loss"),
+    Situation("You will not tune", "test_accuracy", "untuned"),
+    Situation("Training time is limited", "epochs_to_target"),
     Situation("You do not know the learning rate", "learning_rate_tolerance", "sweep"),
-    Situation("Overfitting is the worry", "generalisation_gap", among="test_accuracy"),
-    Situation("The valley is narrow and steps are dear", "steps_to_tolerance"),
+    Situation("Overfitting is a concern", "generalisation_gap", among="test_accuracy"),
+    Situation("The valley is narrow and steps are limited", "steps_to_tolerance"),
     Situation("The path must not oscillate", "sign_changes", among="steps_to_tolerance"),
 )
 
 
-def answer(evidence: StudyResults) -> str:
-    """Return the study's answer in one sentence: who had the best mean, and what became of the claims."""
-    found = next((leader(evidence, name, evidence.variant) for name in evidence.metrics), None)
-    if found is None:
-        return "The study has a single contender: there is nothing to compare."
-    budget = (
-        f"Tuned with {counted(evidence.study['trials'], 'trial')} each"
-        if evidence.variant == "tuned"
-        else "With fixed hyperparameters"
-    )
-    row = metric(found.metric)
+def answer(results: StudyResults) -> str:
+    """Return the study's answer in one sentence: the best mean, its lead, and the verdicts on the claims."""
+    first = next((leader(results, name, results.variant) for name in results.metrics), None)
+    if first is None:
+        return "The study has a single contender, so there is nothing to compare."
+    trials = counted(results.study["trials"], "trial")
+    budget = f"Tuned with {trials} each" if results.variant == "tuned" else "With fixed hyperparameters"
+    row = metric(first.metric)
     best = "highest" if row.higher else "lowest"
-    mean = f"{_mean(found.values)} (n = {len(found.values)})"
-    words = f"{budget}{_limits(evidence)}, {found.contender} had the {best} mean {row.label}, {mean}"
-    return "; ".join(part for part in (words, _rivals(found), _decided(evidence.claims)) if part) + "."
+    mean = f"{_mean(first.values)} (n = {len(first.values)})"
+    words = f"{budget}{_limits(results)}, {first.contender} had the {best} mean {row.label}, {mean}"
+    return "; ".join(part for part in (words, _rivals(first), _claims(results.claims)) if part) + "."
 
 
-def _limits(evidence: StudyResults) -> str:
-    """Return in brackets what every result of the study is limited to."""
-    once = "for these hyperparameters" if evidence.study["trials"] and evidence.study["once"] else ""
-    by = evidence.study["pretrained_by"]
-    limits = [words for words in (once, f"starting weights pretrained by {by}" if by else "") if words]
+def _limits(results: StudyResults) -> str:
+    """Return the limits of all results of the study, in brackets."""
+    once = "for these hyperparameters" if results.study["trials"] and results.study["once"] else ""
+    by = results.study["pretrained_by"]
+    limits = [words for words in (once, f"starting from weights pretrained by {by}" if by else "") if words]
     return f" ({'; '.join(limits)})" if limits else ""
 
 
-def _rivals(found: Leader, intervals: bool = False) -> str:
-    """Return whom the leader is told apart from; with `intervals`, how far ahead it is of the others, too."""
-    beaten = [f"{rival.contender} by {_lead(found, rival)}" for rival in found.beaten]
-    tied = [f"{rival.contender}{f' ({_lead(found, rival)})' if intervals else ''}" for rival in found.level_with]
-    ahead = f"it is ahead of {_listed(beaten)}" if beaten else ""
-    apart = f"it cannot be told apart from {_listed(tied)}" if tied else ""
-    over = f" (corrected over all {found.pairs} pairs)" if found.pairs > 1 else ""
-    return ", and ".join(words for words in (ahead, apart) if words) + over
+def _rivals(first: Leader, intervals: bool = False) -> str:
+    """Return the significant differences from the leader, and the others, on request with their intervals."""
+    beaten = [f"{rival.contender} by {_lead(first, rival)}" for rival in first.beaten]
+    tied = [f"{rival.contender}{f' ({_lead(first, rival)})' if intervals else ''}" for rival in first.tied]
+    if len(tied) > 1 and not beaten and not intervals:
+        tied = [f"the other {len(tied)}"]
+    ahead = f"it is significantly ahead of {_listed(beaten)}" if beaten else ""
+    equal = f"no significant difference from {_listed(tied)}" if tied else ""
+    corrected = f" (corrected, {first.pairs} pairs)" if first.pairs > 1 else ""
+    return ", with ".join(words for words in (ahead, equal) if words) + corrected
 
 
-def _decided(claims: Sequence[Mapping[str, Any]]) -> str:
-    """Return the claims by verdict: those that were decided by name, the open ones by number."""
-    found = []
+def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Return the decided claims by verdict, and the number of inconclusive ones."""
+    decided = []
     for verdict in ("supported", "contradicted", "equivalent"):
-        own = [f"“{claim['statement']}”" for claim in claims if claim["verdict"] == verdict]
-        found += [f"{verdict}: {_listed(own)}"] if own else []
-    undecided = sum(claim["verdict"] == "inconclusive" for claim in claims)
-    if undecided:
-        found.append(f"{undecided} {'remains' if undecided == 1 else 'remain'} open")
-    return f"of the claims, {'; '.join(found)}" if found else ""
+        statements = [f"“{claim['statement']}”" for claim in claims if claim["verdict"] == verdict]
+        decided += [f"{verdict}: {_listed(statements)}"] if statements else []
+    count = sum(claim["verdict"] == "inconclusive" for claim in claims)
+    decided += [f"{count} {'is' if count == 1 else 'are'} inconclusive"] if count else []
+    return f"of the claims, {'; '.join(decided)}" if decided else ""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One line of "when to choose which"."""
+    """The recommended contenders in one situation; none if no difference is significant."""
 
     when: str
     contenders: tuple[str, ...]
     evidence: str
 
 
-def choices(evidence: StudyResults) -> list[Choice]:
-    """Return which contenders each situation speaks for: the leader and whoever it is not told apart from."""
-    found: list[Choice] = []
+def choices(results: StudyResults) -> list[Choice]:
+    """Return the recommended contenders in each situation: the leader and those tied with it."""
+    rows: dict[str, Choice] = {}
     for situation in SITUATIONS:
-        variant = situation.variant or evidence.variant
-        if situation.when in {choice.when for choice in found} or situation.variant == evidence.variant:
+        variant = situation.variant or results.variant
+        if situation.when in rows or situation.variant == results.variant:
             continue
-        first = leader(evidence, situation.metric, variant, _unbeaten(evidence, situation.among))
+        among = leader(results, situation.among, results.variant) if situation.among else None
+        first = leader(results, situation.metric, variant, among.best if among else None)
         if first is None:
             continue
-        named = (first.contender, *(rival.contender for rival in first.level_with)) if first.beaten else ()
         words = [f"{metric(situation.metric).label} {_mean(first.values)} for {first.contender}"]
         words.append(_rivals(first, intervals=True))
-        if len(first.rivals) + 1 < len(evidence.contenders):
-            among = f"not beaten on {metric(situation.among).label}" if situation.among else "that have it"
-            words.append(f"among those {among}")
+        if len(first.rivals) + 1 < len(results.contenders):
+            others = f"tied for the best {metric(situation.among).label}" if situation.among else "that have it"
+            words.append(f"among those {others}")
         if (situation.metric, variant) == ("test_accuracy", "tuned"):
-            words += _dearly_tuned(evidence)
-        found.append(Choice(situation.when, named, "; ".join(words)))
-    return found
+            words += _costs_of_tuning(results)
+        rows[situation.when] = Choice(situation.when, first.best if first.beaten else (), "; ".join(words))
+    return list(rows.values())
 
 
-def _unbeaten(evidence: StudyResults, name: str) -> set[str] | None:
-    """Return the contenders that the leader in a metric is not told apart from, and itself; None for all."""
-    first = leader(evidence, name, evidence.variant) if name else None
-    return None if first is None else {first.contender, *(rival.contender for rival in first.level_with)}
-
-
-def _dearly_tuned(evidence: StudyResults) -> list[str]:
-    """Return where tuning cost test accuracy: the whole interval of tuned against defaults lies below zero."""
-    found = []
-    for name in evidence.contenders:
-        tuned, untuned = (evidence.values.get((name, v), {}).get("test_accuracy") for v in ("tuned", "untuned"))
+def _costs_of_tuning(results: StudyResults) -> list[str]:
+    """Return the contenders that tuning made worse: the whole interval of tuned minus untuned lies below zero."""
+    costs = []
+    for name in results.contenders:
+        tuned, untuned = (results.values.get((name, v), {}).get("test_accuracy") for v in ("tuned", "untuned"))
         if tuned is None or untuned is None:
             continue
-        gain = t_interval((np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float)).tolist())
-        if gain.low > 0:
-            cost = difference("test_accuracy", gain.mean, gain.low, gain.high).lstrip("+")
-            found.append(f"tuning cost {name} {cost} against its defaults")
-    return found
+        loss = t_interval((np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float)).tolist())
+        if loss.low > 0:
+            cost = difference("test_accuracy", loss.mean, loss.low, loss.high).lstrip("+")
+            costs.append(f"tuning cost {name} {cost} against its defaults")
+    return costs
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What a contender's trainings show; `words` is empty where nothing ails it."""
-
-    contender: str
-    words: tuple[str, ...]
+def problems(results: StudyResults) -> dict[str, list[str]]:
+    """Return the problems that each contender's trainings show, in words."""
+    return {name: [words for check in PROBLEMS if (words := check(results, name))] for name in results.contenders}
 
 
-def diagnoses(evidence: StudyResults) -> list[Diagnosis]:
-    """Return what ails each contender: slow, overfits, unstable, oscillates."""
-    checks = (_slow, _overfits, _unstable, _oscillates)
-    return [
-        Diagnosis(name, tuple(words for check in checks if (words := check(evidence, name))))
-        for name in evidence.contenders
-    ]
-
-
-def _slow(evidence: StudyResults, contender: str) -> str:
-    """A selected rate at the upper end of its space in half of the replicates: the search wanted to go further."""
-    own = _of(evidence.selected, contender)
+def _slow(results: StudyResults, contender: str) -> str:
+    """A search that selects the largest rates would have selected larger ones."""
+    own = _rows_of(results.selected, contender)
     count = int(own["edge"].astype(str).str.contains("learning_rate:high", regex=False).sum()) if len(own) else 0
-    where = f"in {count} of {len(own)} replicates its selected learning rate lies at the upper end of its space"
+    where = f"in {count} of {len(own)} replicates its selected learning rate is at the upper end of its space"
     return f"slow: {where} (half of them or more)" if count and 2 * count >= len(own) else ""
 
 
-def _overfits(evidence: StudyResults, contender: str) -> str:
-    values = evidence.values.get((contender, evidence.variant), {}).get("generalisation_gap")
+def _overfits(results: StudyResults, contender: str) -> str:
+    values = results.values.get((contender, results.variant), {}).get("generalisation_gap")
     if values is None:
         return ""
     gap = t_interval(values)
     words = f"overfits: generalisation gap {in_unit('generalisation_gap', gap.mean, gap.low, gap.high)}"
-    return f"{words} (its interval above {100 * OVERFITS:g} pp)" if gap.low > OVERFITS else ""
+    return f"{words} (its interval is above {100 * OVERFITS:g} pp)" if gap.low > OVERFITS else ""
 
 
-def _unstable(evidence: StudyResults, contender: str) -> str:
-    status = pd.concat([_of(table, contender)["status"] for table in (evidence.tuning, evidence.sweep, evidence.runs)])
-    lost = int((status == "diverged").sum())
-    words = f"unstable: {lost} of {len(status)} trainings diverged (more than {UNSTABLE:.0%})"
-    return words if lost > UNSTABLE * len(status) else ""
+def _unstable(results: StudyResults, contender: str) -> str:
+    tables = (results.tuning, results.sweep, results.runs)
+    status = pd.concat([_rows_of(table, contender)["status"] for table in tables])
+    diverged = int((status == "diverged").sum())
+    words = f"unstable: {diverged} of {len(status)} trainings diverged (more than {UNSTABLE:.0%})"
+    return words if diverged > UNSTABLE * len(status) else ""
 
 
-def _oscillates(evidence: StudyResults, contender: str) -> str:
-    values = evidence.values.get((contender, evidence.variant), {})
-    if "sign_changes" in values:
-        return _crosses(values["sign_changes"], values["steps_to_tolerance"], evidence.study["epochs"])
-    own = _of(evidence.curves, contender)
-    own = own[own["variant"] == evidence.variant] if len(own) else own
+def _oscillates(results: StudyResults, contender: str) -> str:
+    own = _rows_of(results.curves, contender)
+    own = own[own["variant"] == results.variant] if len(own) else own
     if "train_loss" not in own or own["epoch"].max() < 2:
         return ""
     steps = own.sort_values("epoch").groupby("replicate")["train_loss"].diff().dropna()
@@ -202,27 +180,35 @@ def _oscillates(evidence: StudyResults, contender: str) -> str:
     return words if share > OSCILLATES else ""
 
 
-def _crosses(changes: Sequence[float], steps: Sequence[float], budget: int) -> str:
-    """Sign changes are counted to the end, so only paths that never reached the tolerance tell of the way to it."""
-    missed = [count for count, step in zip(changes, steps, strict=True) if step > budget]
-    share = float(np.mean(missed)) / budget if missed else 0.0
-    where = f"in {len(missed)} of {len(steps)} replicates it misses the tolerance and crosses the valley"
-    return f"oscillates: {where} at {share:.0%} of steps (more than {OSCILLATES:.0%})" if share > OSCILLATES else ""
+def _overshoots(results: StudyResults, contender: str) -> str:
+    """Sign changes are counted to the end, so only paths that never reach the tolerance show how they approach it."""
+    values, steps = results.values.get((contender, results.variant), {}), results.study["epochs"]
+    if "sign_changes" not in values:
+        return ""
+    pairs = list(zip(values["sign_changes"], values["steps_to_tolerance"], strict=True))
+    missed = [changes for changes, taken in pairs if taken > steps]
+    share = float(np.mean(missed)) / steps if missed else 0.0
+    where = f"in {len(missed)} of {len(pairs)} replicates it misses the tolerance and overshoots"
+    words = f"oscillates: {where} on {share:.0%} of steps (more than {OSCILLATES:.0%})"
+    return words if share > OSCILLATES else ""
 
 
-def _of(table: pd.DataFrame, contender: str) -> pd.DataFrame:
-    """Return a contender's rows; of an empty table, none, with the columns that are asked for."""
+PROBLEMS = (_slow, _overfits, _unstable, _oscillates, _overshoots)
+
+
+def _rows_of(table: pd.DataFrame, contender: str) -> pd.DataFrame:
+    """Return a contender's rows; an empty table gets the columns that the checks use."""
     return table[table["contender"] == contender] if len(table) else pd.DataFrame({"status": [], "epoch": []})
 
 
 def _mean(values: Sequence[float]) -> str:
-    found = t_interval(values)
-    return level(found.mean, found.low, found.high)
+    estimate = t_interval(values)
+    return level(estimate.mean, estimate.low, estimate.high)
 
 
-def _lead(found: Leader, rival: Rival) -> str:
+def _lead(first: Leader, rival: Rival) -> str:
     estimate = rival.estimate
-    return difference(found.metric, estimate.mean, estimate.low, estimate.high).lstrip("+")
+    return difference(first.metric, estimate.mean, estimate.low, estimate.high).lstrip("+")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -230,37 +216,31 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """Return text for Markdown in which none of it is markup: neither Markdown's own nor HTML; on one line."""
+    """Return text as one line of Markdown without markup: special characters of Markdown and HTML are escaped."""
     escaped = re.sub(r"[\\`*\[\]|~#]|(?<!\w)_|_(?!\w)", r"\\\g<0>", html.escape(text, quote=False))
     return " ".join(escaped.split())
 
 
-def effect(claim: Mapping[str, Any]) -> str:
-    """Return a claim's effect with its interval, and of what."""
-    found = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
-    return f"{metric(claim['metric']).label}: {found}, n = {claim['n']}"
+def notes(results: StudyResults) -> dict[str, str]:
+    """Return the results in Markdown for each contender, and under the empty name for the whole study."""
+    sentence = plain(answer(results))
+    claims = [_claim_line(claim) for claim in results.claims]
+    whole = [f"**{plain(results.study['question'] or results.name)}**", "", sentence, "", *claims]
+    whole += ["", "Effects: means over n replicates with 95% intervals, positive as claimed."] if claims else []
+    each = {name: _note(results, name, words, sentence) for name, words in problems(results).items()}
+    return {"": "\n".join(whole)} | each
 
 
-def notes(evidence: StudyResults) -> dict[str, str]:
-    """Return the result in Markdown for each contender, and for the study as a whole under the empty name."""
-    told = plain(answer(evidence))
-    verdicts = [_verdict_line(claim) for claim in evidence.claims]
-    whole = [f"**{plain(evidence.study['question'] or evidence.name)}**", "", told, "", *verdicts]
-    whole += ["", "Effects: means over n replicates with 95% intervals, positive as claimed."] if verdicts else []
-    ailments = {diagnosis.contender: diagnosis.words for diagnosis in diagnoses(evidence)}
-    own = {name: _note(evidence, name, [*map(plain, ailments[name])], told) for name in evidence.contenders}
-    return {"": "\n".join(whole)} | own
+def _claim_line(claim: Mapping[str, Any]) -> str:
+    effect = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
+    words = f"- {plain(claim['statement'])}: **{plain(worded_verdict(claim))}**; {plain(claim['contrast'])}"
+    return f"{words}; {metric(claim['metric']).label}: {effect}, n = {claim['n']}"
 
 
-def _verdict_line(claim: Mapping[str, Any]) -> str:
-    found = f"- {plain(claim['statement'])}: **{plain(worded_verdict(claim))}**"
-    return f"{found}; {plain(claim['contrast'])}; {effect(claim)}"
-
-
-def _note(evidence: StudyResults, contender: str, ailments: Sequence[str], told: str) -> str:
-    lines = [f"**{plain(contender)}** in {plain(evidence.name)}", ""]
-    for variant in dict.fromkeys(evidence.comparison["variant"]):
-        values = evidence.values.get((contender, variant), {})
-        shown = [f"{plain(metric(name).label)} {_mean(values[name])}" for name in evidence.metrics if name in values]
+def _note(results: StudyResults, contender: str, problems: Sequence[str], sentence: str) -> str:
+    lines = [f"**{plain(contender)}** in {plain(results.name)}", ""]
+    for variant in results.variants:
+        values = results.values.get((contender, variant), {})
+        shown = [f"{plain(metric(name).label)} {_mean(values[name])}" for name in results.metrics if name in values]
         lines.append(f"- {variant}: {', '.join(shown)}")
-    return "\n".join([*lines, *(f"- {words}" for words in ailments), "", told])
+    return "\n".join([*lines, *(f"- {plain(words)}" for words in problems), "", sentence])

@@ -1,85 +1,121 @@
-"""What a person sees while a study runs: live bars on a terminal, plain lines otherwise; and the closing table."""
+"""The terminal: progress of a study (live bars, or plain lines in a log), and the tables at the end."""
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from optstudy.analysis.tables import read_table
 from optstudy.analysis.verdicts import worded_verdict
 from optstudy.metrics import METRICS, difference, present, probability
 from optstudy.spec import Progress as State
 from optstudy.study.study import Study
 
-LINE_EVERY = 10.0  # seconds between plain lines: a log of a night stays readable
+if TYPE_CHECKING:
+    import pandas as pd
+
+LINE_EVERY = 10.0  # seconds between plain lines: the log of a night stays readable
+
+# What is written instead of characters that the output's encoding lacks; "?" for all others.
+SUBSTITUTES = {"±": "+/-", "−": "-", "–": "-", "“": '"', "”": '"', "→": "->"}
+ENCODING_ERRORS = "optstudy.substitutes"
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(SUBSTITUTES.get(character, "?") for character in lacking), error.end
+
+
+codecs.register_error(ENCODING_ERRORS, _substitute)
+
+
+class _SubstitutingConsole(Console):
+    """A console that substitutes characters before it lays out a table, so that columns stay aligned."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        encoded = text.encode(self.encoding, ENCODING_ERRORS)
+        return super().render_str(encoded.decode(self.encoding), **options)
+
+
+def make_console() -> Console:
+    """Return a console on the standard output. From now on, neither standard stream fails on any character.
+
+    Encodings such as ASCII and Latin-1 lack characters of our tables; `SUBSTITUTES` are written instead.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ENCODING_ERRORS)
+    return _SubstitutingConsole()
 
 
 @contextmanager
 def shown(console: Console, workers: int) -> Iterator[Callable[[State], None]]:
-    """Yield the function that takes each step of the study and shows it, with the time that is left."""
+    """Yield a function that shows each step of the study's progress, with an estimate of the time left."""
     states: dict[str, State] = {}
-    costs: list[float] = []
+    seconds: list[float] = []
 
-    def left() -> str:
-        if not costs:
-            return "?"
-        missing = sum(state.total - state.done for state in states.values())
-        return str(timedelta(seconds=round(missing * sum(costs) / len(costs) / workers)))
+    def totals(state: State) -> tuple[int, int, str]:
+        """Return the trainings done, their total, and the time left."""
+        states[state.contender] = state
+        if state.seconds:
+            seconds.append(state.seconds)
+        done, total = sum(own.done for own in states.values()), sum(own.total for own in states.values())
+        left = timedelta(seconds=round((total - done) * sum(seconds) / len(seconds) / workers)) if seconds else "?"
+        return done, total, f"about {left} left"
 
-    if not console.is_terminal:
-        last = [0.0]
-
-        def line(state: State) -> None:
-            states[state.contender] = state
-            if state.seconds:
-                costs.append(state.seconds)
-            ready = sum(s.done for s in states.values())
-            total = sum(s.total for s in states.values())
-            if state.seconds and (time.monotonic() - last[0] > LINE_EVERY or ready == total):
-                last[0] = time.monotonic()
-                counts = ", ".join(f"{name} {s.done}/{s.total}" for name, s in states.items())
-                console.print(f"{ready}/{total} trainings, about {left()} left ({counts})", soft_wrap=True)
-
-        yield line
+    if console.is_terminal:
+        with _bars(console, totals) as bar:
+            yield bar
         return
+    last = 0.0
 
+    def line(state: State) -> None:
+        nonlocal last
+        done, total, left = totals(state)
+        if state.seconds and (time.monotonic() - last > LINE_EVERY or done == total):
+            last = time.monotonic()
+            counts = ", ".join(f"{name} {own.done}/{own.total}" for name, own in states.items())
+            console.print(f"{done}/{total} trainings, {left} ({counts})", soft_wrap=True)
+
+    yield line
+
+
+@contextmanager
+def _bars(console: Console, totals: Callable[[State], tuple[int, int, str]]) -> Iterator[Callable[[State], None]]:
+    """Yield a function that moves a bar for each contender and one for all."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.description:<16}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
+    name, time_left = TextColumn("{task.description:<16}"), TextColumn("{task.fields[left]}")
+    with Progress(name, BarColumn(), MofNCompleteColumn(), time_left, TimeElapsedColumn(), console=console) as bars:
         tasks = {"all": bars.add_task("all", total=None, left="")}
 
         def bar(state: State) -> None:
-            states[state.contender] = state
-            if state.seconds:
-                costs.append(state.seconds)
             if state.contender not in tasks:
                 tasks[state.contender] = bars.add_task(state.contender, total=state.total, left="")
             bars.update(tasks[state.contender], completed=state.done)
-            total, ready = sum(s.total for s in states.values()), sum(s.done for s in states.values())
-            bars.update(tasks["all"], total=total, completed=ready, left=f"about {left()} left")
+            done, total, left = totals(state)
+            bars.update(tasks["all"], total=total, completed=done, left=left)
 
         yield bar
 
 
 def print_results(console: Console, study: Study, tables: Path, comparison: pd.DataFrame) -> None:
-    """Print the optimizers and, below them, the verdicts."""
+    """Print the table of optimizers and, below it, the table of verdicts."""
     console.print(closing_table(study, tables, comparison))
     verdicts = verdict_table(tables)
     if verdicts is not None:
@@ -87,7 +123,7 @@ def print_results(console: Console, study: Study, tables: Path, comparison: pd.D
 
 
 def closing_table(study: Study, tables: Path, comparison: pd.DataFrame) -> Table:
-    """Return the table that ends a run: means with half of their 95% intervals, tuned first, then the defaults."""
+    """Return the table of optimizers: means with half of their 95% intervals, tuned first, then untuned."""
     table = Table(
         title=escape(study.question or study.name),
         caption=_caption(study, comparison),
@@ -108,12 +144,12 @@ def closing_table(study: Study, tables: Path, comparison: pd.DataFrame) -> Table
 
 
 def verdict_table(tables: Path) -> Table | None:
-    """Return the claims with their verdicts, None where the study has none; exploratory ones get no verdict."""
+    """Return the table of claims with their verdicts; None if the study has no claims."""
     rows = json.loads((tables / "claims.json").read_text(encoding="utf-8"))
     if not rows:
         return None
     caption = "Effect: mean and 95% interval of the paired differences, positive as claimed."
-    if rows[0]["qualifier"]:  # once for all: it would take a column's width from the claims
+    if rows[0]["qualifier"]:  # it is the same for all claims, and too long for a column
         caption += f" Every verdict: {escape(rows[0]['qualifier'])}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("claim", "verdict", "effect", "p"):
@@ -127,18 +163,23 @@ def verdict_table(tables: Path) -> Table | None:
 
 
 def _caption(study: Study, comparison: pd.DataFrame) -> str:
-    words = [f"Mean ± half of the 95% t interval over {study.replicates} replicates."]
+    sentences = [f"Mean ± half of the 95% t interval over {study.replicates} replicates."]
     if "target_val_accuracy" in comparison:
-        words.append(f"epochs: to {comparison['target_val_accuracy'].iloc[0]:.4f} validation accuracy.")
+        target = f"{comparison['target_val_accuracy'].iloc[0]:.4f}"
+        sentences.append(f"epochs: to {target} validation accuracy.")
     if study.tuning.trials:
-        words.append("edge n: in n replicates the selected value lies within 5% of an end of its space: widen it.")
+        sentences.append(
+            "edge n: in n replicates the selected value is within 5% of an end of its space; widen the space."
+        )
     if study.pretrained_by:
-        words.append(f"The weights that contenders start from were made by {escape(study.pretrained_by)}.")
-    return " ".join(words)
+        sentences.append(f"Contenders start from weights pretrained by {escape(study.pretrained_by)}.")
+    return " ".join(sentences)
 
 
 def _hyperparameters(study: Study, tables: Path, contender: str, variant: str) -> str:
-    """Return the defaults, or the range of what the replicates selected with the number of values at an edge."""
+    """Return the defaults, or the range of the selected values with the number of values at an edge."""
+    from optstudy.analysis.tables import read_table
+
     row = study.row(study.contender(contender))
     if variant == "untuned":
         rates = ("learning_rate", "weight_decay")
@@ -157,11 +198,11 @@ def _interval(row: dict[object, float], metric: str, digits: int) -> str:
     if not math.isfinite(row[f"{metric}_mean"]):
         return "–"
     half = (row[f"{metric}_ci_high"] - row[f"{metric}_ci_low"]) / 2
-    return f"{_plain(row[f'{metric}_mean'], digits)} ± {_plain(half, digits)}"
+    return f"{_decimal(row[f'{metric}_mean'], digits)} ± {_decimal(half, digits)}"
 
 
-def _plain(value: float, digits: int) -> str:
-    """Drop the zero before the point: the table fits 80 columns."""
+def _decimal(value: float, digits: int) -> str:
+    """Write a number; the zero before the point is left out, so that the table fits into 80 columns."""
     return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
 from optstudy.environment import training_facts
@@ -177,6 +178,7 @@ def build_trainer(spec: RunSpec, *callbacks: pl.Callback, **options: Any) -> pl.
         precision=spec.precision,  # type: ignore[arg-type]  # the study file allows two of Lightning's literals
         accelerator=device_of(spec),
         devices=1,
+        plugins=[LightningEnvironment()],  # one process, also inside a SLURM job of several tasks
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -222,7 +224,7 @@ def quiet_lightning() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         try:
             yield
