@@ -57,7 +57,7 @@ class MlflowRecorder:
     """The MLflow experiment of one study.
 
     Each contender has a run with its aggregates over replicates, the parent of the runs of its trainings. The run
-    `comparison` has the report, the figures and the tables. The tag `optstudy.identity` tells all these runs apart.
+    `comparison` has the report, the figures and the tables. The tag `optstudy.identity` identifies each run.
     """
 
     store = MLFLOW
@@ -75,14 +75,14 @@ class MlflowRecorder:
         uri = create_store(self._root)
         from mlflow import MlflowClient
 
-        self._own = None if os.environ.get("MLFLOW_TRACKING_URI") else default_database(self._root, "mlflow")
+        self._database = None if os.environ.get("MLFLOW_TRACKING_URI") else default_database(self._root, "mlflow")
         # The mode stays with the file: transactions take a third less time, and readers such as the UI do not block
         # writers (https://sqlite.org/wal.html).
         self._run_pragma("journal_mode=WAL")
         self._client = MlflowClient(uri)
         experiment = self._client.get_experiment_by_name(self._study)
         if experiment is None:
-            artifacts = (self._root / "artifacts" / self._study).absolute().as_uri() if self._own else None
+            artifacts = (self._root / "artifacts" / self._study).absolute().as_uri() if self._database else None
             self._experiment = self._client.create_experiment(self._study, artifact_location=artifacts)
         else:
             if experiment.lifecycle_stage == "deleted":
@@ -100,7 +100,7 @@ class MlflowRecorder:
         for run in get_results_from_paginated_fn(page, 1000):  # type: ignore[no-untyped-call]  # MLflow has no types
             identity = run.data.tags.get("optstudy.identity")
             if identity is None:
-                continue  # somebody else's run
+                continue  # not a run of optstudy
             if run.info.status != "FINISHED" or identity in self._runs:
                 self._client.delete_run(run.info.run_id)
             else:
@@ -160,8 +160,8 @@ class MlflowRecorder:
         rows = [{str(name): value for name, value in row.items()} for row in projection.comparison.to_dict("records")]
         sizes = {"replicates": study.replicates, "trials": study.tuning.trials}
         for name in paths.contenders:
-            own = [row for row in rows if row["contender"] == name]
-            self.summarise(name, own, contender_parameters(study, name), sizes, ended[name])
+            rows_of_contender = [row for row in rows if row["contender"] == name]
+            self.summarise(name, rows_of_contender, contender_parameters(study, name), sizes, ended[name])
         self.attach(paths.tables, tables_digest(paths.tables), max(ended.values()))
         self._describe(projection.notes)
         self._log_data(study.data.resolved(), projection.fingerprints.data)
@@ -169,11 +169,11 @@ class MlflowRecorder:
             weights = weights_path(paths, job)
             if keeps_weights(study, job) and weights.exists():
                 log_model(self._client, self._experiment, self._runs[training_identity(job)], job, weights)
-        self.checkpoint_wal()
+        self._run_pragma("wal_checkpoint(TRUNCATE)")  # so that a copy of the database file alone is complete
 
     def keep_only(self, jobs: Iterable[Job]) -> None:
         """Delete the runs and models of other trainings and contenders. MLflow keeps deleted runs until `mlflow gc`."""
-        kept = {"comparison"}.union(*({training_identity(job), _parent_identity(job.contender)} for job in jobs))
+        kept = {"comparison"}.union(*({training_identity(job), f"parent {job.contender}"} for job in jobs))
         former = {self._runs.pop(identity) for identity in self._runs.keys() - kept}
         for run in former:
             self._client.delete_run(run)
@@ -229,7 +229,7 @@ class MlflowRecorder:
     def _describe(self, notes: Mapping[str, str]) -> None:
         """Write each contender's results in Markdown to its run, and the study's to the experiment and `comparison`."""
         for contender, note in notes.items():
-            self._client.set_tag(self._runs[_parent_identity(contender) if contender else "comparison"], NOTE, note)
+            self._client.set_tag(self._runs[f"parent {contender}" if contender else "comparison"], NOTE, note)
         self._client.set_experiment_tag(self._experiment, NOTE, notes[""])
 
     def _log_data(self, data: Mapping[str, Any], digest: str) -> None:
@@ -239,11 +239,11 @@ class MlflowRecorder:
         dataset = Dataset(str(data["name"] or data["class"]), digest, "code", json.dumps(dict(data)))
         inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         for identity, run in self._runs.items():
-            if identity == "comparison" or identity.startswith(_parent_identity("")):
+            if identity == "comparison" or identity.startswith("parent "):
                 self._client.log_inputs(run, inputs)
 
     def _parent(self, contender: str, started_ms: int) -> str:
-        identity = _parent_identity(contender)
+        identity = f"parent {contender}"
         if identity not in self._runs:
             run = self._create(identity, contender, contender, started_ms, _tags({"stage": "contender"}))
             self._finish(identity, run, started_ms)
@@ -251,7 +251,7 @@ class MlflowRecorder:
 
     def _replace_parent(self, contender: str, started_ms: int) -> str:
         """Replace the run of a contender; its children move to the new one."""
-        self._client.delete_run(self._runs.pop(_parent_identity(contender)))
+        self._client.delete_run(self._runs.pop(f"parent {contender}"))
         parent = self._parent(contender, started_ms)
         for identity, run in self._runs.items():
             if identity.startswith(f"run {contender} "):
@@ -259,23 +259,19 @@ class MlflowRecorder:
         return parent
 
     def _create(self, identity: str, name: str, contender: str, started_ms: int, tags: Mapping[str, str]) -> str:
-        own = _tags({"identity": identity, "contender": contender})
-        run = self._client.create_run(self._experiment, started_ms, {**self._tags, **own, **tags}, name)
+        all_tags = {**self._tags, **_tags({"identity": identity, "contender": contender}), **tags}
+        run = self._client.create_run(self._experiment, started_ms, all_tags, name)
         return str(run.info.run_id)
 
     def _finish(self, identity: str, run: str, ended_ms: int) -> None:
         self._client.set_terminated(run, "FINISHED", end_time=ended_ms)
         self._runs[identity] = run
 
-    def checkpoint_wal(self) -> None:
-        """Move SQLite's write-ahead log into the database, so that a copy of this one file is complete."""
-        self._run_pragma("wal_checkpoint(TRUNCATE)")
-
     def _run_pragma(self, pragma: str) -> None:
-        """Run a pragma on the default database, unless another process uses it just now; the next run repeats it."""
-        if self._own is not None:
+        """Run a pragma on the default database; if another process uses it, the next run of the study repeats it."""
+        if self._database is not None:
             with suppress(sqlite3.OperationalError):
-                run_pragma(self._own, pragma)
+                run_pragma(self._database, pragma)
 
 
 def _is_outdated(run: Run, parameters: Sequence[Param], aggregates: Mapping[str, float], ended_ms: int) -> bool:
@@ -323,7 +319,3 @@ def metric_of_column(column: str) -> str:
 def training_identity(job: Job) -> str:
     """Return what distinguishes a training from all others of its study."""
     return f"run {job.contender} {job.replicate} {job.variant} {job.trial} {job.key}"
-
-
-def _parent_identity(contender: str) -> str:
-    return f"parent {contender}"

@@ -68,7 +68,7 @@ class OptunaRecorder:
         for name in optuna.get_all_study_names(self._storage):
             contender = name.removeprefix(f"{self._study}/")
             if contender == name:
-                continue  # somebody else's
+                continue  # not a study of this recorder
             study, keys = self._contender_study(contender)
             if contender not in wanted or keys - wanted[contender] or study.direction.name.lower() != self._direction:
                 optuna.delete_study(study_name=name, storage=self._storage)
