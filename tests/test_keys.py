@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from builders import tiny
 from optstudy.keys import TRAINING_VERSION, content_key, derive_seed, digest, training_key
+from optstudy.spec import RunSpec, fields_of
 
 BASIS: dict[str, Any] = {
     "data": "d",
@@ -37,3 +40,28 @@ def test_seeds_and_digests_are_the_first_digits_of_sha_256() -> None:
     # By the program sha256sum: "abc" gives ba7816bf8f01cfea..., and [1,"a"] gives 2010945388e2de98...
     assert digest("abc") == "ba7816bf8f01cfea"
     assert derive_seed(1, "a") == 0x2010945388E2DE98 % 2**31
+
+
+def test_a_key_depends_on_every_field_of_the_spec() -> None:
+    study = tiny()
+    spec = study.spec(study.optimizers[0], 0, 5, {"learning_rate": 0.1})
+    changed: dict[str, Any] = {
+        "data": {"name": "digits", "validation_share": 0.3},
+        "model": {"name": "mlp", "class": None},
+        "freeze": ("body",),
+        "pretrained": {"source": "pretraining", "digest": "d"},
+        "optimizer": "adam",
+        "hyperparameters": {},
+        "schedule": {},
+        "epochs": 9,
+        "batch_size": 9,
+        "precision": "bf16-mixed",
+        "clip": 1.0,
+        "decay_all": True,
+        "split_seed": 9,
+        "seed": 9,
+        "stacked": True,
+    }
+    specs = [spec, *(replace(spec, **{name: value}) for name, value in changed.items())]
+    assert len({training_key(fields_of(one), **BASIS) for one in specs}) == len(changed) + 1
+    assert set(changed) == set(RunSpec.__dataclass_fields__)

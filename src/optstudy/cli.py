@@ -174,6 +174,7 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, _interrupted)
+    os.environ.pop("MPLBACKEND", None)  # a notebook's backend fails where Lightning imports matplotlib
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an encoding such as Latin-1 lacks characters of our messages

@@ -32,9 +32,10 @@ from optstudy.paths import data_root
 from optstudy.planning.samplers import drawn_points, next_point
 from optstudy.spec import RunSpec
 from optstudy.tasks.arrays import Arrays, split
-from optstudy.tasks.datasets import DATASETS, function_of
+from optstudy.tasks.datasets import DATASETS, function_of, inputs_of
 from optstudy.tasks.kinds import TASKS
 from optstudy.tasks.models import MODELS
+from optstudy.tasks.networks import build_network
 from optstudy.tasks.pretrained import save_weights
 from optstudy.tasks.texts import separated
 from optstudy.training.augmentation import AUGMENTATIONS
@@ -235,13 +236,26 @@ def sentences() -> dict[str, Any]:
     return {**DATA, "name": "text", "kind": "text", "arguments": arguments}
 
 
+def model_row(name: str) -> dict[str, Any]:
+    """Return `RunSpec.model` for a row, with its default arguments and those that it has no default for."""
+    given = {key: give() for key, give in ARGUMENTS.get(name, {}).items()}
+    return model(name, **{**MODELS[name].arguments, **given})
+
+
+def fresh_weights(name: str) -> Values:
+    """Return the default arguments of a row, and the initial weights of its network."""
+    network_spec, network_inputs = model_row(name), inputs_of(model_data(name))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = build_network(network_spec, network_inputs)
+    weights = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    return {"arguments": MODELS[name].arguments, "weights": weights}
+
+
 def model_training(name: str) -> Values:
-    """Return the default arguments of a row, and a short training with them."""
-    row = MODELS[name]
-    arguments = {**row.arguments, **{key: give() for key, give in ARGUMENTS.get(name, {}).items()}}
+    """Return a short training of a row with its default arguments."""
     hyperparameters = {**MOMENTUM, "learning_rate": 0.007}
-    changes = {"model": model(name, **arguments), "data": model_data(name), "hyperparameters": hyperparameters}
-    return {"arguments": row.arguments, **trained(**changes)}
+    return trained(model=model_row(name), data=model_data(name), hyperparameters=hyperparameters)
 
 
 # Arguments of models that have no default.

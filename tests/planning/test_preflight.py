@@ -236,7 +236,6 @@ def test_a_pretraining_with_a_last_batch_that_it_cannot_train_on_is_refused(tmp_
 
 def test_a_pretraining_must_number_words_as_the_study_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name, words in (("one", "red blue green"), ("two", "one two three")):
         lines = [f"{word} {label}\t{label}\n" for word in words.split() for label in ("yes", "no")]
         (tmp_path / f"{name}.txt").write_text("".join(lines * 5))

@@ -262,11 +262,11 @@ def test_the_page_states_how_many_claims_were_withdrawn_since_the_first_training
     assert "registered before the first training (3, 2 of them withdrawn or changed since)" in text
 
 
-def test_a_page_is_written_in_less_than_five_seconds(tables: Path) -> None:
-    """Six contenders with a sweep; what matplotlib takes to be imported is not counted here."""
+def test_a_page_is_written_within_a_minute_of_processor_time(tables: Path) -> None:
+    """Six contenders with a sweep. The limit is generous: on two cores of an EPYC, it took 2.4 to 3.5 s."""
     clock = time.process_time()
     write_report(tables)
-    assert time.process_time() - clock < 5
+    assert time.process_time() - clock < 60
 
 
 @needs_browser

@@ -1,4 +1,4 @@
-"""The MLflow UI on a finished study, in a real browser: the five parents, their comparison, and the trials' rates."""
+"""The MLflow UI of a finished study in a real browser: the comparison of the five parent runs, and the trials."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ import pytest
 
 from builders import tiny
 from conftest import SCREENSHOTS, browse, needs_browser
-from optstudy.planning.journal import read_journal
 from optstudy.planning.layout import StudyPaths
 from optstudy.running.stages import compare, live_of
 from synthetic import fill_journal
@@ -31,7 +30,7 @@ FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ui")
     paths = StudyPaths(tiny(optimizers=FIVE), root / "results", root / "mlruns")
-    compare(paths, fill_journal(paths), read_journal(paths.journal), live_of(paths))
+    compare(fill_journal(paths), live_of(paths))
     return root
 
 
@@ -44,16 +43,16 @@ def address(folder: Path) -> Iterator[str]:
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     with (folder / "ui.log").open("w") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
-    found = f"http://127.0.0.1:{port}"
-    for _ in range(120):
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(300):
         try:
-            urlopen(found, timeout=1).close()
+            urlopen(address, timeout=1).close()
             break
         except (URLError, TimeoutError, ConnectionError):
             time.sleep(1)
-    yield found
+    yield address
     os.killpg(server.pid, signal.SIGTERM)
-    server.wait(timeout=30)
+    server.wait(timeout=120)
 
 
 def runs_of(folder: Path, stage: str) -> list[str]:
@@ -63,7 +62,7 @@ def runs_of(folder: Path, stage: str) -> list[str]:
 
 
 def shown(page: str, name: str, folder: Path, words: list[str]) -> str:
-    """Return the page's text once it shows all `words`, of which the last tries may know more; take its picture."""
+    """Return the page's text when it shows all `words`, or after the last try; save a screenshot."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     text = ""
     for seconds in (20, 60):
@@ -76,7 +75,7 @@ def shown(page: str, name: str, folder: Path, words: list[str]) -> str:
 
 
 @needs_browser
-def test_compare_shows_the_five_parents_with_their_aggregates(folder: Path, address: str) -> None:
+def test_mlflow_compares_the_five_parent_runs_with_their_means(folder: Path, address: str) -> None:
     parents = runs_of(folder, "contender")
     assert len(parents) == 5
     chosen = "%2C".join(f"%22{run}%22" for run in parents)
@@ -87,7 +86,9 @@ def test_compare_shows_the_five_parents_with_their_aggregates(folder: Path, addr
 
 
 @needs_browser
-def test_the_parallel_coordinates_of_trials_have_rate_and_decay(folder: Path, address: str) -> None:
+def test_mlflow_plots_trials_in_parallel_coordinates_of_learning_rate_and_weight_decay(
+    folder: Path, address: str
+) -> None:
     chosen = "%2C".join(f"%22{run}%22" for run in runs_of(folder, "tuning")[:12])
     page = f"{address}/#/compare-runs?runs=%5B{chosen}%5D&experiments=%5B%221%22%5D"
     words = ["Parallel Coordinates Plot", "learning_rate", "weight_decay", "val/accuracy"]

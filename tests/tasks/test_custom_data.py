@@ -30,7 +30,7 @@ def of(made: object, kind: str = "image", **arguments: Any) -> Arrays:
     """Load what `made` makes, or itself, as a study's data would be loaded."""
     globals()["made"] = made if callable(made) else lambda: made
     datasets._loaded.cache_clear()
-    return load_arrays({"name": None, "kind": kind, "class": "test_own_data.made", "arguments": arguments})
+    return load_arrays({"name": None, "kind": kind, "class": "test_custom_data.made", "arguments": arguments})
 
 
 class Module(pl.LightningDataModule):
@@ -139,7 +139,7 @@ def unseeded() -> Any:
 
 
 def own(name: str) -> dict[str, Any]:
-    return {"class": f"test_own_data.{name}", "kind": "image"}
+    return {"class": f"test_custom_data.{name}", "kind": "image"}
 
 
 DIFFERS = r"data\.class: test_own_data\.unseeded: differs from call to call: seed its generator"
@@ -170,6 +170,6 @@ def test_arguments_that_it_does_not_take_are_named() -> None:
 def test_the_digest_tells_shapes_apart() -> None:
     def digest(shape: tuple[int, ...]) -> str:
         of((X.reshape(shape), Y, X.reshape(shape), Y))
-        return data_digest({"name": None, "kind": "image", "class": "test_own_data.made", "arguments": {}})
+        return data_digest({"name": None, "kind": "image", "class": "test_custom_data.made", "arguments": {}})
 
     assert digest((20, 1, 4, 4)) != digest((20, 1, 2, 8))

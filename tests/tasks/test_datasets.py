@@ -19,7 +19,7 @@ import pytest
 
 from builders import tiny
 from optstudy.errors import DataError
-from optstudy.tasks import images as vision
+from optstudy.tasks import images
 from optstudy.tasks.arrays import split
 from optstudy.tasks.datasets import data_digest
 from optstudy.tasks.images import digits
@@ -32,7 +32,6 @@ SHARED = Path(os.environ.get("OPTSTUDY_DATA") or Path(__file__).parents[3] / "sh
 @pytest.fixture(autouse=True)
 def _root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[Any, Any]:
@@ -61,7 +60,7 @@ def cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[Any, Any]
 
 def test_cifar_reads_the_official_python_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = cifar10(tmp_path / "data", monkeypatch)
-    arrays = vision.cifar10()
+    arrays = images.cifar10()
     assert arrays.x.shape == (50, 3, 32, 32)
     assert arrays.test_x.shape == (10, 3, 32, 32)
     assert np.array_equal(np.round(arrays.x.reshape(50, -1) * 255), pixels[:50])
@@ -82,7 +81,7 @@ def test_a_broken_cifar_is_refused_by_the_files_name(
     else:
         path.write_bytes(content[:-7] if harm == "truncated" else content[:-1] + b"x")
     with pytest.raises(DataError, match=file) as error:
-        vision.cifar10()
+        images.cifar10()
     assert "run again to download it" in str(error.value)
 
 
@@ -92,9 +91,9 @@ needs_fashion = pytest.mark.skipif(
 
 
 @needs_fashion
-def test_fashion_mnist_is_found_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fashion_mnist_is_read_from_the_data_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(SHARED))
-    arrays = vision.fashion_mnist()
+    arrays = images.fashion_mnist()
     assert (arrays.x.shape, arrays.test_x.shape) == ((60_000, 1, 28, 28), (10_000, 1, 28, 28))
     assert (arrays.x.min(), arrays.x.max()) == (0.0, 1.0)
     assert np.bincount(arrays.y).tolist() == [6000] * 10
@@ -114,7 +113,7 @@ def test_a_broken_fashion_mnist_is_refused(harm: str, tmp_path: Path) -> None:
     path.unlink()
     path.write_bytes(content[:-5] if harm == "truncated" else content[:-5] + b"12345")
     with pytest.raises(DataError, match="t10k-images-idx3-ubyte: expected"):
-        vision.fashion_mnist()
+        images.fashion_mnist()
 
 
 def kmnist(folder: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
@@ -127,7 +126,7 @@ def kmnist(folder: Path, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
         "t10k-images-idx3-ubyte": (2051, 10, 28, 28),
         "t10k-labels-idx1-ubyte": (2049, 10),
     }
-    monkeypatch.setattr(vision, "IDX_HEADERS", headers)
+    monkeypatch.setattr(images, "IDX_HEADERS", headers)
     folder.mkdir(parents=True)
     resources = []
     for name, header in headers.items():
@@ -153,29 +152,31 @@ def harm(path: Path, at: int, value: int) -> None:
         ("train-labels-idx1-ubyte", 8, "expected as many of each label from 0 to 9"),
     ],
 )
-def test_unpacked_files_without_a_known_sum_are_tested_for_form_and_balance(
+def test_idx_files_without_a_known_checksum_are_checked_for_header_and_balance(
     file: str, at: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "data" / "KMNIST" / "raw"
     kmnist(folder, monkeypatch, packed=False)
-    arrays = vision.kmnist()
+    arrays = images.kmnist()
     assert (arrays.x.shape, arrays.y.tolist()) == ((20, 1, 28, 28), [*range(10), *range(10)])
     assert np.array_equal(np.round(arrays.test_x.ravel() * 255), np.arange(7840) % 256)
     harm(folder / file, at, 1 if at == 3 else 99)
     with pytest.raises(DataError, match=f"{file}: {words}"):
-        vision.kmnist()
+        images.kmnist()
 
 
 @pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"])
-def test_packed_files_beside_vouch_for_the_unpacked(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idx_files_are_compared_with_the_compressed_files_beside_them(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "data" / "KMNIST" / "raw"
     kmnist(folder, monkeypatch, packed=True)
     for path in list(folder.iterdir()):
         path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
-    assert len(vision.kmnist().y) == 20
+    assert len(images.kmnist().y) == 20
     harm(folder / file, -9, 77)
     with pytest.raises(DataError, match=f"{file}: expected the MD5 sum"):
-        vision.kmnist()
+        images.kmnist()
 
 
 @pytest.fixture
@@ -188,7 +189,7 @@ def served(tmp_path: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_download_finds_its_place_where_the_folder_is_already_there(
+def test_a_download_is_moved_into_an_existing_folder(
     served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torchvision.datasets import KMNIST
@@ -198,7 +199,7 @@ def test_a_download_finds_its_place_where_the_folder_is_already_there(
     note = tmp_path / "data" / "KMNIST" / "raw" / "note.txt"
     note.parent.mkdir(parents=True)
     note.write_text("mine")
-    assert len(vision.kmnist().y) == 20
+    assert len(images.kmnist().y) == 20
     assert note.read_text() == "mine"
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["KMNIST"]
 
@@ -213,8 +214,8 @@ def test_a_failed_download_names_the_folder_in_one_line_and_leaves_nothing_behin
     monkeypatch.setattr(KMNIST, "mirrors", [nowhere])
     monkeypatch.setattr(CIFAR10, "url", nowhere)
     with pytest.raises(DataError, match="the download failed") as error:
-        getattr(vision, name)()
-    assert str(error.value).startswith(f"{tmp_path / 'data' / folder}: not there")
+        getattr(images, name)()
+    assert str(error.value).startswith(f"{tmp_path / 'data' / folder}: not found")
     assert "OPTSTUDY_DATA" in str(error.value)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
@@ -222,37 +223,35 @@ def test_a_failed_download_names_the_folder_in_one_line_and_leaves_nothing_behin
 
 def test_a_root_that_cannot_hold_a_download_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(DataError, match="KMNIST/raw: not there"):
-        vision.kmnist()
+    with pytest.raises(DataError, match="KMNIST/raw: not found"):
+        images.kmnist()
 
 
-def test_class_folders_are_read_and_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+def test_class_folders_are_read_and_an_unreadable_image_is_named(tmp_path: Path) -> None:
     from PIL import Image
 
     for part in ("train", "test"):
         for index, label in enumerate(("cat", "dog")):
             (tmp_path / "data" / part / label).mkdir(parents=True)
             Image.new("L", (6, 9), 255 * index).save(tmp_path / "data" / part / label / "one.png")
-    arrays = vision.image_folder("train", "test", 4)
+    arrays = images.image_folder("train", "test", 4)
     assert arrays.x.shape == (2, 3, 4, 4)
     assert (arrays.x[:, 0, 0, 0].tolist(), arrays.test_y.tolist()) == ([0.0, 1.0], [0, 1])
     (tmp_path / "data" / "test" / "dog" / "one.png").write_bytes(b"nothing of the kind")
     with pytest.raises(DataError, match=r"dog/one\.png: not a readable image"):
-        vision.image_folder("train", "test", 4)
+        images.image_folder("train", "test", 4)
     with pytest.raises(DataError, match="data/nowhere: expected a folder with one folder of images per class"):
-        vision.image_folder("nowhere", "test", 4)
+        images.image_folder("nowhere", "test", 4)
 
 
 def test_sentences_are_read_numbered_and_padded(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.tsv").write_text("good good film\tpos\nbad\tneg\n" * 2)
     (tmp_path / "data" / "test.tsv").write_text("a good one indeed\tneg\n")
-    for _ in range(2):  # tokenised, then from the cache
-        arrays = separated("train.tsv", "test.tsv", "words", length=3)
-        assert arrays.x.tolist() == [[2, 2, 4], [3, 0, 0]] * 2  # good; bad, film in alphabetical order; 0 pads
-        assert arrays.test_x.tolist() == [[1, 2, 1]]  # 1 is any word that the training part lacks
-        assert (arrays.y.tolist(), arrays.test_y.tolist(), arrays.classes, arrays.tokens) == ([1, 0, 1, 0], [0], 2, 5)
-    assert len(list((tmp_path / "cache" / "optstudy").iterdir())) == 1
+    arrays = separated("train.tsv", "test.tsv", "words", length=3)
+    assert arrays.x.tolist() == [[2, 2, 4], [3, 0, 0]] * 2  # good; bad, film in alphabetical order; 0 pads
+    assert arrays.test_x.tolist() == [[1, 2, 1]]  # 1 is any word that the training part lacks
+    assert (arrays.y.tolist(), arrays.test_y.tolist(), arrays.classes, arrays.tokens) == ([1, 0, 1, 0], [0], 2, 5)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +275,7 @@ def test_trec_has_its_six_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(arrays.y), len(arrays.test_y), arrays.classes) == (5452, 500, 6)
 
 
-def test_digits_of_some_classes_are_numbered_anew() -> None:
+def test_some_classes_of_digits_are_relabelled_from_zero() -> None:
     whole, some = digits(list(range(10))), digits([7, 5])
     assert np.array_equal(some.test_x[some.test_y == 0], whole.test_x[whole.test_y == 7])
     assert np.array_equal(some.x[some.y == 1], whole.x[whole.y == 5])
@@ -310,7 +309,7 @@ def test_a_class_of_one_example_cannot_be_split() -> None:
         split(np.array([0] * 9 + [1]), 0, 0.2)
 
 
-def test_scaling_knows_the_training_part_alone() -> None:
+def test_scaling_uses_only_the_training_part() -> None:
     study = tiny(data={"name": "digits", "scaling": "standardised"})
     data = ArrayData(study.spec(study.optimizers[0], 0, 5, {}))
     train, val = (data.parts[part][0].double() for part in ("train", "val"))

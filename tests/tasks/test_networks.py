@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def built(name: str, inputs: Inputs, **arguments: Any) -> nn.Module:
     row = MODELS[name]
-    return build_network({"name": name, "network": row.network, "arguments": {**row.arguments, **arguments}}, inputs)
+    return build_network({"name": name, "class": None, "arguments": {**row.arguments, **arguments}}, inputs)
 
 
 def test_3c3d_has_the_shapes_of_deepobs() -> None:

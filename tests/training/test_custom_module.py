@@ -50,7 +50,7 @@ def spec_of(name: str = "adam", by_hand: bool = False, **changes: Any) -> RunSpe
 def test_manual_optimization_is_an_input_error() -> None:
     spec = spec_of(by_hand=True)
     with pytest.raises(DataError, match=r"test_own\.Own sets automatic_optimization = False: its schedule would never"):
-        decisions(tiny(model={"class": spec.model["network"], "arguments": {"by_hand": True}}), "digest", "", {})
+        decisions(tiny(model={"class": spec.model["class"], "arguments": {"by_hand": True}}), "digest", "", {})
     [result] = train([spec])
     assert result.status == "failed"
     assert "leave automatic optimization on" in result.message

@@ -25,9 +25,9 @@ NEEDS_DOWNLOAD = {"mnist", "kmnist", "cifar10", "cifar100"}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def few(load: str, arguments: dict[str, Any]) -> Arrays:
+def few(name: str, kind: str, arguments: dict[str, Any]) -> Arrays:
     """Return a data set cut to 64 examples in each part: one batch of it is what these tests are about."""
-    whole = load_arrays({"load": load, "arguments": arguments})
+    whole = load_arrays({"name": name, "class": None, "kind": kind, "arguments": arguments})
     order = np.argsort(np.random.default_rng(0).random(len(whole.y)))[:64]
     return replace(whole, x=whole.x[order], y=whole.y[order], test_x=whole.test_x[:64], test_y=whole.test_y[:64])
 
@@ -58,7 +58,6 @@ PAIRS = [(data, model) for data, row in DATASETS.items() for model in MODELS if 
 @pytest.mark.parametrize(("data", "model"), PAIRS)
 def test_one_batch_trains(data: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(SHARED))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     row = DATASETS[data]
     if data in NEEDS_DOWNLOAD:
         pytest.skip("needs a download; its format is tested in test_datasets.py")
@@ -85,8 +84,10 @@ def test_one_batch_trains(data: str, model: str, tmp_path: Path, monkeypatch: py
     )
     spec = study.spec(study.optimizers[0], 0, 5, {"learning_rate": 1e-5})
     if row.kind != "function":
-        cut = {"load": spec.data["load"], "arguments": spec.data["arguments"]}
-        spec = replace(spec, data={**spec.data, "class": "test_tables.few", "arguments": cut, "validation_share": 0.0})
+        cut = {part: spec.data[part] for part in ("name", "kind", "arguments")}
+        spec = replace(
+            spec, data={**spec.data, "class": "test_data_and_model_rows.few", "arguments": cut, "validation_share": 0.0}
+        )
     result = train([spec])[0]
     # One small step may end above the loss that it started from; an error of any kind may not.
     assert result.status in {"completed", "diverged"}, result.message
@@ -122,4 +123,4 @@ def test_the_larger_models_have_their_published_sizes(model: str) -> None:
 
 
 def as_model(name: str) -> dict[str, Any]:
-    return {"name": name, "network": MODELS[name].network, "arguments": dict(MODELS[name].arguments)}
+    return {"name": name, "class": None, "arguments": dict(MODELS[name].arguments)}

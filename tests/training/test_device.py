@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional
 
 from builders import tiny
-from optstudy import catalogue as optimizers
 from optstudy.catalogue import OPTIMIZERS
 from optstudy.tasks.arrays import Inputs
 from optstudy.tasks.models import MODELS
 from optstudy.tasks.networks import build_network
+from optstudy.training import optimizers
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.batches import ArrayData
 from optstudy.training.classifier import Classifier, Sums
@@ -91,7 +91,7 @@ def step_on_meta(network: nn.Module, inputs: Inputs) -> None:
 def test_no_network_of_the_table_waits_for_its_device(name: str) -> None:
     row = MODELS[name]
     inputs = Inputs((7,), 10, 50) if "text" in row.kinds else Inputs((3, 32, 32), 10)
-    network = build_network({"name": name, "network": row.network, "arguments": row.arguments}, inputs)
+    network = build_network({"name": name, "class": None, "arguments": row.arguments}, inputs)
     step_on_meta(network, inputs)
     assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -101,7 +101,7 @@ def test_but_an_encoder_of_hugging_face_looks_at_its_padding(tmp_path: Path) -> 
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     transformers.BertConfig(vocab_size=50, **sizes).save_pretrained(tmp_path)
     inputs = Inputs((7,), 10, 50)
-    model = {"name": "transformer", "network": MODELS["transformer"].network, "arguments": {"folder": str(tmp_path)}}
+    model = {"name": "transformer", "class": None, "arguments": {"folder": str(tmp_path)}}
     with pytest.raises(RuntimeError, match="meta"):
         step_on_meta(build_network(model, inputs), inputs)
 

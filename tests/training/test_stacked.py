@@ -249,7 +249,9 @@ def spec_of(name: str = "adam", network: str = "cnn", **changes: Any) -> RunSpec
     contender = study.optimizers[0]
     spec = study.spec(contender, 0, 5, contender.row().defaults, stacked=True)
     data = {**spec.data, "train_size": 160}
-    resolved = spec.model if network in MODELS else {"name": None, "network": f"test_stack.{network}", "arguments": {}}
+    resolved = (
+        spec.model if network in MODELS else {"name": None, "network": f"test_stacked.{network}", "arguments": {}}
+    )
     return replace(
         spec, **{"data": data, "model": resolved, "epochs": 5, "batch_size": 32, "schedule": WARMED, **changes}
     )
@@ -274,7 +276,7 @@ def variants(spec: RunSpec, count: int) -> list[RunSpec]:
 
 
 def in_double(spec: RunSpec) -> RunSpec:
-    return replace(spec, data={**spec.data, "class": "test_stack.digits64", "arguments": {}})
+    return replace(spec, data={**spec.data, "class": "test_stacked.digits64", "arguments": {}})
 
 
 def trained(specs: list[RunSpec]) -> list[dict[str, Tensor]]:

@@ -13,13 +13,11 @@ import pytest
 
 from builders import tiny
 from optstudy.catalogue import OPTIMIZERS
-from optstudy.keys import TABLES_IN_SPEC, training_key
 from optstudy.spec import RunSpec, TrainingEnded
 from optstudy.tasks.arrays import split
 from optstudy.tasks.datasets import load_arrays
 from optstudy.training.batches import ArrayData
 from optstudy.training.train import train
-from optstudy.user_code import normalized_source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,42 +107,6 @@ def test_splits_are_stratified_disjoint_and_differ_by_seed() -> None:
     assert split(y, 1, 0.2)[1].tolist() == val.tolist()
 
 
-def test_the_key_depends_on_every_field_of_the_spec_and_on_the_data() -> None:
-    spec = spec_of()
-    changed = {
-        "data": {"name": "digits", "validation_share": 0.3},
-        "model": {"name": "mlp", "network": "optstudy.tasks.networks.Mlp"},
-        "freeze": ("body",),
-        "pretrained": {"source": "pretraining", "digest": "d"},
-        "optimizer": "torch.optim.SGD",
-        "hyperparameters": {},
-        "schedule": {},
-        "epochs": 9,
-        "batch_size": 9,
-        "precision": "bf16-mixed",
-        "clip": 1.0,
-        "decay_all": True,
-        "split_seed": 9,
-        "seed": 9,
-        "stacked": True,
-    }
-    keys = {training_key(spec, "d"), training_key(spec, "e")} | {
-        training_key(replace(spec, **{k: v}), "d") for k, v in changed.items()
-    }
-    assert len(keys) == len(changed) + 2
-    assert set(changed) == set(RunSpec.__dataclass_fields__)
-
-
-def test_comments_docstrings_and_the_optimizer_table_do_not_change_the_code_digest() -> None:
-    before = 'def f(x):\n    """Say."""\n    return x\nOPTIMIZERS: dict = {}\n'
-    after = "# why\ndef f(x):\n    return x  # so\nOPTIMIZERS: dict = {1: 2}\n"
-    digests = [
-        normalized_source(source, TABLES_IN_SPEC) for source in (before, after, before.replace("return x", "return 2"))
-    ]
-    assert digests[0] == digests[1] != digests[2]
-    assert normalized_source(before) != normalized_source(after)  # a user's own table of that name is his code
-
-
 @pytest.mark.parametrize("stacked", [False, True])
 def test_a_finished_training_leaves_no_tensors_behind(stacked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[weakref.ref[ArrayData]] = []
@@ -164,7 +126,7 @@ def test_a_finished_training_leaves_no_tensors_behind(stacked: bool, monkeypatch
 
 @pytest.mark.parametrize("network", ["Noisy", "NoisyByNumpy"])
 def test_a_seed_is_one_of_all_generators_that_a_users_network_may_draw_from(network: str) -> None:
-    study = tiny(model={"class": f"test_stack.{network}", "arguments": {}}, optimizers=["sgd"])
+    study = tiny(model={"class": f"test_stacked.{network}", "arguments": {}}, optimizers=["sgd"])
     spec = study.spec(study.optimizers[0], 0, 5, {"learning_rate": 0.1})
     before = random.getstate()
     first, again, other = train([spec, spec, replace(spec, seed=6)])

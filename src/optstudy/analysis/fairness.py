@@ -119,15 +119,11 @@ def smallest_p_line(study: Study) -> str:
     return f"{counted(primary, 'primary claim')}: the smallest corrected p is {least:.2g}" if primary else ""
 
 
-def sweep_step(low: float, high: float, points: int) -> float:
-    """Return the decades between neighbouring rates of a sweep."""
-    return math.log10(high / low) / (points - 1)
-
-
 Subject = TypeVar("Subject")
 
 
 def _findings(checks: Sequence[Callable[[Subject], Iterator[Finding]]], subject: Subject) -> list[Finding]:
+    """Return what all checks find in a subject."""
     return [finding for check in checks for finding in check(subject)]
 
 
@@ -199,7 +195,7 @@ def _coarse_sweep(design: Design) -> Iterator[Finding]:
         return
     for name in study.sweep.contenders:
         space = study.row(study.contender(name)).search["learning_rate"]
-        step = sweep_step(space.low, space.high, study.sweep.points)
+        step = math.log10(space.high / space.low) / (study.sweep.points - 1)
         if step > min(margins) + 1e-9:
             words = f"the rates of its sweep are {step:.2g} decades apart, but a claim's margin is {min(margins):g}"
             yield _finding(13, name, f"{words}: add points")
@@ -243,13 +239,13 @@ def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
     if study.sweep is None or "val_accuracy" not in sweep:
         return
     for name, own in sweep.groupby("contender", sort=False):
-        swept = [
-            (rows["learning_rate"].tolist(), rows["val_accuracy"].tolist()) for _, rows in own.groupby("replicate")
+        ends = [
+            reaches_an_end(rows["learning_rate"].tolist(), rows["val_accuracy"].tolist(), study.sweep.within)
+            for _, rows in own.groupby("replicate")
         ]
-        count = sum(reaches_an_end(rates, scores, study.sweep.within) for rates, scores in swept)
-        if count:
+        if any(ends):
             within = amount("val_accuracy", study.sweep.within)
-            words = f"in {count} of {len(swept)} replicates an end of the sweep is within {within} of its best"
+            words = f"in {sum(ends)} of {len(ends)} replicates an end of the sweep is within {within} of its best"
             yield _finding(13, str(name), f"its learning-rate tolerance is a lower bound: {words}")
 
 

@@ -1,6 +1,6 @@
 """The pages: one self-contained page for each study, and an index of the verdicts of several studies.
 
-Pages are made from tables alone. The template engine escapes whatever comes from a study file or its data.
+Pages are made from tables alone. The template engine escapes all text that comes from a study file or its data.
 """
 
 from __future__ import annotations

@@ -33,15 +33,23 @@ class Session:
 
 
 @contextmanager
-def open_session(paths: StudyPaths, *, report_only: bool = False, accept: int | None = None) -> Iterator[Session]:
+def open_session(
+    paths: StudyPaths,
+    *,
+    report_only: bool = False,
+    accept: int | None = None,
+    check: Callable[[Session], None] = lambda _: None,
+) -> Iterator[Session]:
     """Open a study for one command, and hold it while the body runs.
 
     With `report_only` nothing will be trained: any finished training with the right spec and data counts, whatever
-    version or machine trained it. With `accept`, those of that training version count. Raises StudyError (its subclass
-    DataError included) before anything is written, and StudyHeld if another process holds the study.
+    version or machine trained it. With `accept`, those of that training version count. `check` is called before
+    anything is written, and so are all checks that raise StudyError (its subclass DataError included). Raises StudyHeld
+    if another process holds the study.
     """
     size = _size(paths)
     session = read_session(paths, report_only=report_only, accept=accept)
+    check(session)
     with journal.hold(paths.journal):
         if _size(paths) != size:  # another process wrote meanwhile, or left a torn line
             session.entries = journal.read_journal(paths.journal)

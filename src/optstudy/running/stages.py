@@ -96,8 +96,7 @@ def pretrain(paths: StudyPaths, say: Say) -> None:
 
 def tune(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgress) -> None:
     """Run one contender's searches and write tuning/ and selected/."""
-    with Workers(workers) as executor, open_session(paths) as session:
-        _needs_weights(session)
+    with Workers(workers) as executor, open_session(paths, check=_needs_weights) as session:
         todo = units(paths.study, [contender])
         complete(session, todo, executor, live_of(paths), on_progress, finals=False)
         write_tuning(session, contender)
@@ -109,8 +108,7 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
     if paths.study.tuning.trials:
         name = paths.study.contender(contender).name
         _needs(paths, paths.tables / "selected" / f"{name}.csv", f"tune.py {name}")
-    with Workers(workers) as executor, open_session(paths) as session:
-        _needs_weights(session)
+    with Workers(workers) as executor, open_session(paths, check=_needs_weights) as session:
         todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
         complete(session, todo, executor, live_of(paths), on_progress, selections=selections)
         write_runs(session, contender)

@@ -118,21 +118,11 @@ def _architecture_is_in_torchvision(model: Model) -> Iterator[Problem]:
         yield Problem(("arguments", "architecture"), given, f"is not a torchvision classifier; {hint}")
 
 
-def _optimizer_is_known(contender: Contender) -> Iterator[Problem]:
-    if contender.like is not None and contender.class_path is not None:
-        yield Problem(("like",), contender.like, "give `like` or `class`, not both")
-    if not _is_known(contender):
-        allowed = f"{', '.join(OPTIMIZERS)} (or give `like: one of these`, or `class` with `search`)"
-        yield Problem(("name",), contender.name, f"must be one of {allowed}")
-
-
-def _is_known(contender: Contender) -> bool:
-    return contender.class_path is not None or contender.optimizer in OPTIMIZERS
-
-
 def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
     """Report a row's name for another optimizer (outputs show the name alone), and names that mean a missing value."""
     row, fixed = contender.name.lower(), contender.fixed
+    if contender.like is not None and contender.class_path is not None:
+        yield Problem(("like",), contender.like, "give `like` or `class`, not both")
     if row in {"nan", "na", "null", "none"}:
         message = "means a missing value to programs that read the tables: choose another name"
         yield Problem(("name",), contender.name, message)
@@ -162,8 +152,6 @@ def _decay_is_given_only_if_unknown(contender: Contender) -> Iterator[Problem]:
 
 def _hyperparameters_are_valid(contender: Contender) -> Iterator[Problem]:
     """Report hyperparameters that the optimizer does not have, and invalid values or ends of intervals."""
-    if not _is_known(contender):
-        return
     path = optimizer_path(contender.optimizer)
     for block, values in (("defaults", contender.defaults), ("fixed", contender.fixed)):
         for key, value in values.items():
@@ -237,7 +225,6 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
     Data: (*_OF_DATA_AND_MODEL, _keys_fit_the_kind),
     Model: (*_OF_DATA_AND_MODEL, _pretrained_weights_are_known, _architecture_is_in_torchvision),
     Contender: (
-        _optimizer_is_known,
         _name_is_not_another_optimizers,
         _decay_is_given_only_if_unknown,
         _hyperparameters_are_valid,

@@ -78,7 +78,7 @@ def _search_has_a_metric_to_select_by(study: StudyFile) -> Iterator[Problem]:
 
 def _pretrained_weights_exist(study: StudyFile) -> Iterator[Problem]:
     if (study.model.pretrained == "pretraining") != (study.pretraining is not None):
-        message = "`pretrained: pretraining` and the block `pretraining` need each other"
+        message = "`pretrained: pretraining` and the block `pretraining` go together"
         yield Problem(("model", "pretrained"), study.model.pretrained, message)
     for number, contender in enumerate(study.optimizers):
         if contender.from_scratch and study.model.pretrained is None:
@@ -132,11 +132,11 @@ def _sweep_is_over_searched_rates(study: StudyFile) -> Iterator[Problem]:
 
 def _claims_are_about_arms_with_the_metric(study: StudyFile) -> Iterator[Problem]:
     for number, claim in enumerate(study.claims):
-        arms = _arms(study, claim.metric)
+        arms, first = _arms(study, claim.metric), (*study.variants, "")[0]
         if not arms:
             yield Problem(("claims", number, "metric"), claim.metric, "no contender of this study has it")
         for key, name in claim.named() if arms else ():
-            arm = claim.arm(name, study.variants[0])
+            arm = claim.arm(name, first)
             if arm not in arms:
                 names = ", ".join(map("/".join, arms))
                 message = f"{'/'.join(arm)} has no {claim.metric}; these do: {names}"
@@ -155,7 +155,7 @@ def _arms(study: StudyFile, metric: str) -> list[Arm]:
 def _claims_compare_two_sides(study: StudyFile) -> Iterator[Problem]:
     """Report weights that are no contrast. `adam` and `adam/tuned` are the same side in a study that tunes."""
     for number, claim in enumerate(study.claims):
-        weights = claim.contrast(next(iter(study.variants), "")).values()
+        weights = claim.contrast((*study.variants, "")[0]).values()
         key, value = ("weights", claim.weights) if claim.weights else ("than", list(claim.than))
         if not sum_to_zero(weights):
             yield Problem(("claims", number, key), value, "must sum to zero")

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.hyperparameters import Decay, class_row, optimizer_class
-from optstudy.study.validation import LARGEST_COUNT, Block, Count, Flag, Name, Number, Positive, one_of
+from optstudy.study.validation import (
+    LARGEST_COUNT,
+    Block,
+    Count,
+    Flag,
+    Name,
+    Number,
+    Positive,
+    Problem,
+    all_problems,
+    one_of,
+)
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import kinds_of_examples, task_of
 from optstudy.tasks.models import MODELS
@@ -34,11 +45,6 @@ def _number_or_flag(value: Any) -> float | bool:
 def _importable(path: str) -> str:
     if not callable(import_class(path)):
         raise ValueError("must be a class or a function")
-    return path
-
-
-def _usable_optimizer(path: str) -> str:
-    optimizer_class(path)
     return path
 
 
@@ -108,7 +114,9 @@ class Contender(Block):
 
     name: Name
     like: Annotated[str, one_of(OPTIMIZERS)] | None = None
-    class_path: Annotated[str, AfterValidator(_usable_optimizer)] | None = Field(default=None, alias="class")
+    class_path: Annotated[str, AfterValidator(lambda path: optimizer_class(path) and path)] | None = Field(
+        default=None, alias="class"
+    )
     defaults: dict[str, Number] = Field(default={})
     fixed: dict[str, Annotated[bool | float, PlainValidator(_number_or_flag)]] = Field(default={})
     search: dict[str, Interval] = Field(default={})
@@ -117,6 +125,13 @@ class Contender(Block):
     clip: Positive | None = None
     freeze: tuple[str, ...] = ()
     from_scratch: Flag = False
+
+    @model_validator(mode="after")
+    def _optimizer_is_known(self) -> Self:
+        if self.class_path is None and self.optimizer not in OPTIMIZERS:
+            allowed = f"{', '.join(OPTIMIZERS)} (or give `like: one of these`, or `class` with `search`)"
+            raise all_problems([Problem(("name",), self.name, f"must be one of {allowed}")])
+        return self
 
     @property
     def optimizer(self) -> str:

@@ -13,10 +13,16 @@ from optstudy.errors import DataError
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set in memory; `test_*` is never trained on, y are classes (n,) int64.
+    """A data set in memory.
 
-    x by kind: image (n, channels, height, width) float32, sequence (n, steps, features) float32, text (n, length)
-    int64 token ids with 0 for padding. `tokens` is the size of a text's vocabulary, 0 elsewhere.
+    Attributes:
+        x: Training inputs. Images (n, channels, height, width) and sequences (n, steps, features) are float32; texts
+            (n, length) are int64 token ids with 0 for padding.
+        y: Training labels (n,), int64.
+        test_x: Test inputs, never trained on.
+        test_y: Test labels.
+        classes: Number of classes.
+        tokens: Size of a text's vocabulary, 0 for other kinds.
     """
 
     x: NDArray[Any]
@@ -29,7 +35,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network is made for: the shape of one input, the number of classes, a text's vocabulary (else 0)."""
+    """What a network is built for: shape of one input, number of classes, size of a text's vocabulary (else 0)."""
 
     shape: tuple[int, ...]
     classes: int
@@ -39,10 +45,10 @@ class Inputs:
 def split(
     y: NDArray[np.int64], split_seed: int, share: float, size: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return indices of a training and a validation part, both stratified.
+    """Return the sorted indices of a training and a validation part, both stratified by the labels `y` (n,).
 
-    Of `y`, `size` examples are drawn first (all without it); `share` of those goes to validation. Raises DataError
-    where the classes do not all fit into each part.
+    `size` examples are drawn first (all if it is None); the `share` of them goes to validation. Raises DataError if a
+    part would lack a class.
     """
     from sklearn.model_selection import train_test_split
 
@@ -55,7 +61,7 @@ def split(
         if share == 0:
             return np.sort(pool), np.empty(0, dtype=np.int64)
         train, val = train_test_split(pool, test_size=share, stratify=y[pool], random_state=split_seed)
-    except ValueError as error:  # scikit-learn's words name its own arguments
+    except ValueError as error:  # scikit-learn's message names its own arguments
         counts = np.bincount(y)
         raise DataError(
             f"data.train_size: {size or len(y)}, validation_share: {share:g}: each part, and what train_size leaves "

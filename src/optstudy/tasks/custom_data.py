@@ -1,4 +1,4 @@
-"""A user's own data, a LightningDataModule or what a function returned: seen to be of its kind, then as arrays."""
+"""A user's own data as arrays, checked to be of their kind: a LightningDataModule, or what a function returned."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ FORMS: Mapping[str, tuple[str, ...]] = {  # of x by kind: its axes
 
 
 class Unfit(ValueError):
-    """What a class or function made is no data of its kind; the message says what is expected and what was found."""
+    """The data are not of their kind. The message says what is expected and what was found."""
 
 
 def custom_arrays(path: str, arguments: Mapping[str, Any], kind: str) -> Arrays:
-    """Return the arrays of what a study's `data: class` makes. Raises DataError for whatever goes wrong in it."""
+    """Return the arrays of what the callable at `path` returns. Raises DataError for anything that goes wrong in it."""
     try:
         return arrays_of(import_class(path)(**arguments), kind)
     except Exception as error:  # a user's code may raise anything
@@ -35,10 +35,10 @@ def custom_arrays(path: str, arguments: Mapping[str, Any], kind: str) -> Arrays:
 
 
 def arrays_of(loaded: Any, kind: str) -> Arrays:
-    """Return the arrays of what a `class:` of a study's data made, which is said to be of `kind`.
+    """Return as arrays what a study's `data: class` returned, which must be of `kind`.
 
     A LightningDataModule's `train_dataloader` and `test_dataloader` are read once each, in full; optstudy splits off
-    the validation part, orders and batches as for any data set. Raises Unfit for anything else.
+    the validation part, orders and batches as for any data set. Raises Unfit if they are not of that kind.
     """
     if hasattr(loaded, "train_dataloader"):
         loaded.prepare_data()
@@ -53,10 +53,10 @@ def arrays_of(loaded: Any, kind: str) -> Arrays:
         _check_inputs(f"{name}x", inputs, kind)
         _check_labels(f"{name}y", labels, len(inputs))
     if x.shape[1:] != test_x.shape[1:]:
-        raise Unfit(f"x and test_x: expected one shape but for n, found {x.shape} and {test_x.shape}")
+        raise Unfit(f"x and test_x: expected the same shape except for n, found {x.shape} and {test_x.shape}")
     classes = int(y.max()) + 1
     if classes < 2:
-        raise Unfit("y: expected two labels or more, counted from 0; found 0 alone, which leaves nothing to learn")
+        raise Unfit("y: expected two labels or more, counted from 0; found 0 only: there is nothing to learn")
     missing = sorted(set(range(classes)) - set(y.tolist()))
     if missing:
         raise Unfit(f"y: expected every label from 0 to {classes - 1}, the largest found; there is no {missing[0]}")

@@ -68,7 +68,7 @@ def load_arrays(data: Mapping[str, Any]) -> Arrays:
     Raises DataError if files are missing or broken, or if a user's own class fails or returns something else.
     """
     path = data["class"] or DATASETS[data["name"]].load
-    return _loaded(path, json.dumps(data["arguments"], sort_keys=True), data["kind"] if data["class"] else "")
+    return _loaded(path, json.dumps(data["arguments"], sort_keys=True), "" if data["name"] else data["kind"])
 
 
 @lru_cache(maxsize=2)  # the data of the study, and of its pretraining
@@ -115,7 +115,7 @@ def _split_digest(data_text: str, split_seed: int) -> str:
 
 
 def inputs_of(data: Mapping[str, Any]) -> Inputs:
-    """Return what a network for `RunSpec.data` is made for."""
+    """Return what a network for `RunSpec.data` is built for."""
     arrays = load_arrays(data)
     return Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
 

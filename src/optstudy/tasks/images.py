@@ -1,4 +1,4 @@
-"""Image data sets through torchvision: found below the data root, else downloaded whole or not at all."""
+"""Image data sets, most of them by torchvision: found in the data root, else downloaded, whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from optstudy.errors import DataError
 from optstudy.paths import below_root, data_root
 from optstudy.tasks.arrays import Arrays
 
-# The four files of MNIST's form: magic number and sizes, big-endian, then one byte a pixel or label.
+# The four files of MNIST's format: magic number and sizes, big-endian, then one byte per pixel or label.
 IDX_HEADERS: Mapping[str, tuple[int, ...]] = {
     "train-images-idx3-ubyte": (2051, 60_000, 28, 28),
     "train-labels-idx1-ubyte": (2049, 60_000),
     "t10k-images-idx3-ubyte": (2051, 10_000, 28, 28),
     "t10k-labels-idx1-ubyte": (2049, 10_000),
 }
-# torchvision knows the checksums of the packed files only. These are of what gunzip makes of them. Of KMNIST none is
-# known to us: its packed files, where they lie beside, vouch for the others, and its ten classes are of one size.
+# torchvision knows the checksums of the compressed files only; these are of the decompressed ones. KMNIST has none that
+# we know: its files are compared with the compressed ones if those are beside them, and its ten classes have one size.
 IDX_MD5: Mapping[str, Mapping[str, str]] = {
     "MNIST": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -43,6 +43,8 @@ IDX_MD5: Mapping[str, Mapping[str, str]] = {
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
+TEST_SHARE = 0.25
+TEST_SEED = 0  # the test part belongs to the data set, not to a replicate
 CURE = "delete its folder and run again to download it, or put a whole copy there"
 
 
@@ -52,12 +54,12 @@ def mnist() -> Arrays:
 
 
 def fashion_mnist() -> Arrays:
-    """Return Fashion-MNIST (arXiv:1708.07747), in MNIST's form."""
+    """Return Fashion-MNIST (arXiv:1708.07747), in MNIST's format."""
     return _idx("FashionMNIST")
 
 
 def kmnist() -> Arrays:
-    """Return Kuzushiji-MNIST (arXiv:1812.01718), in MNIST's form."""
+    """Return Kuzushiji-MNIST (arXiv:1812.01718), in MNIST's format."""
     return _idx("KMNIST")
 
 
@@ -110,7 +112,7 @@ def _idx(name: str) -> Arrays:
         _check_size(path, 4 * len(header) + math.prod(header[1:]))
         _check_header(path, header)
         _check_sum(path, IDX_MD5.get(name, {}).get(path.name) or _sum_of_packed(path, dict(cls.resources)))
-    # The readers, not the class: it would rather read what an older torchvision has left in `processed`.
+    # Not by the class: it prefers files that an older torchvision has left in `processed`.
     x, test_x = (_unit(read_image_file(path).numpy()[:, None]) for path in paths[::2])
     y, test_y = (read_label_file(path).numpy() for path in paths[1::2])
     if name not in IDX_MD5:
@@ -141,7 +143,7 @@ def _cifar(name: str) -> Arrays:
 
 
 def _ensure(cls: Any, folder: Path, paths: Sequence[Path]) -> None:
-    """Download a data set of torchvision's where none of its files is there; raise DataError where some are."""
+    """Download a data set if none of its files is there. Raises DataError if only some are."""
     missing = [path for path in paths if not path.exists()]
     if len(missing) == len(paths):
         _download(cls, folder)
@@ -150,7 +152,7 @@ def _ensure(cls: Any, folder: Path, paths: Sequence[Path]) -> None:
 
 
 def _download(cls: Any, folder: Path) -> None:
-    """Download into a folder of its own and move the files from there: none that is half-written gets its name."""
+    """Download into a temporary folder and move the files from there, so that no incomplete file gets its name."""
     root, new = data_root(), not data_root().exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -163,14 +165,14 @@ def _download(cls: Any, folder: Path) -> None:
             with suppress(OSError):
                 root.rmdir()
         raise DataError(
-            f"{folder}: not there, and the download failed ({_line(error)}); put torchvision's files of "
+            f"{folder}: not found, and the download failed ({_line(error)}); put torchvision's files of "
             f"{cls.__name__} there, or set OPTSTUDY_DATA to the folder that holds {folder.relative_to(root).parts[0]}"
         ) from error
 
 
 def _move(draft: Path, root: Path) -> None:
-    """Move the files of the folders in `draft` below `root`, one by one: a folder may be there with others in it."""
-    for file in draft.glob("*/**/*"):  # an archive beside the folders is not kept
+    """Move the files of the folders in `draft` to `root`, one by one: its folders may exist and hold other files."""
+    for file in draft.glob("*/**/*"):  # archives beside the folders are not kept
         if file.is_file():
             target = root / file.relative_to(draft)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -178,9 +180,9 @@ def _move(draft: Path, root: Path) -> None:
 
 
 def _check_size(path: Path, size: int) -> None:
-    found = path.stat().st_size
-    if found != size:
-        raise DataError(f"{path}: expected {size} bytes, found {found}; {CURE}")
+    actual = path.stat().st_size
+    if actual != size:
+        raise DataError(f"{path}: expected {size} bytes, found {actual}; {CURE}")
 
 
 def _check_header(path: Path, header: tuple[int, ...]) -> None:
@@ -200,7 +202,7 @@ def _check_sum(path: Path, md5: str | None) -> None:
 
 
 def _sum_of_packed(path: Path, sums: Mapping[str, str]) -> str | None:
-    """Return the MD5 sum of what the packed file beside `path` holds, None where there is none; it is checked, too."""
+    """Return the MD5 sum of what the compressed file beside `path` holds, after checking that file; None without it."""
     packed = path.with_name(f"{path.name}.gz")
     if not packed.exists():
         return None
@@ -217,14 +219,10 @@ def _unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(255)
 
 
-TEST_SHARE = 0.25
-TEST_SEED = 0  # one test part for everybody: it is part of the data set, not of a replicate
-
-
 def digits(classes: list[int]) -> Arrays:
     """Return scikit-learn's digits: 1,797 grey images of 8x8, values 0..16 scaled to [0, 1]; a quarter is the test.
 
-    `classes` keeps some of the ten digits, numbered anew from 0 in the order given.
+    `classes` keeps some of the ten digits, relabelled from 0 in the order given.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

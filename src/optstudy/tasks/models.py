@@ -1,4 +1,4 @@
-"""The table of models: which network a name means and which kinds of data it reads; without torch."""
+"""The table of models: the network of each name, and the kinds of data that it reads. No torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One model: the class that is built with (inputs, **arguments), the kinds that it reads, its arguments' defaults.
+    """One model.
 
-    An argument whose default is None must be given; `least_side` is the smallest image that its layers leave
-    something of, in pixels.
+    Attributes:
+        network: Path of the class or function that is called with (inputs, **arguments).
+        kinds: The kinds of data that it reads.
+        arguments: Its arguments with their defaults. An argument whose default is None must be given.
+        least_side: Side in pixels of the smallest image that it can read.
     """
 
     network: str

@@ -1,6 +1,6 @@
-"""The networks that the table of models names: plain nn.Modules from a batch of inputs to logits.
+"""The networks of the table of models: nn.Modules that map a batch of inputs to logits.
 
-The last layer of each is `head`: a fine-tuned network gets a fresh one.
+The last layer of each is called `head`: a fine-tuned network gets a fresh one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SMALL_SIDE = 64  # below it, torchvision's first layers would leave next to noth
 
 
 class Body(nn.Module):
-    """A body of layers, then a linear head; subclasses only say which layers."""
+    """A body of layers and a linear head; subclasses only choose the layers."""
 
     def __init__(self, body: nn.Module, features: int, classes: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Cnn(Body):
 
 
 class TwoConvTwoDense(Body):
-    """DeepOBS's 2c2d (Schneider et al. 2019, arXiv:1903.05499); weights from N(0, 0.05^2) cut at 2 sd, biases 0.05."""
+    """DeepOBS's 2c2d (Schneider et al. 2019, arXiv:1903.05499); weights N(0, 0.05^2) truncated at 2 sd, biases 0.05."""
 
     def __init__(self, inputs: Inputs) -> None:
         channels, height, side = inputs.shape
@@ -91,10 +91,10 @@ class TwoConvTwoDense(Body):
 
 
 class ThreeConvThreeDense(Body):
-    """DeepOBS's 3c3d (Schneider et al. 2019) for 32x32 images, of which 3x3x128 numbers reach the dense layers.
+    """DeepOBS's 3c3d (Schneider et al. 2019) for 32x32 images, which leave 3x3x128 numbers for the dense layers.
 
-    Its pools are TensorFlow's "same": of even sides, padded behind and not before, which is `ceil_mode`. Kernels are
-    Glorot normal, dense weights Glorot uniform, biases 0.
+    Its pools use TensorFlow's padding "same", which for even sides pads at the end only: torch's `ceil_mode`. Kernels
+    are Glorot normal, dense weights Glorot uniform, biases 0.
     """
 
     def __init__(self, inputs: Inputs) -> None:
@@ -177,7 +177,7 @@ class Vit(nn.Module):
 
 
 class Lstm(nn.Module):
-    """One LSTM layer of `width` units over the rows of an image, or the steps of a sequence; its last state decides."""
+    """One LSTM layer of `width` units over the rows of an image or the steps of a sequence; its last state is read."""
 
     def __init__(self, inputs: Inputs, width: int) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class Bag(nn.Module):
 
 
 class Resized(nn.Module):
-    """A network behind a bilinear resizing of images to `side` pixels: of smaller ones, with `fixed` of all.
+    """A network that gets its images resized bilinearly to `side` pixels: smaller ones, or all if `fixed`.
 
     Grey images are repeated to the three channels of published weights.
     """
@@ -225,7 +225,7 @@ class Resized(nn.Module):
         return self.network(x)  # type: ignore[no-any-return]
 
 
-# What the constructors of some architectures need so that they return logits alone, and do not warn.
+# Arguments with which some architectures return only logits, and do not warn.
 ARCHITECTURE_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": True},
     "inception_v3": {"aux_logits": False, "init_weights": True},
@@ -241,16 +241,16 @@ def torchvision_model(inputs: Inputs, architecture: str) -> nn.Module:
     from torchvision.models import get_model, list_models
 
     if architecture not in list_models(module=models):
-        raise ValueError(f"architecture {architecture!r} is none of torchvision's classification models")
+        raise ValueError(f"architecture {architecture!r} is not a torchvision classification model")
     arguments = ARCHITECTURE_ARGUMENTS.get(architecture, {})
     network = get_model(architecture, weights=None, num_classes=inputs.classes, **arguments)
     return Resized(network, *_side(architecture))
 
 
 def _side(architecture: str) -> tuple[int, bool]:
-    """Return the smallest side in pixels that an architecture of torchvision works with, and whether it is the only.
+    """Return the smallest side in pixels that a torchvision architecture accepts, and whether it is the only one.
 
-    The notes on its published weights tell: transformers have no side below that of their training, nor another.
+    The metadata of its published weights say so: transformers accept only the side that they were trained with.
     """
     from torchvision.models import get_model_weights
 
@@ -260,7 +260,7 @@ def _side(architecture: str) -> tuple[int, bool]:
 
 
 def wrapper_prefix(network: nn.Module) -> str:
-    """Return what a row of the table puts before the names of the parameters of another library's network."""
+    """Return the prefix that a wrapper of ours adds to the parameter names of a library's network."""
     return {Resized: "network.", Transformer: "encoder."}.get(type(network), "")
 
 
@@ -272,8 +272,8 @@ def _features(layers: nn.Module, shape: tuple[int, ...]) -> int:
 def build_network(model: Mapping[str, Any], inputs: Inputs) -> nn.Module:
     """Return the network of `RunSpec.model`, freshly initialised from torch's global generator.
 
-    A class of the user's (its name is None) is built with its arguments alone. Raises DataError for a LightningModule
-    with manual optimization, under which Lightning would neither step the schedule nor clip.
+    A user's class gets only its arguments. Raises DataError for a LightningModule with manual optimization, for which
+    Lightning would neither step the schedule nor clip gradients.
     """
     path = model["class"] or MODELS[model["name"]].network
     given = (inputs,) if model["class"] is None else ()

@@ -1,4 +1,4 @@
-"""What fine-tuning starts from: weights (where they lie, what tells them apart; no free unpickling), what is frozen."""
+"""What fine-tuning starts from: pretrained weights, read without running code, and frozen parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def plain_names(network: nn.Module, names: Iterable[str]) -> dict[str, str]:
-    """Return names of parameters without what a row of the table of models puts before them, by the whole names."""
+    """Return the names of parameters without the prefix of a wrapper of ours, by their full names."""
     from optstudy.tasks.networks import wrapper_prefix
 
     prefix = wrapper_prefix(network)
@@ -35,7 +35,7 @@ def plain_names(network: nn.Module, names: Iterable[str]) -> dict[str, str]:
 def head_name(network: nn.Module) -> str:
     """Return the name of the last layer, which is not transferred: the one called `head`, else the last one created.
 
-    Raises DataError where that is no linear layer and no convolution.
+    Raises DataError if that is neither a linear layer nor a convolution.
     """
     from torch import nn
 
@@ -44,16 +44,16 @@ def head_name(network: nn.Module) -> str:
     last = [name.rpartition(".")[0] for name, _ in network.named_parameters()][-1:]
     if not called and last != layers[-1:]:
         raise DataError(
-            f"the last layer of {type(network).__name__} cannot be told, for the last parameters are those "
+            f"the last layer of {type(network).__name__} cannot be determined: the last parameters are those "
             f"of {' '.join(last)!r}; call the attribute that holds its last layer `head`"
         )
     return (called or layers)[-1]
 
 
 def give_start(network: nn.Module, spec: RunSpec) -> None:
-    """Put the weights that a training starts from into `network`, and freeze what it does not train.
+    """Load the pretrained weights of a training into `network`, and freeze the parameters that it does not train.
 
-    Raises DataError where weights or frozen names do not fit.
+    Raises DataError if weights or frozen names do not fit.
     """
     if spec.pretrained is not None:
         with error_prefix("model.pretrained"):
@@ -62,9 +62,9 @@ def give_start(network: nn.Module, spec: RunSpec) -> None:
 
 
 def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
-    """Stop training the parameters whose names start with one of `prefixes`, a wrapper's own prefix apart.
+    """Freeze the parameters whose names, without a wrapper's prefix, start with one of `prefixes`.
 
-    Raises DataError where a prefix matches none.
+    Raises DataError if a prefix matches no parameter.
     """
     names = plain_names(network, [name for name, _ in network.named_parameters()])
     for prefix in prefixes:
@@ -76,7 +76,7 @@ def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
 
 
 def weights_file(key: str) -> Path:
-    """Return where the weights of a pretraining lie."""
+    """Return the path of a pretraining's weights."""
     return WEIGHTS / f"{key}.safetensors"
 
 
@@ -91,7 +91,10 @@ def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
 
 
 def weights_digest(source: str, pretraining_key: str) -> str:
-    """Return what tells the weights of `source` from others: a hash of the file, or the name of published ones."""
+    """Return the digest of the weights of `source`: a hash of the files, or the name of published weights.
+
+    Raises DataError if a file is missing.
+    """
     if source == PRETRAINING:
         return pretraining_key
     path = _path(source)
@@ -108,9 +111,9 @@ def weights_digest(source: str, pretraining_key: str) -> str:
 
 
 def load_pretrained(network: nn.Module, pretrained: Mapping[str, Any], architecture: str) -> None:
-    """Put the weights of {"source", "digest"} into `network`, its last layer apart.
+    """Load the weights of {"source", "digest"} into `network`, except for its last layer.
 
-    Raises DataError where a file is missing, carries code, or does not fit the network.
+    Raises DataError if a file is missing, contains code, or does not fit the network.
     """
     from optstudy.tasks.transformers import Transformer
 
@@ -130,7 +133,7 @@ def load_pretrained(network: nn.Module, pretrained: Mapping[str, Any], architect
 
 
 def _published(source: str, architecture: str) -> Mapping[str, Tensor]:
-    """Return the weights of `torchvision:NAME`, downloaded or found where torch keeps them."""
+    """Return the weights of `torchvision:NAME`, downloaded or from torch's cache."""
     from torchvision.models import get_model_weights
 
     name, known = source.removeprefix(TORCHVISION), get_model_weights(architecture)
@@ -144,9 +147,9 @@ def _published(source: str, architecture: str) -> Mapping[str, Tensor]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors file, or of a state dict saved by torch, which is never unpickled freely.
+    """Return the tensors of a .safetensors file, or of a state dict saved by torch, which is read without running code.
 
-    Of a checkpoint that keeps its state dict under `state_dict`, as Lightning's do, it is that.
+    A checkpoint may keep its state dict under `state_dict`, as Lightning's do. Raises DataError for anything else.
     """
     import pickle
 
@@ -161,12 +164,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: there is no such file of weights") from error
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path}: refused: it carries more than tensors, or none, and loading it could run code; save a state "
+            f"{path}: refused: it contains more than tensors, or none, and loading it could run code; save a state "
             "dict, or a .safetensors file"
         ) from error
-    except Exception as error:  # torch takes any bytes for a pickle's, and stumbles where they lead it
+    except Exception as error:  # torch.load raises arbitrary errors on files that are not pickles
         words = one_line(error)[:200]
-        raise DataError(f"{path}: not a file of weights ({words}); they end in {', '.join(SUFFIXES)}") from error
+        raise DataError(f"{path}: not a file of weights ({words}); their names end in {', '.join(SUFFIXES)}") from error
     if isinstance(weights, dict):
         weights = weights.get("state_dict", weights)
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
@@ -175,9 +178,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Copy every tensor of `weights` into the network's of the same name; all but the last layer must be there and fit.
+    """Copy tensors of `weights` into the network's parameters of the same names, with or without a wrapper's prefix.
 
-    Names may lack the prefix of a wrapper.
+    Raises DataError unless all of the network except its last layer is among them and fits.
     """
     own, head = network.state_dict(), f"{head_name(network)}."
     body = {name: plain for name, plain in plain_names(network, own).items() if not name.startswith(head)}
@@ -194,7 +197,7 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None
 
 
 def _path(source: str) -> Path | None:
-    """Return the file or the transformer's folder that `source` means; None for what is published under a name."""
+    """Return the file or the transformer's folder that `source` means; None for weights published under a name."""
     if source.startswith(TORCHVISION):
         return None
     folder, file = Path(transformer_folder(source)), below_root(source)

@@ -1,18 +1,13 @@
-"""Sentence classification: text files to padded token ids, tokenised once and cached."""
+"""Sentence classification: text files to padded token ids."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +17,13 @@ from optstudy.paths import below_root, data_root
 from optstudy.tasks.arrays import Arrays
 from optstudy.tasks.transformers import transformer_folder
 
-LOG = logging.getLogger(__name__)
-
 PAD, UNKNOWN = 0, 1
 MOST_WORDS = 20_000
-CACHED = ("train", "test", "tokens")  # what a file of the cache holds
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Texts with their labels, and the file that they come from."""
+    """Texts with their labels, and the name of their source for messages."""
 
     source: str
     texts: list[str]
@@ -39,12 +31,12 @@ class Sentences:
 
 
 def separated(train: str, test: str, tokenizer: str, length: int) -> Arrays:
-    """Return sentences of two files with lines `text, tab, label`."""
+    """Return the sentences of two files whose lines are a text, a tab and a label."""
     return _arrays(_read_separated(below_root(train)), _read_separated(below_root(test)), tokenizer, length)
 
 
 def trec6(tokenizer: str, length: int) -> Arrays:
-    """Return TREC's questions (Li & Roth 2002) with their six coarse classes: lines `COARSE:fine text`."""
+    """Return TREC's questions (Li & Roth 2002) with their six coarse classes; lines are `COARSE:fine text`."""
     root = data_root() / "trec6"
     return _arrays(_read_trec(root / "train.label"), _read_trec(root / "test.label"), tokenizer, length)
 
@@ -82,7 +74,7 @@ def _read_separated(path: Path) -> Sentences:
 
 def _read_trec(path: Path) -> Sentences:
     texts, labels = [], []
-    for number, line in _lines(path, "latin-1"):  # as it is published
+    for number, line in _lines(path, "latin-1"):  # the encoding in which it is published
         label, space, text = line.partition(" ")
         coarse, colon, _ = label.partition(":")
         if not space or not colon:
@@ -93,7 +85,7 @@ def _read_trec(path: Path) -> Sentences:
 
 
 def _lines(path: Path, encoding: str = "utf-8-sig") -> list[tuple[int, str]]:
-    """Return the lines that are not blank, each with its number in the file."""
+    """Return the lines that are not blank, each with its number in the file. Raises DataError if there are none."""
     try:
         content = path.read_text(encoding=encoding)
     except OSError as error:
@@ -118,69 +110,21 @@ def _arrays(train: Sentences, test: Sentences, tokenizer: str, length: int) -> A
     unknown = sorted(set(test.labels) - set(counts))
     if unknown:
         raise DataError(f"{test.source}: label {unknown[0]!r}: expected the labels of {train.source}; is it a header?")
-    x, test_x, tokens = _cached(train.texts, test.texts, tokenizer, length)
+    encode, tokens = _words(train.texts, length) if tokenizer == "words" else _transformer(tokenizer, length)
+    x, test_x = encode(train.texts), encode(test.texts)
     number = {name: index for index, name in enumerate(sorted(counts))}
     y, test_y = (np.array([number[label] for label in part.labels], dtype=np.int64) for part in (train, test))
     return Arrays(x, y, test_x, test_y, len(number), tokens)
-
-
-Tokens = tuple[NDArray[np.int64], NDArray[np.int64], int]  # of both parts, and the vocabulary's size
-
-
-def _cached(train: list[str], test: list[str], tokenizer: str, length: int) -> Tokens:
-    """Return token ids, from the cache where they were made before; without one they are made anew."""
-    parts = [tokenizer, _tokenizer_digest(tokenizer), str(length), *train, "\1", *test]
-    path = cache_folder() / f"tokens-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.npz"
-    found = _read_cache(path)
-    if found is None:
-        encode, tokens = _words(train, length) if tokenizer == "words" else _transformer(tokenizer, length)
-        found = encode(train), encode(test), tokens
-        _write_cache(path, found)
-    return found
-
-
-def _tokenizer_digest(tokenizer: str) -> str:
-    """Return a hash of the files of a pretrained model's tokenizer where they lie here; else its name must do."""
-    folder = None if tokenizer == "words" else Path(transformer_folder(tokenizer))
-    if folder is None or not folder.is_dir():
-        return ""
-    content = hashlib.sha256()
-    for path in sorted(file for file in folder.iterdir() if "token" in file.name or file.stem in {"vocab", "merges"}):
-        content.update(path.name.encode() + path.read_bytes())
-    return content.hexdigest()
-
-
-def _read_cache(path: Path) -> Tokens | None:
-    try:
-        with path.open("rb") as file, np.load(file) as kept:
-            train, test, tokens = (kept[name] for name in CACHED)
-        return train, test, int(tokens)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # none, or no whole one: it is made anew
-        return None
-
-
-def _write_cache(path: Path, found: Tokens) -> None:
-    draft = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(draft, **dict(zip(CACHED, found, strict=True)))  # type: ignore[arg-type]  # numpy's stub errs
-        draft.replace(path)
-    except OSError:  # no room, or no right to write: the next time takes as long as this one
-        LOG.info("%s cannot be written: texts are tokenised anew each time", path)
-        with suppress(OSError):
-            draft.unlink()
-
-
-def cache_folder() -> Path:
-    """Return where tokenised texts are kept: below `XDG_CACHE_HOME`, or `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "optstudy"
 
 
 Encode = Callable[[Sequence[str]], NDArray[np.int64]]
 
 
 def _words(train: list[str], length: int) -> tuple[Encode, int]:
-    """Number the training part's words by frequency; 0 pads, 1 is any other word."""
+    """Return the function that numbers words by their frequency in the training part, and the number of token ids.
+
+    0 is padding, 1 is any word that the training part lacks.
+    """
     counts = Counter(word for text in train for word in text.lower().split())
     kept = sorted(counts, key=lambda word: (-counts[word], word))[:MOST_WORDS]
     ids = {word: index for index, word in enumerate(kept, start=2)}
@@ -192,7 +136,10 @@ def _words(train: list[str], length: int) -> tuple[Encode, int]:
 
 
 def _transformer(name: str, length: int) -> tuple[Encode, int]:
-    """Use the tokenizer of a pretrained transformer; its padding token must be number 0, as in BERT's family."""
+    """Return the tokenizer of a pretrained transformer as a function, and the size of its vocabulary.
+
+    Raises DataError if it cannot be loaded or does not pad with 0, as the tokenizers of BERT's family do.
+    """
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -200,7 +147,7 @@ def _transformer(name: str, length: int) -> tuple[Encode, int]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(transformer_folder(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"tokenizer {name!r}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
+        raise DataError(f"tokenizer {name!r}: cannot be loaded ({one_line(error)[:300]})") from error
     if tokenizer.pad_token_id != PAD:
         raise DataError(f"tokenizer {name!r}: its padding token is {tokenizer.pad_token_id}, not 0")
     least, most = tokenizer.num_special_tokens_to_add() + 1, min(tokenizer.model_max_length, _positions(name))
@@ -216,7 +163,7 @@ def _transformer(name: str, length: int) -> tuple[Encode, int]:
 
 
 def _positions(name: str) -> int:
-    """Return how many tokens a pretrained model's encoder reads, as far as its configuration lies here and says so."""
+    """Return how many tokens a pretrained encoder can read, if its configuration is on this machine and says so."""
     path = Path(transformer_folder(name)) / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return int(config.get("max_position_embeddings", sys.maxsize))

