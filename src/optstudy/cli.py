@@ -153,10 +153,10 @@ def report(
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the MLflow UI on the right store, on 127.0.0.1."""
     from optstudy.records.live import opening
-    from optstudy.records.mlflow_runs import MLFLOW, made_store
+    from optstudy.records.mlflow_runs import MLFLOW, create_store
 
     with opening(MLFLOW):
-        store = made_store(Path("mlruns"))
+        store = create_store(Path("mlruns"))
     arguments = ["--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
     Path("mlruns").mkdir(exist_ok=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])

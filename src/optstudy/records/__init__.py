@@ -1,1 +1,1 @@
-"""TODO."""
+"""Shows studies in MLflow and Optuna, and makes the rows of tables and the provenance of results."""

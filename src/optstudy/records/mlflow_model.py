@@ -1,6 +1,6 @@
-"""A selected model as MLflow keeps it: the code that builds its network and reads its weights; nothing is unpickled.
+"""The code of a model in MLflow: builds the network and reads its weights; nothing is unpickled.
 
-MLflow copies this file beside the weights and runs it where the model is loaded; optstudy must be installed there.
+MLflow copies this file beside the weights and runs it when the model is loaded; optstudy must be installed there.
 """
 
 import json
@@ -12,11 +12,11 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 
-class Selected(PythonModel):
-    """Takes what the training saw (n, *shape), so scaled as the study scales, and returns logits (n, classes)."""
+class Network(PythonModel):
+    """Takes inputs (n, *shape), scaled as the study scales them, and returns logits (n, classes)."""
 
     def load_context(self, context: Any) -> None:
-        """Build the network and put the weights into it; torch is imported here, for logging a model takes none."""
+        """Build the network and load its weights. torch is imported here, because logging a model does not need it."""
         from safetensors.torch import load_file
 
         from optstudy.tasks.arrays import Inputs
@@ -29,11 +29,11 @@ class Selected(PythonModel):
         self.network = network.eval()
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
-        """Return logits in float32; without type hints, from which MLflow would infer another signature."""
+        """Return logits in float32. MLflow would infer another signature from type hints."""
         import torch
 
         with torch.no_grad():
             return self.network(torch.from_numpy(np.asarray(model_input))).float().numpy()
 
 
-set_model(Selected())
+set_model(Network())

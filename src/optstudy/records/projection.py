@@ -1,10 +1,10 @@
-"""What recorders are told about a finished study, and how its settings read as parameters."""
+"""The protocol of recorders, and the finished study that they receive."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from optstudy.planning.fingerprints import Fingerprints
 from optstudy.planning.jobs import Job, pretraining_job
@@ -12,7 +12,6 @@ from optstudy.planning.journal import Entry
 from optstudy.planning.layout import StudyPaths
 from optstudy.spec import EpochEnded
 from optstudy.study.study import Study
-from optstudy.tasks.kinds import task_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +27,7 @@ class Projection:
         jobs: All its finished trainings, without the pretraining.
         entries: The journal, by key.
         comparison: The table that is written as comparison.csv.
-        notes: Its results in Markdown: by contender, and under the empty name of the whole study.
+        notes: Its results in Markdown: by contender, and those of the whole study under the empty name.
     """
 
     paths: StudyPaths
@@ -59,15 +58,18 @@ class Projection:
 
 
 class Recorder(Protocol):
-    """Shows the trainings of one study to people; everything it shows can be rebuilt from the journal."""
+    """Shows the trainings of one study to people. Everything it shows can be rebuilt from the journal.
 
-    store: str  # its name in messages
+    `store` is its name in messages. Other methods are called after `open`.
+    """
+
+    store: str
 
     def open(self) -> None:
-        """Connect to the store and create what is missing there; the first call only. It may take seconds."""
+        """Connect to the store and create what is missing there; further calls do nothing. It may take seconds."""
 
     def epochs(self, job: Job, events: Sequence[EpochEnded]) -> None:
-        """Show what is new among all epochs so far of a training that still runs."""
+        """Show a running training: `events` are all its epochs so far, of which some may be shown already."""
 
     def fail(self, job: Job) -> None:
         """Close what is shown of a training that raised."""
@@ -77,47 +79,3 @@ class Recorder(Protocol):
 
     def complete(self, projection: Projection) -> None:
         """Show the finished study, and remove what no longer belongs to it."""
-
-
-def settings(study: Study, name: str) -> dict[str, object]:
-    """Return what all trainings of a contender share and what tells it from others, by parameter name."""
-    contender = study.contender(name)
-    row, spec = study.row(contender), study.spec(contender, 0, 0, {})
-    spaces = {
-        f"search {key}": f"{space.low:g} to {space.high:g}{'' if space.log else ', linear'}"
-        for key, space in row.search.items()
-    }
-    of_networks = {
-        "batch_size": spec.batch_size,
-        "precision": spec.precision,
-        "freeze": ", ".join(spec.freeze) or "nothing",
-        "starts_from": spec.pretrained["source"] if spec.pretrained else "fresh weights",
-    }
-    return {
-        "optimizer": row.optimizer,
-        "with": _pairs(row.fixed) or "nothing fixed",
-        "decay": row.decay,
-        "defaults": _pairs(row.defaults) or "its own",
-        **spaces,
-        "epochs": spec.epochs,
-        "schedule": _schedule(spec.schedule),
-        "clip": "nothing" if spec.clip is None else f"norm {spec.clip:g}",
-        "model": _model(spec.model),
-        **(of_networks if task_of(study.kind).examples else {}),
-    }
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _schedule(schedule: Mapping[str, Any]) -> str:
-    """Return a schedule in words: `cosine, by epoch, no warm-up`."""
-    warmup = f"warm-up for {schedule['warmup']:g} of the budget" if schedule["warmup"] else "no warm-up"
-    return f"{schedule['name']}, by {schedule['interval']}, {warmup}"
-
-
-def _model(model: Mapping[str, Any]) -> str:
-    """Return a model in words, with its arguments: `mlp: width 128`."""
-    name, arguments = str(model["name"] or model["class"]), _pairs(model["arguments"])
-    return f"{name}: {arguments}" if arguments else name

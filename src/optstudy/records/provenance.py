@@ -1,4 +1,4 @@
-"""What a result came from: versions, machine, commit, data and time; and the hash that tells two results apart."""
+"""Where a result comes from: versions, machine, commit, data and time; and the hash of its tables."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from optstudy.planning.journal import Entry
 from optstudy.study.study import Study
 
 
-def provenance(study: Study, fingerprints: Fingerprints, mine: Sequence[Entry]) -> dict[str, object]:
-    """Return versions, machine, commit and time of this moment, and what the study's trainings took, in seconds."""
+def provenance(study: Study, fingerprints: Fingerprints, entries: Sequence[Entry]) -> dict[str, object]:
+    """Return the versions, machine, commit and time of now, and who made the study's trainings in how many seconds."""
     packages = ("optstudy", "torch", "pytorch-lightning", "optuna", "mlflow", "scikit-learn", "scipy", "numpy")
+    first, last = min(entry.started_ms for entry in entries), max(entry.ended_ms for entry in entries)
     return {
         "written": _utc(time.time_ns() // 1_000_000),
         "python": platform.python_version(),
@@ -32,29 +33,26 @@ def provenance(study: Study, fingerprints: Fingerprints, mine: Sequence[Entry]) 
         "command": f"optstudy run {_study_file(study)}",
         "seed": study.seed,
         "data_digest": fingerprints.data,
-        "first_training": _utc(min(entry.started_ms for entry in mine)),
-        "last_training": _utc(max(entry.ended_ms for entry in mine)),
-        "wall_seconds": (max(entry.ended_ms for entry in mine) - min(entry.started_ms for entry in mine)) / 1000,
-        "trainings": len(mine),
-        "trained_by": trained_by(mine),
-        "training_seconds": sum(entry.result.seconds for entry in mine),
+        "first_training": _utc(first),
+        "last_training": _utc(last),
+        "wall_seconds": (last - first) / 1000,
+        "trainings": len(entries),
+        "trained_by": trained_by(entries),
+        "training_seconds": sum(entry.result.seconds for entry in entries),
         "versions": {package: version(package) for package in packages},
     }
 
 
 def trained_by(entries: Sequence[Entry]) -> list[dict[str, str | int]]:
-    """Return each machine and set of versions that trained, with its number of trainings, the most frequent first."""
+    """Return each set of machine and versions that trained, with its number of trainings; the most frequent first."""
     counts = Counter(canonical(dict(entry.facts)) for entry in entries)
     return [{**json.loads(facts), "trainings": count} for facts, count in counts.most_common()]
 
 
 def _study_file(study: Study) -> str:
-    """Return the study file as it was given to the command; its usual place where the command named none, or several.
-
-    A study does not know its file, and DVC's stages name the study alone.
-    """
-    given = [argument for argument in sys.argv[1:] if argument.endswith((".yaml", ".yml"))]
-    return shlex.quote(given[0]) if len(given) == 1 else f"configs/{study.name}.yaml"
+    """Return the study file that the command names, else its usual path: a study does not know its file."""
+    files = [argument for argument in sys.argv[1:] if argument.endswith((".yaml", ".yml"))]
+    return shlex.quote(files[0]) if len(files) == 1 else f"configs/{study.name}.yaml"
 
 
 def _utc(milliseconds: int) -> str:
@@ -63,12 +61,12 @@ def _utc(milliseconds: int) -> str:
 
 def tags(study: Study) -> dict[str, str]:
     """Return the tags that every MLflow run of a study carries."""
-    named = {"mlflow.source.git.commit": git_commit(), "mlflow.source.name": "optstudy", "mlflow.user": "optstudy"}
-    return named | ({"optstudy.pretrained_by": study.pretrained_by} if study.pretrained_by else {})
+    shared = {"mlflow.source.git.commit": git_commit(), "mlflow.source.name": "optstudy", "mlflow.user": "optstudy"}
+    return shared | ({"optstudy.pretrained_by": study.pretrained_by} if study.pretrained_by else {})
 
 
 def git_commit() -> str:
-    """Return the commit of the current folder, `-dirty` where tracked files differ; `unknown` outside a repository."""
+    """Return the current folder's commit, with `-dirty` if tracked files differ; `unknown` without a repository."""
     commands = (["git", "rev-parse", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
     try:
         commit, changed = (
@@ -80,7 +78,7 @@ def git_commit() -> str:
 
 
 def tables_digest(folder: Path) -> str:
-    """Return a hash of what two runs share: all but provenance, which the page shows too."""
+    """Return a hash of the files that equal studies share: all but provenance.json, and the page that shows it."""
     content = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in ("provenance.json", "report.html"):

@@ -12,7 +12,7 @@ from optstudy.planning.fingerprints import Fingerprints
 from optstudy.planning.journal import Entry
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.preflight import check_start, fingerprints_of, recorded_fingerprints
-from optstudy.records.live import check_stores
+from optstudy.records.databases import check_stores
 from optstudy.study.study import Study
 
 Say = Callable[[str], None]

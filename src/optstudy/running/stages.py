@@ -15,6 +15,7 @@ from optstudy.files import write_json
 from optstudy.planning.jobs import changes, jobs_in, named_jobs, resolved, units
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.stack_decisions import read_stored, stored_path
+from optstudy.records.databases import check_stores
 from optstudy.records.live import Live
 from optstudy.records.mlflow_runs import MlflowRecorder
 from optstudy.records.optuna_trials import OptunaRecorder
@@ -103,6 +104,7 @@ def tune(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgres
 
 def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgress) -> None:
     """Run one contender's final runs with the hyperparameters in selected/; write runs/ and curves/."""
+    check_stores(paths.mlruns)
     if paths.study.tuning.trials:
         name = paths.study.contender(contender).name
         _needs(paths, paths.tables / "selected" / f"{name}.csv", f"tune.py {name}")
@@ -114,6 +116,7 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
 
 def compare_stage(paths: StudyPaths) -> pd.DataFrame:
     """Compare as a stage of its own."""
+    check_stores(paths.mlruns)
     for name in paths.contenders:
         _needs(paths, paths.tables / "runs" / f"{name}.csv", f"train.py {name}")
     with open_session(paths, report_only=True) as session:
@@ -139,7 +142,7 @@ def live_of(paths: StudyPaths) -> Live:
     return Live(
         [
             OptunaRecorder(paths.mlruns, study.name, spaces, study.objective),
-            MlflowRecorder(paths.mlruns, study.name, tags(study)),
+            MlflowRecorder(paths.mlruns, study.name, tags(study), study.objective),
         ]
     )
 
