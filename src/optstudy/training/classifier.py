@@ -33,7 +33,7 @@ class Sums:
         self.loss, self.right, self.count = torch.zeros(()), torch.zeros(()), 0
 
     def add(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Add batches of logits (..., n, classes), labels (..., n) and mean losses (...), all at once for few kernels."""
+        """Add batches of logits (..., n, classes), labels (..., n) and mean losses (...), all at once."""
         logits, y, losses = zip(*batches, strict=True)
         sizes = [labels.shape[-1] for labels in y]
         weights = to_device(torch.tensor(sizes, dtype=losses[0].dtype), losses[0].device)

@@ -116,7 +116,7 @@ class Optimizer:
         return [h["learning_rate"] * factor for h in self.hyperparameters]
 
     def step(self, parameters: Tensor, gradients: Tensor, factor: float) -> None:
-        """Update parameters (K, P) in place by gradients (K, P), which are overwritten, at `factor` of the base rates."""
+        """Update parameters (K, P) in place by gradients (K, P), which it overwrites, at `factor` of the base rates."""
         self.steps += 1
         if self.steps == 1:
             self.states = [torch.zeros_like(parameters) for _ in range(self._states)]
