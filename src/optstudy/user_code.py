@@ -79,8 +79,8 @@ def normalized_source(source: str) -> str:
     tokens = [token for token in _joined_fstrings(source) if token[0] not in IGNORED_TOKENS]
     kept, start = list[str](), True
     for (kind, text), (next_kind, _) in zip(tokens, [*tokens[1:], (tokenize.NEWLINE, "")], strict=True):
-        if start and kind == tokenize.STRING and next_kind == tokenize.NEWLINE:
-            continue  # a string alone is a docstring, or has no effect
+        if start and tokenize.NEWLINE in (kind, next_kind) and kind in (tokenize.STRING, tokenize.NEWLINE):
+            continue  # a string alone, with the end of its line, is a docstring or has no effect
         kept.append(tokenize.tok_name[kind] if kind in STATEMENT_STARTS else text)
         start = kind in STATEMENT_STARTS
     return "\n".join(kept)

@@ -1,8 +1,7 @@
-"""The pipeline knows every contender of its studies, and reruns what an edit touches and nothing else."""
+"""The DVC pipeline lists every contender of its studies, and an edit reruns only the stages that it touches."""
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import subprocess
@@ -10,61 +9,72 @@ import sys
 from pathlib import Path
 
 import yaml
+from test_imports import MODULES, SOURCE, imports_of
 
-from optstudy.keys import TRAINING_MODULES
 from optstudy.study.study import load_study
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "src" / "optstudy"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 NOT_COPIED = (".venv", ".git", "mlruns", "results", "build", "__pycache__", ".*_cache", "cache", "tmp")
+DECIDING = ("planning", "study", "tasks", "training")  # the packages that decide what is trained
 
 
-def test_pairs_are_those_of_the_study_files() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    studies = stages["prepare"]["foreach"]
+def test_the_pipeline_has_a_stage_for_every_contender_of_its_studies() -> None:
+    studies = STAGES["prepare"]["foreach"]
     pairs = {
         f"{name}-{contender.name}": {"study": name, "contender": contender.name}
         for name in studies
         for contender in load_study(ROOT / "configs" / f"{name}.yaml").optimizers
     }
-    assert stages["tune"]["foreach"] == stages["train"]["foreach"] == pairs
-    assert stages["pretrain"]["foreach"] == stages["compare"]["foreach"] == studies
+    assert STAGES["tune"]["foreach"] == STAGES["train"]["foreach"] == pairs
+    assert STAGES["pretrain"]["foreach"] == STAGES["compare"]["foreach"] == studies
 
 
-def test_prepare_depends_on_every_module_whose_edit_retrains() -> None:
-    prepare = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["prepare"]["do"]
-    assert {f"src/optstudy/{module}.py" for module in TRAINING_MODULES} <= set(prepare["deps"])
+def dependencies(stage: str) -> set[str]:
+    """Return the modules that a stage depends on, by file or by package."""
+    paths = [ROOT / path for path in STAGES[stage]["do"]["deps"] if path.startswith("src/")]
+    return {module for module, path in MODULES.items() if {path, *path.parents}.intersection(paths)} - INITS
 
 
-def imported(module: str) -> set[str]:
-    """Return the modules of ours that a module imports, wherever in it."""
-    tree = ast.parse((SOURCE / f"{module}.py").read_text())
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    named = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}  # optstudy.<module>[.<name>]
-    found = {name.split(".")[1] for name in named if name.startswith("optstudy.")}
-    return {name for name in found if (SOURCE / f"{name}.py").exists()}
-
-
-def test_compare_depends_on_every_module_that_it_is_made_with() -> None:
-    compare = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["compare"]["do"]
-    listed = {Path(path).stem for path in compare["deps"] if path.endswith(".py")}
-    reached, left = set[str](), {"written"}
+def needed_by(modules: set[str]) -> set[str]:
+    """Return these modules and all modules of optstudy that they import, directly or not."""
+    needed, left = set[str](), modules
     while left:
-        reached |= left
-        left = set[str]().union(*map(imported, left)) - reached
-    assert {"plots", "captions", "fairness", "statistics"} < reached
-    assert listed == reached
+        needed |= left
+        left = set[str]().union(*map(imports_of, left)) - needed
+    return needed - INITS
+
+
+INITS = {module for module, path in MODULES.items() if path.name == "__init__.py"}
+
+
+def test_prepare_depends_on_the_code_that_decides_what_is_trained_and_on_no_other() -> None:
+    assert dependencies("prepare") == needed_by({one for one in MODULES if one.startswith(DECIDING)} - INITS)
+
+
+def test_compare_depends_on_the_code_that_makes_tables_and_pages_and_not_on_training() -> None:
+    needed = {one for one in needed_by({"running.outputs"}) if not one.startswith("training")}
+    assert {"reporting.plots", "reporting.captions", "analysis.fairness", "analysis.stats"} < needed
+    assert needed <= dependencies("compare")
+    assert {one.partition(".")[0] for one in needed} == {one.partition(".")[0] for one in dependencies("compare")}
+    assert "src/optstudy/reporting" in STAGES["compare"]["do"]["deps"]  # the templates are in it
+    assert (SOURCE / "reporting" / "templates").is_dir()
 
 
 def dvc(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder.parent), "DVC_NO_ANALYTICS": "1"}
-    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
+    environment["PYTHONPATH"] = str(folder / "src")
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
 
 
-def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path) -> None:
+def stages_run(output: str) -> set[str]:
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def test_repro_reruns_the_stages_that_an_edit_touches_and_repeats_no_training(tmp_path: Path) -> None:
     folder = tmp_path / "clone"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
     (folder / ".venv").symlink_to(sys.prefix)
@@ -74,7 +84,7 @@ def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path
     content = yaml.safe_load(study.read_text())
     content |= {"model": "linear", "epochs": 1, "batch_size": 512, "replicates": 2}
     content["tuning"]["trials"] = 1
-    content["optimizers"] = ["sgd", "adam"]  # each stage starts processes of its own: five take minutes
+    content["optimizers"] = ["sgd", "adam"]  # each stage starts its own processes: five contenders take minutes
     content["claims"] = [{"statement": "adam wins", "better": "adam", "than": "sgd", "margin": 0.01}]
     content["sweep"] = {"contenders": ["sgd"], "points": 3}
     study.write_text(yaml.safe_dump(content))
@@ -98,12 +108,17 @@ def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path
     dvc(folder, "repro", "--no-run-cache")
     assert journal.read_bytes().count(b"\n") == lines
 
+    for module, stage in (("reporting/plots.py", "compare@digits"), ("training/train.py", "prepare@digits")):
+        with (folder / "src" / "optstudy" / module).open("a") as file:
+            file.write("# An edit that changes no number.\n")
+        assert stages_run(dvc(folder, "repro")) == {stage}
+    assert journal.read_bytes().count(b"\n") == lines
+
     content["optimizers"][1] = {"name": "adam", "search": {"learning_rate": {"low": 1e-3, "high": 1e-1}}}
     study.write_text(yaml.safe_dump(content))
     output = dvc(folder, "repro")
-    ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
     touched = {"prepare@digits", "pretrain@digits", "tune@digits-adam", "train@digits-adam", "compare@digits"}
-    assert ran == touched  # `pretrain` looks whether the weights are there; a fresh start has none
+    assert stages_run(output) == touched  # `pretrain` checks the weights of a fine-tuning study; this one has none
     difference = dvc(folder, "metrics", "diff")
     assert "adam.test_accuracy_mean" in difference
     assert "sgd.test_accuracy_mean" not in difference
@@ -111,8 +126,7 @@ def test_repro_does_what_changed_and_a_lost_out_costs_no_training(tmp_path: Path
 
     commit(folder)
     output = dvc(folder, "exp", "run", "-S", "configs/digits.yaml:claims.0.margin=0.02")
-    ran = {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
-    assert ran == {"prepare@digits", "compare@digits"}  # a claim retrains nothing
+    assert stages_run(output) == {"prepare@digits", "compare@digits"}  # a claim retrains nothing
     claims = json.loads((folder / "results" / "digits" / "claims.json").read_text())
     assert (claims[0]["margin"], claims[0]["post_hoc"]) == (0.02, True)
 

@@ -14,7 +14,7 @@ ALLOWED = {
     "training": {"tasks"},
     "planning": {"study", "tasks", "training"},
     "analysis": {"study", "planning.journal", "planning.selection", "tasks.kinds"},
-    "reporting": {"analysis", "study", "tasks.functions", "tasks.kinds"},
+    "reporting": {"analysis", "study", "tasks.datasets", "tasks.functions", "tasks.kinds"},
     "records": {"analysis", "planning", "study", "tasks"},
     "running": {"analysis", "planning", "records", "reporting", "study", "tasks", "training"},
 }
