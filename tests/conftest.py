@@ -15,7 +15,17 @@ os.environ.pop("MPLBACKEND", None)  # a notebook's breaks Lightning's import; th
 # Files that take minutes come first: the last file to start keeps one core busy when all others are done.
 LONG = ("test_dvc", "test_resume", "test_stages", "test_growth", "test_extending", "test_cli", "test_pages")
 # The folders and files of `make test-fast`; all other tests are marked `slow`.
-FAST = {"analysis", "golden", "planning", "study", "tests", "test_imports", "test_summary", "test_datasets", "test_texts"}
+FAST = {
+    "analysis",
+    "golden",
+    "planning",
+    "study",
+    "tests",
+    "test_imports",
+    "test_summary",
+    "test_datasets",
+    "test_texts",
+}
 NOT_FAST = {"test_stack_decisions"}
 
 

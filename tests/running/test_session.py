@@ -120,7 +120,7 @@ def test_accepted_trainings_are_a_finding_in_every_output(paths: StudyPaths, mon
     monkeypatch.setattr("optstudy.analysis.fairness.TRAINING_VERSION", FACTS["training_version"] + 1)
     assert report(paths, lambda _: None) is not None
     findings = json.loads((paths.tables / "findings.json").read_text())
-    words = "training version 1 are shown, and this code is version 2"
+    words = "training version 1 are shown, but this code has version 2"
     assert [finding["rule"] for finding in findings if words in finding["finding"]] == [16]
     assert words in (paths.tables / "report.html").read_text()
 
