@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-os.environ.pop("MPLBACKEND", None)  # a notebook's breaks Lightning's import; the command line removes it, too
+os.environ.pop("MPLBACKEND", None)  # as the command line does: a notebook's breaks Lightning's import
 
 # Files that take minutes come first: the last file to start keeps one core busy when all others are done.
 LONG = ("test_dvc", "test_resume", "test_stages", "test_growth", "test_extending", "test_cli", "test_pages")

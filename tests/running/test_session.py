@@ -10,10 +10,13 @@ import pytest
 
 from builders import tiny
 from optstudy import environment
+from optstudy.analysis.study_results import read_study_results
 from optstudy.errors import DataError, StudyError, StudyHeld
 from optstudy.planning import fingerprints, journal
 from optstudy.planning.jobs import named_jobs
 from optstudy.planning.layout import StudyPaths
+from optstudy.reporting.summary import notes
+from optstudy.reporting.terminal import closing_table
 from optstudy.running import session as sessions
 from optstudy.running.session import Session, open_session, read_session
 from optstudy.running.stages import report
@@ -116,13 +119,20 @@ def test_current_trainings_are_preferred_to_accepted_ones(paths: StudyPaths, mon
     assert keys == [job.key for job in named_jobs(current.study, ["sgd"], current.fingerprints, current.entries)]
 
 
-def test_accepted_trainings_are_a_finding_in_every_output(paths: StudyPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optstudy.analysis.fairness.TRAINING_VERSION", FACTS["training_version"] + 1)
-    assert report(paths, lambda _: None) is not None
+def test_trainings_of_another_version_are_named_in_every_output(
+    paths: StudyPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("analysis.fairness", "reporting.summary"):
+        monkeypatch.setattr(f"optstudy.{module}.TRAINING_VERSION", FACTS["training_version"] + 1)
+    table = report(paths, lambda _: None)
+    assert table is not None
     findings = json.loads((paths.tables / "findings.json").read_text())
     words = "training version 1 are shown, but this code has version 2"
     assert [finding["rule"] for finding in findings if words in finding["finding"]] == [16]
-    assert words in (paths.tables / "report.html").read_text()
+    sentence = "rained by training version 1, while this code is version 2"
+    assert sentence in (paths.tables / "report.html").read_text()
+    assert sentence in str(closing_table(paths.study, paths.tables, table).caption)
+    assert sentence in notes(read_study_results(paths.tables))[""]  # what MLflow shows
 
 
 def test_functions_are_always_computed_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from optstudy.analysis.leaders import Leader, Rival, leader
 from optstudy.analysis.stats import t_interval
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import worded_verdict
+from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
 
 # Thresholds of the problems. They are ours; each message states its threshold.
@@ -67,8 +68,16 @@ def _limits(results: StudyResults) -> str:
     """Return the limits of all results of the study, in brackets."""
     once = "for these hyperparameters" if results.study["trials"] and results.study["once"] else ""
     by = results.study["pretrained_by"]
-    limits = [words for words in (once, f"starting from weights pretrained by {by}" if by else "") if words]
+    pretrained = f"starting from weights pretrained by {by}" if by else ""
+    limits = [words for words in (once, pretrained, older_versions(results.provenance)) if words]
     return f" ({'; '.join(limits)})" if limits else ""
+
+
+def older_versions(provenance: Mapping[str, Any]) -> str:
+    """Return in words which other training versions than this code's trained a study, empty if none did."""
+    versions = {int(facts["training_version"]) for facts in provenance.get("trained_by", ())} - {TRAINING_VERSION}
+    named = _listed([str(version) for version in sorted(versions)]) if versions else ""
+    return f"trained by training version {named}, while this code is version {TRAINING_VERSION}" if named else ""
 
 
 def _rivals(first: Leader, intervals: bool = False) -> str:

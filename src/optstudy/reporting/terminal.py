@@ -22,6 +22,7 @@ from rich.text import Text
 
 from optstudy.analysis.verdicts import worded_verdict
 from optstudy.metrics import METRICS, difference, present, probability
+from optstudy.reporting.summary import older_versions
 from optstudy.spec import Progress as State
 from optstudy.study.study import Study
 
@@ -126,7 +127,7 @@ def closing_table(study: Study, tables: Path, comparison: pd.DataFrame) -> Table
     """Return the table of optimizers: means with half of their 95% intervals, tuned first, then untuned."""
     table = Table(
         title=escape(study.question or study.name),
-        caption=_caption(study, comparison),
+        caption=_caption(study, tables, comparison),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
@@ -162,7 +163,7 @@ def verdict_table(tables: Path) -> Table | None:
     return table
 
 
-def _caption(study: Study, comparison: pd.DataFrame) -> str:
+def _caption(study: Study, tables: Path, comparison: pd.DataFrame) -> str:
     sentences = [f"Mean ± half of the 95% t interval over {study.replicates} replicates."]
     if "target_val_accuracy" in comparison:
         target = f"{comparison['target_val_accuracy'].iloc[0]:.4f}"
@@ -173,6 +174,8 @@ def _caption(study: Study, comparison: pd.DataFrame) -> str:
         )
     if study.pretrained_by:
         sentences.append(f"Contenders start from weights pretrained by {escape(study.pretrained_by)}.")
+    if older := older_versions(json.loads((tables / "provenance.json").read_text(encoding="utf-8"))):
+        sentences.append(f"{older.capitalize()}.")
     return " ".join(sentences)
 
 

@@ -46,8 +46,8 @@ def worth_stacking(network: nn.Module, inputs: Inputs, batch_size: int) -> bool:
     It does if the work of a step is small compared with the overhead of starting its operations. Time of a step in a
     stack of eight as a share of a step alone (benchmarks/stack_scaling.py: Adam, one thread of an AMD EPYC with
     AVX-512, medians of 9, 5 for 28x28, 3 for 2c2d): digits, batches of 64: linear (0.2 million operations) 0.23, mlp
-    (9) 0.51, cnn (31) 0.43; images of 28x28, batches of 128: linear (4) 0.42, mlp (65) 1.02, cnn (763) 2.01, 2c2d (10,502)
-    1.34.
+    (9) 0.51, cnn (31) 0.43; images of 28x28, batches of 128: linear (4) 0.42, mlp (65) 1.02, cnn (763) 2.01, 2c2d
+    (10,502) 1.34.
     """
     return work(network, inputs, batch_size) <= MOST_WORK
 
