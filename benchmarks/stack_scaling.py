@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from limit import limit
 from measure import Figure, arguments, figure, positive, ratios, report
+from numpy.typing import NDArray
 
 from optstudy.catalogue import OPTIMIZERS
 from optstudy.spec import RunSpec
 from optstudy.study.study import Study
-from optstudy.tasks.arrays import Arrays
 from optstudy.training.batches import ArrayData
 from optstudy.training.device import set_numerics
 from optstudy.training.stacked.checks import work
@@ -39,11 +40,11 @@ TASKS = {  # model, data, batch size
 }
 
 
-def images() -> Arrays:
+def images() -> tuple[NDArray[Any], ...]:
     """Return noise in the shape of Fashion-MNIST, ten batches of it: its content does not matter here."""
     rng = np.random.default_rng(0)
     x, y = rng.random((1280, 1, 28, 28), dtype=np.float32), np.arange(1280) % 10
-    return Arrays(x, y, x[:128], y[:128], 10)
+    return x, y, x[:128], y[:128]
 
 
 def spec_of(task: str, optimizer: str) -> RunSpec:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from golden.cases import CASES, NOT_PINNED, TABLES, Case
+from golden.cases import CASES, NOT_PINNED, SAME_TORCH_ONLY, TABLES, Case
 from golden.make_golden import Refused, changes, closest, compute, pin
 from golden.store import FOLDER, Bits, Values, encode, platform_facts, read_all
 from optstudy.keys import TRAINING_VERSION
@@ -30,6 +30,8 @@ def test_a_golden_case_computes_the_numbers_that_were_pinned(name: str) -> None:
         pytest.skip("the values are of another TRAINING_VERSION, which fails another test")
     if GOLDEN is None or name not in GOLDEN.cases:
         pytest.fail(f"golden case {name} is not pinned yet. {PIN}", pytrace=False)
+    if name in SAME_TORCH_ONLY and GOLDEN.platform["torch"] != FACTS["torch"]:
+        pytest.skip(SAME_TORCH_ONLY[name])
     computed = compute(case)
     if message := changes(GOLDEN, name, computed, FACTS, case.tolerance):
         pytest.fail(message, pytrace=False)
@@ -48,6 +50,10 @@ def test_each_row_of_each_table_has_a_golden_case(row: str) -> None:
 
 def test_rows_that_are_not_pinned_exist() -> None:
     assert set(NOT_PINNED) <= set(ROWS)
+
+
+def test_cases_that_need_the_same_torch_exist() -> None:
+    assert set(SAME_TORCH_ONLY) <= set(CASES)
 
 
 def test_golden_values_are_of_this_training_version_and_of_cases_that_exist() -> None:
