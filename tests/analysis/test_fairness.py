@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -253,5 +254,7 @@ def test_a_target_that_no_training_reaches_is_found_and_gives_no_verdict(tmp_pat
     assert words in (paths.tables / "report.html").read_text()
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True)))
     command = [sys.executable, "-m", "optstudy.cli", "check", str(tmp_path / "study.yaml")]
-    done = subprocess.run([*command, "--results", str(paths.results)], capture_output=True, text=True, check=False)
+    utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    command += ["--results", str(paths.results)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=utf8, check=False)
     assert f"study: {words} (rule 15; {SOURCES[15]})" in done.stdout, done.stdout + done.stderr
