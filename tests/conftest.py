@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +62,3 @@ def write(tmp_path: Path) -> Any:
         return path
 
     return write_text
-
-
-BROWSER = shutil.which("chromium")
-SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium: install Debian's package")
-
-
-def browse(address: str, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a headless Chromium on a page."""
-    assert BROWSER is not None
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
-    command = [BROWSER, *flags, f"--user-data-dir={profile / 'profile'}", *options, address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)

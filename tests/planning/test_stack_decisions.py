@@ -76,7 +76,7 @@ def test_a_network_that_keeps_running_statistics_is_not_stacked(buffer: bool) ->
 def test_a_network_whose_last_bits_would_depend_on_its_neighbours_is_not_stacked(stack: str) -> None:
     model = {"class": "test_stack_decisions.Flat", "arguments": {"width": 33}}  # its rows would lie askew in memory
     reason_given = decisions(tiny(model=model, stack=stack), "digest", "", {})["adam"].solo
-    assert "the last bits would depend on the other networks" in reason_given
+    assert "its last bits would depend on the other networks" in reason_given
 
 
 def normed() -> nn.Module:

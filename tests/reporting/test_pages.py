@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from browser import SCREENSHOTS, browse, needs_browser
 from builders import tiny
-from conftest import SCREENSHOTS, browse, needs_browser
 from optstudy.analysis.study_results import read_study_results
 from optstudy.metrics import amount
 from optstudy.planning.layout import StudyPaths

@@ -17,8 +17,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from browser import SCREENSHOTS, browse, needs_browser
 from builders import tiny
-from conftest import SCREENSHOTS, browse, needs_browser
 from optstudy.planning.layout import StudyPaths
 from optstudy.running.stages import compare, live_of
 from synthetic import fill_journal

@@ -15,6 +15,7 @@ import torch
 
 from builders import tiny
 from optstudy.errors import DataError
+from optstudy.paths import transformer_folder
 from optstudy.planning.preflight import check_start, fingerprints_of
 from optstudy.spec import RunSpec
 from optstudy.study.study import Study, StudyError
@@ -31,7 +32,6 @@ from optstudy.tasks.pretrained import (
     weights_digest,
     weights_file,
 )
-from optstudy.tasks.transformers import transformer_folder
 from optstudy.training.train import start_network, train
 
 INPUTS = Inputs((1, 8, 8), 10)
@@ -262,7 +262,7 @@ def test_the_names_of_a_users_network_are_its_own(last: str) -> None:
 
 
 def test_a_last_layer_that_cannot_be_told_is_asked_for() -> None:
-    with pytest.raises(DataError, match=r"last layer of Sequential cannot be determined, .* of '1'; call .* `head`"):
+    with pytest.raises(DataError, match=r"last layer of Sequential cannot be determined: .* of '1'; call .* `head`"):
         head_name(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)))
 
 

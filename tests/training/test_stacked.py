@@ -30,7 +30,7 @@ from optstudy.training.stacked.networks import Networks, chain, cross_entropies
 from optstudy.training.stacked.optimizers import RULES, Optimizer
 from optstudy.training.timing import seconds_of
 from optstudy.training.train import (
-    MOST_STACKED,
+    MAX_STACKED,
     _groups,
     build_trainer,
     members_of,
@@ -654,10 +654,10 @@ def test_a_group_shares_all_but_seeds_and_numbers() -> None:
 
 
 def test_more_than_a_stack_holds_are_trained_in_several() -> None:
-    specs = variants(spec_of(network="linear", epochs=1), MOST_STACKED + 1)
+    specs = variants(spec_of(network="linear", epochs=1), MAX_STACKED + 1)
     others = variants(spec_of("sgd", network="linear", epochs=1), 2)
     everything = [*specs[:3], others[0], *specs[3:], others[1]]
-    assert [len(group) for group in _groups(everything)] == [MOST_STACKED, 1, 2]
+    assert [len(group) for group in _groups(everything)] == [MAX_STACKED, 1, 2]
     results = train(everything)
     few = [results[0], results[2], results[-2], results[3], results[-1]]
     assert list(map(learned, few)) == list(map(learned, train([specs[0], specs[2], specs[-1], *others])))

@@ -1,1 +1,1 @@
-"""What a study's tables show: statistics, verdicts on its claims, and fairness findings."""
+"""From tables to statistics, verdicts and fairness findings."""

@@ -1,1 +1,1 @@
-"""Shows studies in MLflow and Optuna, and makes the rows of tables and the provenance of results."""
+"""What is projected from the journal: rows of tables, MLflow, Optuna, provenance."""

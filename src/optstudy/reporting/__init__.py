@@ -1,1 +1,1 @@
-"""What people see: summaries in words, figures, pages and terminal tables."""
+"""Words, figures, pages and terminal output."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Doing the trainings: sessions, stages, the training loop, executors."""

@@ -1,1 +1,1 @@
-"""Study files: schema, rules, and loading."""
+"""The study file: its schema, the rules between its keys, and loading it."""

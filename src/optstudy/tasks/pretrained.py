@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optstudy.errors import DataError, error_prefix, one_line
-from optstudy.paths import below_root
-from optstudy.tasks.transformers import _encoder_weights, transformer_folder
+from optstudy.paths import below_root, transformer_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -115,7 +114,7 @@ def load_pretrained(network: nn.Module, pretrained: Mapping[str, Any], architect
 
     Raises DataError if a file is missing, contains code, or does not fit the network.
     """
-    from optstudy.tasks.transformers import Transformer
+    from optstudy.tasks.transformers import Transformer, encoder_weights
 
     source = pretrained["source"]
     if source.startswith(TORCHVISION):
@@ -129,7 +128,7 @@ def load_pretrained(network: nn.Module, pretrained: Mapping[str, Any], architect
             f"{source}: {found}; a file of weights ends in {', '.join(SUFFIXES)}; only the model `transformer` starts "
             "from a folder or a model of the Hugging Face hub"
         )
-    return fill(network, _encoder_weights(source), source)
+    return fill(network, encoder_weights(source), source)
 
 
 def _published(source: str, architecture: str) -> Mapping[str, Tensor]:

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.errors import DataError, one_line
-from optstudy.paths import below_root, data_root
+from optstudy.paths import below_root, data_root, transformer_folder
 from optstudy.tasks.arrays import Arrays
-from optstudy.tasks.transformers import transformer_folder
 
 PAD, UNKNOWN = 0, 1
 MOST_WORDS = 20_000

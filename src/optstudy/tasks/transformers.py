@@ -1,20 +1,15 @@
-"""tasks.transformers."""
+"""Pretrained encoders of the library transformers: the network, and the weights that it starts from."""
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from optstudy.errors import DataError
-from optstudy.paths import below_root
+from optstudy.errors import DataError, one_line
+from optstudy.paths import transformer_folder
 from optstudy.tasks.arrays import Inputs
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 class Transformer(nn.Module):
@@ -39,7 +34,6 @@ class Transformer(nn.Module):
 
 def _fresh_encoder(folder: str) -> Any:
     """Return the encoder that a folder's configuration describes, without its weights and without a pooler."""
-
     try:
         from transformers import AutoConfig, AutoModel
     except ImportError as error:
@@ -48,38 +42,13 @@ def _fresh_encoder(folder: str) -> Any:
         config = AutoConfig.from_pretrained(transformer_folder(folder), trust_remote_code=False)
         encoder = AutoModel.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"model transformer: {folder!r} cannot be loaded ({' '.join(str(error).split())[:300]})"
-        ) from error
+        raise DataError(f"model transformer: {folder!r} cannot be loaded ({one_line(error)[:300]})") from error
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None  # its output is not used, and checkpoints of classifiers may have none
     return encoder
 
 
-PACKAGE = "package:"
-
-
-def transformer_folder(source: str) -> str:
-    """Return the folder of `package:NAME/FOLDER`, a folder in the data root, or else the id of a model on the hub.
-
-    Raises DataError if the package or its folder is missing.
-    """
-    if not source.startswith(PACKAGE):
-        return str(below_root(source)) if below_root(source).is_dir() else source
-    package, _, folder = source.removeprefix(PACKAGE).partition("/")
-    try:
-        found = importlib.util.find_spec(package.replace("-", "_"))
-    except (ImportError, ValueError):  # a dot without a package before it, or not a name
-        found = None
-    if found is None or not found.submodule_search_locations:
-        raise DataError(f"{source}: the package {package!r} is not installed: pip install {package.replace('_', '-')}")
-    path = Path(next(iter(found.submodule_search_locations))) / folder
-    if not path.is_dir():
-        raise DataError(f"{source}: the package has no folder {folder!r}")
-    return str(path)
-
-
-def _encoder_weights(source: str) -> dict[str, Tensor]:
+def encoder_weights(source: str) -> dict[str, Tensor]:
     """Return the tensors of a transformer's encoder that are in its checkpoint, read without running code."""
     from safetensors import SafetensorError
     from transformers import AutoModel
@@ -92,5 +61,5 @@ def _encoder_weights(source: str) -> dict[str, Tensor]:
             transformer_folder(source), use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise DataError(f"{source}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
+        raise DataError(f"{source}: cannot be loaded ({one_line(error)[:300]})") from error
     return {name: value for name, value in encoder.state_dict().items() if name not in found["missing_keys"]}

@@ -1,1 +1,1 @@
-"""TODO."""
+"""One training, or a stack of trainings, with Lightning."""

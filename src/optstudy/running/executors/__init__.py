@@ -1,1 +1,1 @@
-"""TODO."""
+"""What runs trainings: worker processes on this machine."""
