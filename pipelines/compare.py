@@ -1,4 +1,4 @@
-"""DVC stage: the comparison table; MLflow and Optuna brought in line with the journal."""
+"""DVC stage: write the comparison, claims and report; complete MLflow and Optuna from the journal."""
 
 import sys
 from pathlib import Path

@@ -17,8 +17,8 @@ def main(name: str, contender: str) -> None:
     """Run the stage for one contender of configs/<name>.yaml."""
     workers = default_workers()
     paths = StudyPaths(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
-    with shown(Console(), workers) as progress:
-        train(paths, contender, workers, progress)
+    with shown(Console(), workers) as on_progress:
+        train(paths, contender, workers, on_progress)
 
 
 if __name__ == "__main__":

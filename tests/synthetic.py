@@ -1,4 +1,4 @@
-"""Trainings that were never trained: results drawn from their keys, in the journal, so that all behind it is real."""
+"""Synthetic trainings: results drawn from the keys and written into the journal; everything after it is real."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ EXAMPLES = 40
 
 
 def synthetic(job: Job) -> RunResult:
-    """Best near a learning rate of 0.03; far above it, diverged; each contender a little better than the last."""
-    dice = random.Random(job.key)
+    """Return a result that is best near a learning rate of 0.03 and may diverge far above it."""
+    rng = random.Random(job.key)
     rate = job.hyperparameters.get("learning_rate", 0.03)
     off = abs(math.log10(rate / 0.03))
-    if rate > 0.6 and dice.random() < 0.5:
+    if rate > 0.6 and rng.random() < 0.5:
         metrics = dict.fromkeys(("train/accuracy", "val/accuracy", "test/accuracy"), 0.1)
         losses = dict.fromkeys(("train/loss", "val/loss", "test/loss"), math.log(10))
         right = pack([k % 10 == 0 for k in range(EXAMPLES)])
         return RunResult("diverged", {**metrics, **losses, "generalisation_gap": 0.0}, (), 1.0, answers=right)
-    top = 0.93 + 0.01 * (len(job.contender) % 5) - 0.08 * off + dice.gauss(0, 0.01)
+    top = 0.93 + 0.01 * (len(job.contender) % 5) - 0.08 * off + rng.gauss(0, 0.01)
     curve = tuple(
         {
             "train/loss": 2 * 0.6**epoch,
@@ -42,7 +42,7 @@ def synthetic(job: Job) -> RunResult:
     )
     final = {"train/accuracy": top, "val/accuracy": top - 0.01, "test/accuracy": top - 0.02}
     losses = {"train/loss": 0.1, "val/loss": 0.2 + off, "test/loss": 0.3 + off}
-    answers = pack([dice.random() < top for _ in range(EXAMPLES)])
+    answers = pack([rng.random() < top for _ in range(EXAMPLES)])
     metrics = {**final, **losses, "generalisation_gap": 0.02}
     return RunResult("completed", metrics, curve, 1.0, answers=answers if job.stage == "final" else "")
 

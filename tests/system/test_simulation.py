@@ -1,7 +1,7 @@
-"""Simulated studies, judged by the functions that judge real ones: verdicts are as rarely wrong as they promise to be.
+"""Simulated studies, judged by the functions that judge real ones: error rates stay within their nominal levels.
 
-Each rate is held against its promise plus 2.6 standard errors of the simulation, a one-sided 0.5%. The seeds are
-fixed; `pytest -s` prints the rates, and the docstrings say what they were.
+Each rate is compared with its nominal level plus 2.6 standard errors of the simulation, a one-sided 0.5%. The seeds are
+fixed. `pytest -s` prints the rates; the docstrings give those that were measured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], Numbers]
 
 REPLICATES = 10  # the protocol's norm
 STUDIES = 2_000
-SAMPLES = 10_000  # of intervals, and half as many where they are known to cover less
+SAMPLES = 10_000  # of intervals; half as many for those that are known to cover less
 
 # The distribution of an arm over replicates, and its mean.
 ARMS: dict[str, tuple[Draw, float]] = {
@@ -41,7 +41,7 @@ ARMS: dict[str, tuple[Draw, float]] = {
 
 @pytest.fixture(autouse=True)
 def _verdicts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what only stands beside a verdict, 90% of the time; judge ties once."""
+    """Skip what does not decide a verdict, 90% of the computing time; compute ties once."""
     monkeypatch.setattr(claims, "probability_positive", lambda _: Probability(0.5, 0.0, 1.0))
     monkeypatch.setattr(claims, "replicates_needed", lambda *_: 0)
     monkeypatch.setattr(claims, "sign_flip_p", lru_cache(maxsize=4)(sign_flip_p))
@@ -63,7 +63,7 @@ def error(rate: float, count: int) -> float:
 
 
 def independent(arms: dict[Arm, Numbers]) -> list[Numbers]:
-    """Return contrasts that share nothing."""
+    """Return contrasts that share no arm."""
     names = list(arms)
     return [contrast(arms, {one: 1, other: -1}) for one, other in zip(names[::2], names[1::2], strict=True)]
 
@@ -83,10 +83,10 @@ def against_the_mean(arms: dict[Arm, Numbers]) -> list[Numbers]:
 Contrasts = Callable[[dict[Arm, Numbers]], list[Numbers]]
 
 
-def false_findings(contrasts: Contrasts, arms: int, arm: str, studies: int) -> float:
-    """Return the share of studies of equal arms that find any difference.
+def false_positive_rate(contrasts: Contrasts, arms: int, arm: str, studies: int) -> float:
+    """Return the share of studies of equal arms in which any claim is supported or contradicted.
 
-    The margin is so small that no claim is equivalent, the worst case.
+    The margin is so small that no claim is equivalent: the worst case.
     """
     rng = np.random.default_rng(11)
     values: dict[Arm, Numbers] = {(str(i), "tuned"): ARMS[arm][0](rng, (studies, REPLICATES)) for i in range(arms)}
@@ -100,25 +100,27 @@ def false_findings(contrasts: Contrasts, arms: int, arm: str, studies: int) -> f
     ("contrasts", "arms"),
     [(independent, 2), (independent, 12), (sharing_an_arm, 7), (sharing_an_arm, 13), (against_the_mean, 6)],
 )
-def test_with_no_difference_at_most_one_study_in_twenty_finds_any(contrasts: Contrasts, arms: int) -> None:
+def test_at_most_one_study_in_twenty_finds_a_difference_if_there_is_none(contrasts: Contrasts, arms: int) -> None:
     """Independent: 5.0% (1 claim), 4.2% (6). Sharing an arm: 4.9% (6), 4.6% (12). Against the mean: 4.8% (6)."""
-    assert false_findings(contrasts, arms, "normal", STUDIES) <= LEVEL + error(LEVEL, STUDIES)
+    assert false_positive_rate(contrasts, arms, "normal", STUDIES) <= LEVEL + error(LEVEL, STUDIES)
 
 
-def test_skewed_arms_that_share_one_find_no_more() -> None:
+def test_equally_skewed_arms_that_share_one_give_no_more_false_findings() -> None:
     """The difference of two equal arms is symmetric, however skewed they are: 4.4%."""
-    assert false_findings(sharing_an_arm, 7, "lognormal, sigma 1", STUDIES // 2) <= LEVEL + error(LEVEL, STUDIES // 2)
+    assert false_positive_rate(sharing_an_arm, 7, "lognormal, sigma 1", STUDIES // 2) <= LEVEL + error(
+        LEVEL, STUDIES // 2
+    )
 
 
-def test_skewed_arms_against_a_mean_of_others_find_more_than_promised() -> None:
-    """A known limit: flips of sign are not exact where differences are skewed, as of one arm from a mean of several.
+def test_skewed_arms_against_the_mean_of_others_give_more_false_findings_than_nominal() -> None:
+    """A known limit: the sign-flip test is not exact if differences are skewed, as of one arm from a mean of several.
 
     Six exponential arms, each against the mean of the others: 12.0% of 4,000 studies (lognormal arms with sigma 1/2:
     7.3%, sigma 1: 15.9%), and of one arm against a mean of three, one claim alone, 6.3%. Here: 11.6%.
     """
     known = 0.120
-    found = false_findings(against_the_mean, 6, "exponential", STUDIES // 2)
-    assert found == pytest.approx(known, abs=error(known, STUDIES // 2) + error(known, 2 * STUDIES))
+    rate = false_positive_rate(against_the_mean, 6, "exponential", STUDIES // 2)
+    assert rate == pytest.approx(known, abs=error(known, STUDIES // 2) + error(known, 2 * STUDIES))
 
 
 # A difference as large as the margin
@@ -130,17 +132,17 @@ def test_a_difference_that_matters_is_seldom_called_equivalent(sd: float, side: 
     """A standard deviation of 0.1, 1 or 2 margins: 2.6%, 2.6% and 0.9% above, 2.7%, 2.7% and 0.5% below."""
     rng = np.random.default_rng(12)
     studies = rng.normal(side, sd, (STUDIES // 10, 10, REPLICATES))
-    found = [verdict for study in studies for verdict in verdicts(study, 1.0)]
-    rate = found.count("equivalent") / len(found)
+    judged = [verdict for study in studies for verdict in verdicts(study, 1.0)]
+    rate = judged.count("equivalent") / len(judged)
     print(f"\nsd {sd} margins, side {side}: {rate:.4f}")
-    assert rate <= LEVEL / 2 + error(LEVEL / 2, len(found))
+    assert rate <= LEVEL / 2 + error(LEVEL / 2, len(judged))
 
 
 # Coverage
 
 
 def coverage(samples: Numbers, truth: float) -> float:
-    """Return the share of samples whose interval has the truth in it."""
+    """Return the share of samples whose interval contains the truth."""
     intervals = [t_interval(row) for row in samples.tolist()]
     rate = sum(one.low <= truth <= one.high for one in intervals) / len(intervals)
     print(f"\ncoverage {rate:.4f}")
@@ -164,7 +166,7 @@ def test_intervals_of_ten_differences_of_equal_arms_cover_at_their_level(arm: st
         ("exponential", 3, 0.939),
     ],
 )
-def test_intervals_of_differences_skewed_to_one_side_cover_less(arm: str, others: int, known: float) -> None:
+def test_intervals_of_skewed_differences_cover_less_than_their_level(arm: str, others: int, known: float) -> None:
     """A known limit: one arm against one that does not vary, or against the mean of three others.
 
     `known` was measured with 200,000 samples.
@@ -182,13 +184,13 @@ def test_intervals_of_differences_skewed_to_one_side_cover_less(arm: str, others
 def noise(forecast: float, n: int, tests: int) -> float:
     """Return the largest standard deviation, in margins, for which the planner forecasts this power at two margins.
 
-    Where no power is to be had it is the smallest of the grid.
+    If the power is always zero, return the smallest of the grid.
     """
     grid = [float(sd) for sd in np.geomspace(8, 0.2, 300)]
     return next((sd for sd in grid if power(n, sd, 2.0, tests) >= forecast), grid[-1])
 
 
-def power_found(n: int, sd: float, tests: int, studies: int, true: int) -> float:
+def simulated_power(n: int, sd: float, tests: int, studies: int, true: int) -> float:
     """Return the share supported among `true` claims with a difference of two margins; the study's others all tie."""
     rng = np.random.default_rng([15, n, tests])
     found = 0
@@ -202,24 +204,24 @@ def power_found(n: int, sd: float, tests: int, studies: int, true: int) -> float
 @pytest.mark.parametrize("forecast", [0.5, 0.8])
 @pytest.mark.parametrize("tests", [1, 6, 12])
 @pytest.mark.parametrize("n", [8, 10, 20])
-def test_power_at_twice_the_margin_is_the_planners_forecast(n: int, tests: int, forecast: float) -> None:
-    """At most 3.7 pp apart; of that, the forecast's own 2,000 draws are off by up to 2 pp.
+def test_simulated_power_at_twice_the_margin_equals_the_planners_forecast(n: int, tests: int, forecast: float) -> None:
+    """They differ by at most 3.7 pp; the forecast's own 2,000 draws are off by up to 2 pp.
 
     Eight replicates cannot support any of twelve claims, and both say so.
     """
     sd = noise(forecast, n, tests)
     expected = power(n, sd, 2.0, tests)
-    found = power_found(n, sd, tests, 800 if n == 20 else 3_000, true=1)
+    found = simulated_power(n, sd, tests, 800 if n == 20 else 3_000, true=1)
     print(f"\n{n} replicates, {tests} tests, sd {sd:.2f} margins: forecast {expected:.3f}, found {found:.3f}")
     assert found == pytest.approx(expected, abs=0.05)
     assert (expected > 0) == (smallest_p(n, tests) < LEVEL)
 
 
 @pytest.mark.parametrize("tests", [6, 12])
-def test_where_all_claims_are_true_the_forecast_is_a_lower_bound(tests: int) -> None:
-    """Holm corrects the less the more is found: at a forecast of 80%, 97% of 6 and 99% of 12 claims are found."""
+def test_the_forecast_of_power_is_a_lower_bound_if_all_claims_are_true(tests: int) -> None:
+    """The more claims are supported, the less Holm corrects: 97% of 6 and 99% of 12 claims, at a forecast of 80%."""
     sd = noise(0.8, REPLICATES, tests)
-    found = power_found(REPLICATES, sd, tests, 300, true=tests)
+    found = simulated_power(REPLICATES, sd, tests, 300, true=tests)
     print(f"\nall of {tests} true: forecast {power(REPLICATES, sd, 2.0, tests):.3f}, found {found:.3f}")
     assert found >= power(REPLICATES, sd, 2.0, tests)
 
@@ -229,8 +231,8 @@ def test_where_all_claims_are_true_the_forecast_is_a_lower_bound(tests: int) -> 
 
 @pytest.mark.parametrize("arms", [2, 5, 9])
 @pytest.mark.parametrize("n", [6, 8, 10])
-def test_where_all_are_equal_the_leader_is_seldom_told_apart(n: int, arms: int) -> None:
-    """Though it was picked as the best of all: 2.3% to 6.5% of 400 studies each, 3.6% on average."""
+def test_the_leader_of_equal_contenders_is_seldom_significantly_ahead(n: int, arms: int) -> None:
+    """The leader was chosen as the best: 2.3% to 6.5% of 400 studies each, 3.6% on average."""
     rng, names = np.random.default_rng([16, n, arms]), [str(arm) for arm in range(arms)]
     count, found = 400, 0
     for study in rng.normal(0, 1, (count, arms, n)).tolist():
@@ -238,5 +240,5 @@ def test_where_all_are_equal_the_leader_is_seldom_told_apart(n: int, arms: int) 
         best = leader(cast(StudyResults, SimpleNamespace(contenders=names, values=values)), "test_accuracy", "tuned")
         assert best is not None
         found += bool(best.beaten)
-    print(f"\n{arms} equal contenders, {n} replicates: the leader told apart in {found / count:.4f}")
+    print(f"\n{arms} equal contenders, {n} replicates: the leader is ahead in {found / count:.4f}")
     assert found / count <= LEVEL + error(LEVEL, count)
