@@ -85,8 +85,8 @@ def measure(study: Any) -> dict[str, float]:
     from optstudy.records.live import Live
     from optstudy.records.mlflow_runs import MlflowRecorder
     from optstudy.records.optuna_trials import OptunaRecorder
-    from optstudy.records.projection import Projection
     from optstudy.records.provenance import tags
+    from optstudy.records.recorder import Projection
     from optstudy.reporting.summary import notes
     from optstudy.running.outputs import write_answer, write_tables
     from optstudy.running.stages import prepare

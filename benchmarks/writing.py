@@ -21,7 +21,7 @@ from optstudy.planning.jobs import Job, named_jobs
 from optstudy.planning.layout import StudyPaths
 from optstudy.records.mlflow_runs import MlflowRecorder
 from optstudy.records.optuna_trials import OptunaRecorder
-from optstudy.records.projection import Recorder
+from optstudy.records.recorder import Recorder
 from optstudy.spec import TrainingEnded
 from optstudy.study.study import Study
 

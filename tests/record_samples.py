@@ -17,7 +17,7 @@ from optstudy.records.databases import optuna_storage, tracking_uri
 from optstudy.records.live import LIVE_AFTER_MS
 from optstudy.records.mlflow_runs import MlflowRecorder
 from optstudy.records.optuna_trials import OptunaRecorder
-from optstudy.records.projection import Projection
+from optstudy.records.recorder import Projection
 from optstudy.spec import RunResult, fields_of
 
 EPOCH = {"train/loss": 1.5, "train/accuracy": 0.5, "val/loss": 1.6, "val/accuracy": 0.4, "learning_rate": 0.01}

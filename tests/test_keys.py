@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from builders import tiny
 from optstudy.keys import TRAINING_VERSION, content_key, derive_seed, digest, training_key
-from optstudy.spec import RunSpec, fields_of
+from optstudy.spec import RunSpec, fields_of, spec_fields
 
 BASIS: dict[str, Any] = {
     "data": "d",
@@ -65,3 +65,17 @@ def test_a_key_depends_on_every_field_of_the_spec() -> None:
     specs = [spec, *(replace(spec, **{name: value}) for name, value in changed.items())]
     assert len({training_key(fields_of(one), **BASIS) for one in specs}) == len(changed) + 1
     assert set(changed) == set(RunSpec.__dataclass_fields__)
+
+
+def test_a_new_field_with_a_default_changes_no_key() -> None:
+    study = tiny()
+    spec = study.spec(study.optimizers[0], 0, 5, {"learning_rate": 0.1})
+
+    @dataclass(frozen=True)
+    class Wider(RunSpec):
+        momentum_schedule: str = "constant"
+
+    wider = Wider(**fields_of(spec))
+    before = training_key(spec_fields(spec), **BASIS)
+    assert training_key(spec_fields(wider), **BASIS) == before
+    assert training_key(spec_fields(replace(wider, momentum_schedule="rising")), **BASIS) != before

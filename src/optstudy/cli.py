@@ -78,7 +78,7 @@ def check(
     results: Results = Path("results"),
 ) -> None:
     """Validate a study, and list what a reviewer would object to. Trains nothing."""
-    from optstudy.analysis.fairness import design_findings, smallest_p_line, table_findings
+    from optstudy.analysis.findings import design_findings, smallest_p_line, table_findings
     from optstudy.study.study import load_study
 
     study = load_study(study_file)

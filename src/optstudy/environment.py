@@ -43,9 +43,14 @@ def device_kind() -> str:
 
 
 @cache
+def minor_version(package: str) -> str:
+    """Return the major and minor version of an installed package, such as "2.15"."""
+    return ".".join(version(package).split(".")[:2])
+
+
 def torch_minor() -> str:
-    """Return torch's major and minor version, such as "2.15"."""
-    return ".".join(version("torch").split(".")[:2])
+    """Return torch's major and minor version."""
+    return minor_version("torch")
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -148,12 +148,21 @@ def fields_of(record: object) -> dict[str, Any]:
     return dict(vars(record))
 
 
+def spec_fields(spec: RunSpec) -> dict[str, Any]:
+    """Return the fields of a spec that keys hash and the journal keeps: those with their default value are left out.
+
+    So a new field that has a default changes no key of a training that does not use it.
+    """
+    defaults = {field.name: field.default for field in fields(spec) if field.default is not MISSING}
+    return {name: value for name, value in fields_of(spec).items() if name not in defaults or value != defaults[name]}
+
+
 def group_key(spec: RunSpec) -> str:
     """Return text that two specs share if they can be stacked together.
 
     They may differ in their seeds and in the values of numeric hyperparameters.
     """
-    shared = fields_of(spec)
+    shared = spec_fields(spec)
     del shared["seed"], shared["split_seed"]
     shared["hyperparameters"] = {
         name: value if isinstance(value, bool) else "number" for name, value in spec.hyperparameters.items()

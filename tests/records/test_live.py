@@ -14,7 +14,7 @@ import pytest
 
 from optstudy.errors import StudyError
 from optstudy.records.live import LIVE_AFTER_MS, OPENED_AFTER_MS, Live, writing
-from optstudy.records.projection import Recorder
+from optstudy.records.recorder import Recorder
 from optstudy.spec import EpochEnded
 from record_samples import (
     EPOCH,

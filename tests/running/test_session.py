@@ -122,7 +122,7 @@ def test_current_trainings_are_preferred_to_accepted_ones(paths: StudyPaths, mon
 def test_trainings_of_another_version_are_named_in_every_output(
     paths: StudyPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("analysis.fairness", "reporting.summary"):
+    for module in ("analysis.findings", "reporting.summary"):
         monkeypatch.setattr(f"optstudy.{module}.TRAINING_VERSION", FACTS["training_version"] + 1)
     table = report(paths, lambda _: None)
     assert table is not None

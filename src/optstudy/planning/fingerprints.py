@@ -9,7 +9,7 @@ from typing import Any
 from optstudy.environment import device_kind, torch_minor
 from optstudy.keys import TRAINING_VERSION, canonical, content_key, digest, training_key
 from optstudy.planning.journal import Entry
-from optstudy.spec import RunSpec, fields_of
+from optstudy.spec import RunSpec, spec_fields
 from optstudy.tasks.datasets import split_digest
 from optstudy.tasks.kinds import task_of
 from optstudy.user_code import user_code_digest
@@ -47,15 +47,15 @@ class Fingerprints:
 
     def key(self, spec: RunSpec) -> str:
         """Return the key of a training."""
-        content = content_key(fields_of(spec), self.data)
+        content = content_key(spec_fields(spec), self.data)
         if content in self.recorded or self.report_only:
             return self.recorded.get(content, content)
-        return current_key(fields_of(spec), **self.digests(spec))
+        return current_key(spec_fields(spec), **self.digests(spec))
 
     def digests(self, spec: RunSpec) -> dict[str, str]:
         """Return the digests that the journal keeps beside a training's spec, by name."""
         split = split_digest(spec.data, spec.split_seed)
-        return {"data": self.data, "split": split, "user_code": code_digest(fields_of(spec))}
+        return {"data": self.data, "split": split, "user_code": code_digest(spec_fields(spec))}
 
 
 def code_digest(spec: Mapping[str, Any]) -> str:
@@ -67,6 +67,11 @@ def code_digest(spec: Mapping[str, Any]) -> str:
     return digest(canonical(digests)) if any(digests) else ""
 
 
+def device_of(kind: str) -> str:
+    """Return the kind of device that data of this kind are trained on here: "cpu" or "cuda"."""
+    return task_of(kind).device or device_kind()
+
+
 def current_key(spec: Mapping[str, Any], *, data: str, split: str, user_code: str) -> str:
     """Return the key that a training with these digests has if it is trained here and now."""
     return training_key(
@@ -76,7 +81,7 @@ def current_key(spec: Mapping[str, Any], *, data: str, split: str, user_code: st
         user_code=user_code,
         training_version=TRAINING_VERSION,
         torch=torch_minor(),
-        device=task_of(spec["data"]["kind"]).device or device_kind(),
+        device=device_of(spec["data"]["kind"]),
     )
 
 
@@ -101,7 +106,7 @@ def accepted_keys(entries: Mapping[str, Entry], training_version: int) -> dict[s
             **entry.digests,
             training_version=training_version,
             torch=torch_minor(),
-            device=task_of(entry.spec["data"]["kind"]).device or device_kind(),
+            device=device_of(entry.spec["data"]["kind"]),
         )
         if key == older and current not in entries and entry.digests["user_code"] == code_digest(entry.spec):
             keys[content_key(entry.spec, entry.digests["data"])] = key

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from optstudy.catalogue import OBJECTIVES, SAMPLERS
-from optstudy.environment import torch_minor
+from optstudy.environment import minor_version, torch_minor
 from optstudy.keys import TRAINING_VERSION, derive_seed
-from optstudy.planning.fingerprints import Fingerprints, code_digest
+from optstudy.planning.fingerprints import Fingerprints, code_digest, device_of
 from optstudy.planning.journal import Entry
 from optstudy.planning.samplers import drawn_points, next_point
 from optstudy.planning.selection import Selections, select, validation
-from optstudy.spec import RunSpec, fields_of
+from optstudy.spec import RunSpec, spec_fields
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
@@ -222,9 +222,11 @@ def resolved(study: Study, name: str, fingerprints: Fingerprints) -> dict[str, A
         "data_digest": fingerprints.data,
         "weights": dict(template.pretrained) if template.pretrained else None,
         "freeze": list(template.freeze),
-        "user_code": code_digest(fields_of(template)),
+        "user_code": code_digest(spec_fields(template)),
         "training_version": TRAINING_VERSION,
         "torch": torch_minor(),
+        "scikit-learn": minor_version("scikit-learn"),
+        "device": device_of(template.data["kind"]),
     }
 
 

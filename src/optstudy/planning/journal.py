@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from optstudy.errors import StudyError, StudyHeld
-from optstudy.spec import RunResult, RunSpec, TrainingEnded, fields_of
+from optstudy.spec import RunResult, RunSpec, TrainingEnded, fields_of, spec_fields
 
 CHECKSUM = re.compile(rb', "checksum": "([0-9a-f]{16})"}$')
 
@@ -118,7 +118,7 @@ def append(
     """Append one finished training and flush it to disk; return its entry as it will be read."""
     entry = Entry(
         key=key,
-        spec=fields_of(spec),
+        spec=spec_fields(spec),
         digests=digests,
         facts=ended.facts,
         result=ended.result,

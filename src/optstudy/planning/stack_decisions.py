@@ -15,7 +15,7 @@ from optstudy.environment import torch_minor
 from optstudy.keys import TRAINING_VERSION, canonical, digest
 from optstudy.planning.dry_run import points_to_try, training_examples, try_network, try_optimizer
 from optstudy.planning.fingerprints import Decision, code_digest
-from optstudy.spec import RunSpec, fields_of, group_key
+from optstudy.spec import RunSpec, group_key, spec_fields
 from optstudy.study.study import Study
 from optstudy.tasks.datasets import inputs_of
 from optstudy.tasks.kinds import task_of
@@ -30,7 +30,7 @@ def decisions(study: Study, data_digest: str, weights: str, stored: Mapping[str,
     for contender in study.optimizers:
         spec = study.spec(contender, 0, 0, study.row(contender).defaults, weights)
         points = points_to_try(study, contender)
-        versions = [code_digest(fields_of(spec)), TRAINING_VERSION, torch_minor()]
+        versions = [code_digest(spec_fields(spec)), TRAINING_VERSION, torch_minor()]
         key = digest(canonical([group_key(spec), points, study.stack, data_digest, versions]))
         if key not in stored:
             try_optimizer(f"optimizers: {contender.name}", spec, points)

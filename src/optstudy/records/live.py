@@ -10,7 +10,7 @@ from optstudy.errors import Stopped, StudyError, one_line
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
 from optstudy.records.databases import without_password
-from optstudy.records.projection import Projection, Recorder
+from optstudy.records.recorder import Projection, Recorder
 from optstudy.spec import EpochEnded
 
 # Libraries whose exceptions mean that a store has failed; the last five connect to servers and keep artifacts.

@@ -19,8 +19,8 @@ from optstudy.planning.layout import keeps_weights, weights_path
 from optstudy.records.databases import create_missing, default_database, run_pragma, tracking_uri
 from optstudy.records.logged_models import log_model
 from optstudy.records.parameters import contender_parameters, training_parameters
-from optstudy.records.projection import Projection
 from optstudy.records.provenance import tables_digest
+from optstudy.records.recorder import Projection
 from optstudy.spec import EpochEnded
 
 if TYPE_CHECKING:

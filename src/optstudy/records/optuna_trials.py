@@ -12,7 +12,7 @@ from optstudy.catalogue import OBJECTIVES, Space
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
 from optstudy.records.databases import create_missing, optuna_storage
-from optstudy.records.projection import Projection
+from optstudy.records.recorder import Projection
 from optstudy.spec import EpochEnded
 
 if TYPE_CHECKING:

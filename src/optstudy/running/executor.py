@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Protocol, TypeVar
 
 from optstudy.spec import Event, RunSpec
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Executor(Protocol):
     """Trains groups of specs on up to `count` workers."""
 
     count: int
+
+    def __enter__(self) -> Executor:
+        """Return the executor."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all workers: nothing outlives the caller."""
 
     @property
     def free(self) -> int:
@@ -28,3 +40,6 @@ class Executor(Protocol):
 
         A training whose worker is lost ends with the status `failed`.
         """
+
+    def map(self, function: Callable[[T], U], items: Iterable[T]) -> list[U]:
+        """Return `function` of each item, in order."""

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
-from optstudy.analysis.fairness import Finding, design_findings, facts_findings, history_findings, table_findings
+from optstudy.analysis.findings import Finding, design_findings, facts_findings, history_findings, table_findings
 from optstudy.analysis.study_results import StudyResults, study_facts
 from optstudy.analysis.tables import comparison, replicate_values, stacked, target_of, write_table
 from optstudy.analysis.tables import read_selections as read_table_of_selections

@@ -19,8 +19,8 @@ from optstudy.records.databases import check_stores
 from optstudy.records.live import Live
 from optstudy.records.mlflow_runs import MlflowRecorder
 from optstudy.records.optuna_trials import OptunaRecorder
-from optstudy.records.projection import Projection
 from optstudy.records.provenance import tags
+from optstudy.records.recorder import Projection
 from optstudy.reporting.figures import Mapper
 from optstudy.reporting.summary import notes
 from optstudy.running.executor import Executor

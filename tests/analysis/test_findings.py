@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from builders import tiny
-from optstudy.analysis.fairness import (
+from optstudy.analysis.findings import (
     DESIGN_CHECKS,
     SOURCES,
     Design,
