@@ -153,7 +153,7 @@ def test_data_that_differ_from_call_to_call_are_refused(tmp_path: Path) -> None:
         fingerprints_of(tiny(model={"name": "linear", "pretrained": "pretraining"}, pretraining=block), tmp_path)
 
 
-def test_data_are_loaded_twice_but_once(tmp_path: Path) -> None:
+def test_a_users_data_are_loaded_twice_only_before_the_first_training(tmp_path: Path) -> None:
     paths = StudyPaths(tiny(data=own("seeded")), tmp_path / "results", tmp_path / "mlruns")
     CALLS.clear()
     for calls in (2, 3):
@@ -162,12 +162,12 @@ def test_data_are_loaded_twice_but_once(tmp_path: Path) -> None:
         assert len(CALLS) == calls
 
 
-def test_arguments_that_it_does_not_take_are_named() -> None:
+def test_arguments_that_a_users_data_do_not_take_are_named() -> None:
     with pytest.raises(DataError, match=r"data\.class: test_custom_data\.made: TypeError: .*unexpected keyword.*'n'"):
         of((X, Y, X, Y), n=3)
 
 
-def test_the_digest_tells_shapes_apart() -> None:
+def test_data_of_different_shapes_have_different_digests() -> None:
     def digest(shape: tuple[int, ...]) -> str:
         of((X.reshape(shape), Y, X.reshape(shape), Y))
         return data_digest({"name": None, "kind": "image", "class": "test_custom_data.made", "arguments": {}})

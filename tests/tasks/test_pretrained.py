@@ -168,7 +168,7 @@ def test_pretraining_and_the_model_must_agree(changes: dict[str, Any], words: st
         transfer(**changes)
 
 
-def test_a_package_that_is_not_there_is_named() -> None:
+def test_a_missing_package_is_named() -> None:
     with pytest.raises(DataError, match="'no-such' is not installed: pip install no-such"):
         transformer_folder("package:no-such/model")
     for name in ("no.such", ".such", ""):
@@ -261,7 +261,7 @@ def test_the_names_of_a_users_network_are_its_own(last: str) -> None:
     assert frozen == {"encoder.weight", "encoder.bias", "network.bias"}
 
 
-def test_a_last_layer_that_cannot_be_told_is_asked_for() -> None:
+def test_a_last_layer_that_cannot_be_determined_must_be_called_head() -> None:
     with pytest.raises(DataError, match=r"last layer of Sequential cannot be determined: .* of '1'; call .* `head`"):
         head_name(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)))
 
@@ -315,7 +315,7 @@ def test_a_folder_of_another_network_or_of_pickles_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "witness").exists()
 
 
-def test_a_transformer_that_is_not_there_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_transformer_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"model transformer: '.*empty' cannot be loaded"):
@@ -326,14 +326,14 @@ def test_a_transformer_that_is_not_there_is_one_clear_error(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
-def test_a_state_dict_below_its_key_is_found(suffix: str, tmp_path: Path) -> None:
+def test_a_state_dict_inside_a_checkpoint_is_found(suffix: str, tmp_path: Path) -> None:
     source, network, path = state(cnn()), cnn(), tmp_path / f"weights{suffix}"
     torch.save({"state_dict": source, "epoch": 3}, path)
     load_pretrained(network, {"source": str(path), "digest": weights_digest(str(path), "")}, "")
     assert torch.equal(network.state_dict()["body.0.weight"], source["body.0.weight"])
 
 
-def test_what_is_no_file_is_told_at_once() -> None:
+def test_a_source_of_weights_that_is_not_a_file_is_refused() -> None:
     with pytest.raises(DataError, match=r"no such file or folder; a file of weights ends in \.safetensors, \.pt"):
         load_pretrained(cnn(), {"source": "weights.tar", "digest": ""}, "")
     with pytest.raises(DataError, match="there is no such file of weights"):
@@ -346,7 +346,9 @@ def test_a_folder_is_for_transformers_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["package:no.such/model", "lost.pt", "folder"])
-def test_the_key_in_the_study_file_is_named(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_of_wrong_weights_in_the_study_file_is_named(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path))
     (tmp_path / "folder").mkdir()
     save_weights(tmp_path / "folder" / "model.safetensors", {"w": np.zeros(1, np.float32)})

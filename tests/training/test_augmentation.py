@@ -28,7 +28,7 @@ def test_about_half_of_the_images_are_mirrored_and_the_rest_is_untouched() -> No
     assert 160 < sum(mirrored) < 240
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_decides_crops_and_flips() -> None:
     x = torch.rand(8, 1, 8, 8)
     one, again, other = (flip(crop(x, g), g) for g in (torch.Generator().manual_seed(s) for s in (1, 1, 2)))
     assert torch.equal(one, again)

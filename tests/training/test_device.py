@@ -96,7 +96,7 @@ def test_no_network_of_the_table_waits_for_its_device(name: str) -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_but_an_encoder_of_hugging_face_looks_at_its_padding(tmp_path: Path) -> None:
+def test_an_encoder_of_hugging_face_waits_for_its_device_to_look_at_padding(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     transformers.BertConfig(vocab_size=50, **sizes).save_pretrained(tmp_path)

@@ -173,13 +173,13 @@ def test_biases_and_norms_are_not_decayed_unless_asked() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "X", "..X", ".a.X", "a..X", "a.b-c", "a.X()", "a.\0"])
-def test_what_is_no_path_of_a_class_is_told_so(path: str) -> None:
+def test_a_text_that_is_not_the_path_of_a_class_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="is not a path like"):
         import_class(path)
 
 
 @pytest.mark.parametrize("source", ["x = (", "raise RuntimeError('no')", "raise SystemExit(3)", "1 / 0"])
-def test_a_module_that_cannot_be_imported_is_told_whatever_it_raises(
+def test_a_module_that_cannot_be_imported_is_reported_with_its_error(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_module.py").write_text(source)

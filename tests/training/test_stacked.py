@@ -348,25 +348,27 @@ def test_defaults_of_the_updates_are_those_of_torch(path: str) -> None:
     "changes", [{"clip": 0.05}, {"schedule": CONSTANT, "decay_all": True}], ids=["clip", "constant"]
 )
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_after_twenty_steps_each_member_is_what_it_is_alone(name: str, changes: dict[str, Any]) -> None:
+def test_after_twenty_steps_each_member_of_a_stack_equals_its_training_alone(
+    name: str, changes: dict[str, Any]
+) -> None:
     assert_as_alone(variants(in_double(spec_of(name, **changes)), 3))
 
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("network", ["Own", "Tempered", "chained", "flat_twice", "hooked", "Evaluating", "tied"])
-def test_so_is_a_network_of_the_users(network: str) -> None:
+def test_a_users_network_in_a_stack_equals_its_training_alone(network: str) -> None:
     assert_as_alone(variants(in_double(spec_of(network=network)), 3))
 
 
 @pytest.mark.parametrize("network", ["Own", "chained", "flat_twice", "hooked", "Evaluating", "tied"])
-def test_and_that_it_can_be_stacked_is_seen(network: str) -> None:
+def test_a_users_network_can_be_stacked(network: str) -> None:
     spec = spec_of(network=network)
     assert why_solo(spec, partial(start_network, spec, inputs_of(spec.data)), inputs_of(spec.data)) == ""
 
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("changes", [{"freeze": ("body",)}, {"schedule": {**WARMED, "interval": "epoch"}}])
-def test_so_are_frozen_ones_and_those_with_a_schedule_by_epoch(changes: dict[str, Any]) -> None:
+def test_stacks_with_frozen_parameters_or_schedules_by_epoch_equal_trainings_alone(changes: dict[str, Any]) -> None:
     assert_as_alone(variants(in_double(spec_of(**changes)), 3))
 
 
@@ -383,22 +385,22 @@ def assert_as_alone(specs: list[RunSpec]) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
-def test_the_bits_depend_neither_on_the_number_stacked_nor_on_the_place(model: str, name: str) -> None:
+def test_bits_depend_neither_on_the_size_of_a_stack_nor_on_the_row(model: str, name: str) -> None:
     assert_independent(variants(spec_of(name, model, epochs=2, clip=1.0), 32))
 
 
-def test_nor_do_those_of_the_demos_network() -> None:
+def test_bits_of_the_demos_network_do_not_depend_on_the_stack() -> None:
     spec = spec_of(epochs=2, batch_size=64)
     assert_independent(variants(replace(spec, model={**spec.model, "arguments": {"width": 16}}), 16))
 
 
 @pytest.mark.parametrize("network", ["Own", "chained"])
-def test_nor_do_those_of_a_users_network(network: str) -> None:
+def test_bits_of_a_users_network_do_not_depend_on_the_stack(network: str) -> None:
     assert_independent(variants(spec_of(network=network, epochs=2), 9))
 
 
 @pytest.mark.parametrize("network", ["linear", "mlp", "cnn", "Own", "chained"])
-def test_nor_on_the_row_however_many_examples_a_batch_has(network: str) -> None:
+def test_bits_do_not_depend_on_the_row_for_any_number_of_examples_in_a_batch(network: str) -> None:
     spec = spec_of(network=network)
     inputs = inputs_of(spec.data)
     networks = [start_network(replace(spec, seed=seed), inputs) for seed in range(8)]
@@ -407,7 +409,7 @@ def test_nor_on_the_row_however_many_examples_a_batch_has(network: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_nor_whatever_the_sizes_of_a_chain_of_layers(seed: int) -> None:
+def test_bits_do_not_depend_on_the_stack_for_any_sizes_of_layers(seed: int) -> None:
     dice = random.Random(seed)
     width, classes, features = dice.choice([3, 7, 16, 33, 50]), dice.choice([2, 3, 7, 10]), dice.randint(2, 90)
     side, colours = dice.choice([8, 9, 12]), dice.choice([1, 2, 3])
@@ -453,7 +455,7 @@ def same_bits(networks: list[nn.Module], inputs: Inputs, examples: int) -> bool:
 
 
 @pytest.mark.parametrize(("network", "batch_size"), [("cnn", 64), ("linear", 50), ("mlp", 33)])
-def test_nor_where_an_epoch_ends_in_a_batch_of_one_or_classes_are_few(network: str, batch_size: int) -> None:
+def test_bits_do_not_depend_on_the_stack_with_a_last_batch_of_one_or_few_classes(network: str, batch_size: int) -> None:
     spec = spec_of(network=network, epochs=2, batch_size=batch_size)  # 321 images of the three digits, 64 of them held
     model = {**spec.model, "arguments": {"width": 8} if network == "cnn" else spec.model["arguments"]}
     data = {**spec.data, "arguments": {"classes": [0, 1, 2]}, "train_size": 402}
@@ -503,7 +505,7 @@ def test_a_diverged_member_leaves_and_its_neighbours_do_not_notice() -> None:
     assert [result.status for result in train([wild[0], wild[2]])] == ["diverged", "diverged"]
 
 
-def test_one_that_ends_above_its_first_loss_has_diverged_in_a_stack_as_alone() -> None:
+def test_a_member_that_ends_above_its_first_loss_has_diverged_in_a_stack_as_alone() -> None:
     specs = variants(spec_of("sgd", schedule=CONSTANT, epochs=1, clip=1.0), 2)
     above = replace(specs[0], hyperparameters={**specs[0].hyperparameters, "learning_rate": 30.0})
     together, alone = train([specs[1], above]), train([replace(above, stacked=False)])
@@ -512,7 +514,7 @@ def test_one_that_ends_above_its_first_loss_has_diverged_in_a_stack_as_alone() -
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
-def test_weights_that_are_not_finite_are_seen_in_their_row(value: float) -> None:
+def test_weights_that_are_not_finite_are_detected_in_their_row(value: float) -> None:
     spec = spec_of(network="chained")
     networks = Networks([start_network(spec, inputs_of(spec.data)) for _ in range(3)], spec.decay_all)
     assert networks.finite() == [True, True, True]
@@ -566,7 +568,7 @@ def test_events_and_weights_come_for_each_member() -> None:
     assert results[0].seconds == pytest.approx(results[2].seconds, rel=0.2)
 
 
-def test_what_raises_in_a_stack_fails_all_its_members() -> None:
+def test_an_error_in_a_stack_fails_all_its_members() -> None:
     specs = variants(spec_of(network="Large"), 2)
     assert [result.status for result in train(specs)] == ["failed", "failed"]
     assert all("too many" in result.message for result in train(specs))
@@ -594,7 +596,7 @@ REASONS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REASONS)
-def test_what_cannot_be_stacked_is_told_why(case: str) -> None:
+def test_a_training_that_cannot_be_stacked_has_a_reason(case: str) -> None:
     changes, reason = REASONS[case]
     spec = spec_of(**changes)
     inputs = inputs_of(spec.data)
@@ -603,7 +605,7 @@ def test_what_cannot_be_stacked_is_told_why(case: str) -> None:
 
 @pytest.mark.parametrize("examples", [1, 5, 32])
 @pytest.mark.parametrize("width", [4, 5, 9, 16, 33])
-def test_what_is_found_steady_has_the_same_bits_in_each_row(width: int, examples: int) -> None:
+def test_a_network_that_passes_the_trial_has_the_same_bits_in_each_row(width: int, examples: int) -> None:
     spec, inputs = spec_of(), Inputs((1, 8, 8), 10)
     torch.manual_seed(0)
     networks: list[nn.Module] = [Flat(width) for _ in range(8)]
@@ -613,10 +615,10 @@ def test_what_is_found_steady_has_the_same_bits_in_each_row(width: int, examples
         assert reason == ("" if width == 16 else f"{DEPENDS}, with batches of 32")
 
 
-DEPENDS = "in a stack the last bits would depend on the other networks"
+DEPENDS = "in a stack its last bits would depend on the other networks"
 
 
-def test_a_network_that_cannot_read_zeros_is_judged_all_the_same() -> None:
+def test_the_work_of_a_network_that_cannot_read_zeros_is_counted() -> None:
     assert work(Whitened(), Inputs((1, 8, 8), 10), 32) > 0
 
 
@@ -640,7 +642,7 @@ def test_a_stacked_training_is_timed_by_its_share() -> None:
     assert 0 < seconds_of(spec) < seconds_of(replace(spec, stacked=False))
 
 
-def test_a_group_shares_all_but_seeds_and_numbers() -> None:
+def test_specs_of_a_group_differ_only_in_seeds_and_numeric_hyperparameters() -> None:
     spec = spec_of()
     assert len({group_key(one) for one in variants(spec, 4)}) == 1
     others = [
@@ -653,7 +655,7 @@ def test_a_group_shares_all_but_seeds_and_numbers() -> None:
     assert len({group_key(one) for one in [spec, *others]}) == 6
 
 
-def test_more_than_a_stack_holds_are_trained_in_several() -> None:
+def test_more_trainings_than_a_stack_holds_are_trained_in_several_stacks() -> None:
     specs = variants(spec_of(network="linear", epochs=1), MAX_STACKED + 1)
     others = variants(spec_of("sgd", network="linear", epochs=1), 2)
     everything = [*specs[:3], others[0], *specs[3:], others[1]]
