@@ -75,7 +75,8 @@ def _limits(results: StudyResults) -> str:
 
 def older_versions(provenance: Mapping[str, Any]) -> str:
     """Return in words which other training versions than this code's trained a study, empty if none did."""
-    versions = {int(facts["training_version"]) for facts in provenance.get("trained_by", ())} - {TRAINING_VERSION}
+    shown = {int(facts.get("training_version", TRAINING_VERSION)) for facts in provenance.get("trained_by", ())}
+    versions = shown - {TRAINING_VERSION}
     named = _listed([str(version) for version in sorted(versions)]) if versions else ""
     return f"trained by training version {named}, while this code is version {TRAINING_VERSION}" if named else ""
 
