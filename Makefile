@@ -1,15 +1,26 @@
-# make demo: the main job.  make test: the whole suite.  PYTHON=python3.12 chooses the interpreter.
+# make demo: the main job.  make test: the whole suite.  make test-fast: what takes seconds.  PYTHON=python3.12 chooses
+# the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-hostile golden lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/ready
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-hostile: $(VENV)/ready
+	bash tests/hostile_environment.sh $(BIN)
+
+# Pins the numbers of new cases in tests/golden; all of them again after TRAINING_VERSION was raised.
+golden: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m golden.make_golden
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
-"""The usual glue of the libraries, as their documentation has it: what optstudy is compared with.
+"""The glue: the usual way to combine the libraries, as their documentation shows it, for comparison with optstudy.
 
-It trains what optstudy's RunSpecs say: the same network, split and batch size, cosine once an epoch, evaluated alike.
+It trains optstudy's RunSpecs: the same network, split and batch size, cosine once an epoch, the same evaluation.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from optstudy.batches import ArrayData
-from optstudy.device import now
-from optstudy.networks import build_network
-from optstudy.optimizers import build_optimizer
-from optstudy.runs import RunSpec
+from optstudy.spec import RunSpec
+from optstudy.tasks.networks import build_network
+from optstudy.training.batches import ArrayData
+from optstudy.training.device import now
+from optstudy.training.optimizers import build_optimizer
 
 
 class Usual(pl.LightningModule):
-    """A LightningModule as the documentation writes it: `self.log` in each step."""
+    """A LightningModule as in the documentation: `self.log` in each step."""
 
     def __init__(self, network: nn.Module, spec: RunSpec) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ class Clock(pl.Callback):
         self.began = now()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Count a step, and end the epoch with the last of them: no other waits for a GPU."""
+        """Count a step; the last one ends the epoch. Only this waits for a GPU."""
         self.steps += 1
         if trainer.is_last_batch:
             self.seconds += now() - self.began
 
 
 def glue(spec: RunSpec, uri: str) -> Timed:
-    """Train as a user would write it: DataLoader, `self.log`, MLFlowLogger on SQLite."""
+    """Train in the usual way: DataLoader, `self.log`, MLFlowLogger on SQLite."""
     from pytorch_lightning.loggers import MLFlowLogger
 
     clock = time.perf_counter()
@@ -99,9 +99,9 @@ def glue(spec: RunSpec, uri: str) -> Timed:
         enable_checkpointing=False,
     )
     trainer.fit(module, loaders["train"], loaders.get("val"))
-    found = trainer.test(module, loaders["test"], verbose=False)
+    tested = trainer.test(module, loaders["test"], verbose=False)
     images = spec.epochs * len(sets["train"])
-    return Timed(watch.steps, images, watch.seconds, time.perf_counter() - clock, float(found[0]["test/accuracy"]))
+    return Timed(watch.steps, images, watch.seconds, time.perf_counter() - clock, float(tested[0]["test/accuracy"]))
 
 
 def store(folder: Path) -> str:

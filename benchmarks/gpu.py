@@ -1,8 +1,7 @@
-"""On a GPU: images/s against the limit, and in stacks of 1 to 256 trainings; without a GPU it says so and ends.
+"""Images/s on a GPU, against the limit and in stacks of 1 to 256 trainings. Without a GPU it prints that and ends.
 
-Before that, by each optimizer, one training alone and a stack of two, both augmented, take steps with torch's check for
-synchronisation switched on: one would raise. And it is seen whether a training's bits depend on how many it is stacked
-with.
+First, with each optimizer, a training alone and a stack of two, both augmented, take steps under torch's check for
+synchronisation, which raises if a step waits. It also prints whether a training's bits depend on the size of its stack.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import torch
 from limit import limit
 from measure import Figure, arguments, figure, positive, ratios, report
 from stack_scaling import spec_of
-from training import in_turn
 
-from optstudy.device import set_numerics
-from optstudy.optimizers import OPTIMIZERS
-from optstudy.runs import RunSpec
-from optstudy.timing import Stopwatch, stack_of
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
+from optstudy.catalogue import OPTIMIZERS
+from optstudy.spec import RunSpec
+from optstudy.training.device import set_numerics
+from optstudy.training.timing import Stopwatch, stack_of
+from optstudy.training.train import build_trainer, prepare_training, quiet_lightning, seeded
+from training import in_turn
 
 SIZES = tuple(2**power for power in range(9))
 EPOCHS = 20
@@ -30,7 +29,7 @@ TASKS = {"digits CNN": ("digits-cnn", "32-true"), "2c2d": ("fashion-2c2d", "bf16
 
 
 class NoWaiting(pl.Callback):
-    """Raises where a step waits for the GPU; not in the first epoch, in which things are allocated and tuned once."""
+    """Raises if a step waits for the GPU, except in the first epoch, which allocates and tunes once."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Switch torch's check on."""
@@ -42,26 +41,26 @@ class NoWaiting(pl.Callback):
 
 
 def check_no_synchronisation(spec: RunSpec, precision: str) -> None:
-    """Train alone, in this precision, and as a stack of two; raises where a step waits for the GPU."""
+    """Train alone, in this precision, and as a stack of two; raises if a step waits for the GPU."""
     spec = replace(spec, clip=1.0, data={**spec.data, "augment": ("crop", "flip")})
     alone = replace(spec, precision=precision)
-    for one, module in ((alone, set_up(alone, lambda _: None).module), (spec, stack_of(spec, 2))):
+    for one, module in ((alone, prepare_training(alone, lambda _: None).module), (spec, stack_of(spec, 2))):
         build_trainer(one, NoWaiting()).fit(module)
 
 
 def same_bits(spec: RunSpec) -> str:
-    """Return, in words, whether the first of a stack ends with the same bits however many there are."""
-    found = []
+    """Return, in words, whether the first of a stack ends with the same bits for each size of the stack."""
+    trained = []
     for size in (2, 3, 16):
         stack = stack_of(spec, size)
         build_trainer(spec).fit(stack)
-        found.append([parameter.detach().cpu() for parameter in stack.members[0].network.parameters()])
-    same = all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+        trained.append([parameter.detach().cpu() for parameter in stack.members[0].network.parameters()])
+    same = all(torch.equal(a, b) for other in trained[1:] for a, b in zip(trained[0], other, strict=True))
     return "the same bits in stacks of 2, 3 and 16" if same else "other bits in stacks of 2, 3 and 16"
 
 
 def against_limit(title: str, spec: RunSpec, repeats: int) -> list[Figure]:
-    """Return images/s of one training, and their ratio to the limit's."""
+    """Return images/s of one training, and the ratio to the limit's."""
     own, limits = [[one.rate for one in side] for side in zip(*in_turn(spec, repeats), strict=True)]
     return [
         figure(f"{title}: one training", own, "images/s"),
@@ -71,8 +70,8 @@ def against_limit(title: str, spec: RunSpec, repeats: int) -> list[Figure]:
 
 
 def rates(spec: RunSpec, size: int) -> tuple[float, float]:
-    """Return images/s of a stack in its steps, and in whole epochs: with evaluation."""
-    gc.collect()  # an earlier stack and its trainer refer to each other, and would stay in the GPU's memory
+    """Return images/s of a stack in its steps, and in whole epochs with evaluation."""
+    gc.collect()  # an earlier stack and its trainer refer to each other and would stay in GPU memory
     stack, watch = stack_of(spec, size), Stopwatch()
     build_trainer(spec, watch).fit(stack)
     images = spec.epochs * stack.batches.size * size
@@ -80,7 +79,7 @@ def rates(spec: RunSpec, size: int) -> tuple[float, float]:
 
 
 def stacked(title: str, spec: RunSpec, size: int, repeats: int) -> list[Figure]:
-    """Return images/s of all trainings of a stack together, and their ratio to the limit's."""
+    """Return images/s of all trainings of a stack together, and the ratio to the limit's."""
     rates(replace(spec, epochs=2), size)  # warms up
     timed = [(*rates(spec, size), limit(spec).rate) for _ in range(repeats)]
     steps, epochs, limits = zip(*timed, strict=True)
@@ -98,7 +97,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=positive, default=SIZES)
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        print("no GPU that CUDA can use is at hand: nothing is measured")
+        print("CUDA finds no GPU: nothing is measured")
         return
     set_numerics()
     with seeded(0), quiet_lightning():

@@ -1,8 +1,8 @@
-"""The shortest raw PyTorch loop for the training of a RunSpec: what optstudy is measured against.
+"""The limit: the shortest raw PyTorch loop for the training of a RunSpec, for comparison with optstudy.
 
-The same network, split, batches in the same order and layout, optimizer, cosine once an epoch, evaluated alike; all
-parameters are one group, which is quicker than two: biases decay, too, where there is decay. It imports no Lightning:
-as a process of its own it starts as soon as a plain script would.
+Network, split, order and layout of batches, optimizer, schedule and evaluation are the same. All parameters are in one
+group, which is faster than two, so biases decay, too, if there is decay. It does not import Lightning: a process of it
+starts as quickly as a plain script.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from optstudy.batches import EVALUATION_BATCH
-from optstudy.datasets import load_arrays, split
-from optstudy.device import compute_device, now
-from optstudy.networks import build_network, inputs_of
-from optstudy.optimizers import build_optimizer
-from optstudy.runs import RunSpec
+from optstudy.spec import RunSpec
+from optstudy.tasks.arrays import split
+from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.networks import build_network
+from optstudy.training.batches import EVALUATION_BATCH
+from optstudy.training.device import compute_device, now
+from optstudy.training.optimizers import build_optimizer
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds in the steps of a training, over so many images in all, and in everything; the test accuracy reached."""
+    """A timed training: its steps and images, seconds in its steps and in total, and its test accuracy."""
 
     steps: int
     images: int
@@ -41,12 +42,12 @@ class Timed:
 
     @property
     def rate(self) -> float:
-        """Return the images of a second of steps."""
+        """Return the images per second of its steps."""
         return self.images / self.in_steps
 
 
 def limit(spec: RunSpec) -> Timed:
-    """Train by the shortest loop: slices of tensors, one optimizer, no metrics in the loop."""
+    """Train with the shortest loop: slices of tensors, one optimizer, no metrics in the loop."""
     assert not spec.data["augment"]
     assert spec.data["scaling"] != "standardised"
     assert spec.schedule["name"] == "cosine"
@@ -89,13 +90,13 @@ def _parts(spec: RunSpec) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _layout(x: Tensor) -> torch.memory_format:
-    """Return how optstudy lays out such inputs and the networks that read them."""
+    """Return the memory format that optstudy uses for such inputs and their networks."""
     return torch.channels_last if x.dim() == 4 else torch.contiguous_format
 
 
 @torch.no_grad()
 def _accuracy(network: nn.Module, x: Tensor, y: Tensor, half: bool) -> float:
-    """Return the share of right answers, 0 where there are no examples."""
+    """Return the share of right answers, 0 if there are no examples."""
     right = 0
     for batch, labels in zip(x.split(EVALUATION_BATCH), y.split(EVALUATION_BATCH), strict=True):
         with torch.autocast(x.device.type, torch.bfloat16) if half else nullcontext():

@@ -1,6 +1,6 @@
-"""What every benchmark shares: figures with n and spread, the machine they come from, a table, a JSON file.
+"""Shared by all benchmarks: figures with n and spread, the machine, the printed table and the JSON file.
 
-Who imports it, and each process that he starts, writes into stores of his own, whichever the environment names.
+Benchmarks write into their own stores: importing this module removes the addresses of others from the environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 OUT = Path(__file__).parent / "out"
-LOAD = os.getloadavg()[0]  # what else ran on the machine in the minute before
+LOAD = os.getloadavg()[0]  # the load of the machine in the minute before
 for name in ("MLFLOW_TRACKING_URI", "OPTSTUDY_OPTUNA_STORAGE"):
     os.environ.pop(name, None)
 
@@ -45,7 +45,7 @@ def figure(name: str, values: Sequence[float], unit: str) -> Figure:
 
 
 def ratios(name: str, ours: Sequence[float], theirs: Sequence[float]) -> Figure:
-    """Return the median ratio of measurements taken in turn, so that what slows the machine slows both."""
+    """Return the median ratio of measurements taken alternately, so that a slow phase affects both."""
     return figure(name, [a / b for a, b in zip(ours, theirs, strict=True)], "ratio")
 
 
@@ -97,9 +97,9 @@ def _installed(name: str) -> bool:
 
 
 def report(figures: Sequence[Figure], part: str = "") -> None:
-    """Print the figures, and put them into out/latest.json in the place of what the script's same part left there.
+    """Print the figures, and write them to out/latest.json, where they replace those of the script's same part.
 
-    Whoever measures for minutes reports part by part: what is measured is kept, whatever comes after it.
+    A long benchmark reports part by part, so that what it has measured is kept if it fails later.
     """
     table = Table(title=" · ".join(machine().values()))
     for heading in ("what", "median", "lowest", "highest", "n", "unit"):

@@ -1,9 +1,9 @@
 """A whole study: configs/digits.yaml by optstudy, by the glue and by the limit looped over the same trainings.
 
-The glue is one process (threads for all cores), as `optuna.study.optimize` is; the limit has one process on each core.
-Both are timed on a share of the trainings, evenly drawn, and scaled up: the glue would take a quarter of an hour. What
-they do but once (imports, data, databases, a first short training) is counted once, and not scaled. Each repeat times
-all three in turn, so that what slows the machine slows all.
+The glue runs in one process with threads for all cores, like `optuna.study.optimize`. The limit has one process per
+core. Both are timed on a share of the trainings, evenly drawn, and scaled up: the glue would take a quarter of an hour.
+What they do only once (imports, data, databases, a first short training) is not scaled. Each repeat times all three,
+one after the other, so that a slow phase of the machine affects all.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import torch
 from limit import limit
 from measure import arguments, figure, positive, ratios, report
 
-from optstudy.device import set_numerics
-from optstudy.machine import default_workers
-from optstudy.runs import RunSpec
+from optstudy.environment import default_workers
+from optstudy.spec import RunSpec
+from optstudy.training.device import set_numerics
 
 FILE = Path(__file__).parents[1] / "configs" / "digits.yaml"
 
 
 def run(folder: Path, workers: int) -> tuple[float, float]:
-    """Return the seconds of `optstudy run`, the start of its process included, and its coordinator's processor time.
+    """Return the seconds of `optstudy run` with the start of its process, and the processor time of its coordinator.
 
-    The latter is 0 where there is no /proc.
+    The processor time is 0 on a system without /proc.
     """
     command = [sys.executable, "-m", "optstudy.cli", "run", str(FILE), "--workers", str(workers)]
     clock, busy = time.perf_counter(), 0.0
@@ -58,22 +58,22 @@ def processor_seconds(process: int) -> float:
 
 def specs_of(folder: Path) -> tuple[list[RunSpec], float]:
     """Return the trainings of a finished study, and the seconds from the start of the first to the end of the last."""
-    from optstudy import journal
-    from optstudy.content import content_of
-    from optstudy.place import Place
-    from optstudy.plan import named_jobs
-    from optstudy.study import load_study
+    from optstudy.planning import journal
+    from optstudy.planning.jobs import named_jobs
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.planning.preflight import fingerprints_of
+    from optstudy.study.study import load_study
 
-    place = Place(load_study(FILE), folder / "results", folder / "mlruns")
-    done = journal.read_journal(place.journal)
-    jobs = named_jobs(place.study, place.contenders, content_of(place.study, place.mlruns), done)
+    paths = StudyPaths(load_study(FILE), folder / "results", folder / "mlruns")
+    done = journal.read_journal(paths.journal)
+    jobs = named_jobs(paths.study, paths.contenders, fingerprints_of(paths.study, paths.mlruns), done)
     entries = [done[job.key] for job in jobs]
     first, last = min(entry.started_ms for entry in entries), max(entry.ended_ms for entry in entries)
     return [job.spec for job in jobs], (last - first) / 1000
 
 
 def ready(meet: Barrier, spec: RunSpec) -> None:
-    """Prepare a process of the limit, with what it does but once; it goes on when all are ready."""
+    """Prepare a process of the limit: do what it does only once, and wait until all are ready."""
     torch.set_num_threads(1)
     set_numerics()
     limit(replace(spec, epochs=1))
@@ -81,7 +81,7 @@ def ready(meet: Barrier, spec: RunSpec) -> None:
 
 
 def looped(specs: list[RunSpec], processes: int, share: float) -> float:
-    """Return the seconds of the limit over all trainings, of which `specs` are a share; its processes start once."""
+    """Return the seconds of the limit for all trainings, scaled up from `specs`; its processes start once."""
     clock, context = time.perf_counter(), get_context("spawn")
     prepared = (context.Barrier(processes), specs[0])
     with ProcessPoolExecutor(processes, context, ready, prepared) as pool:
@@ -92,7 +92,7 @@ def looped(specs: list[RunSpec], processes: int, share: float) -> float:
 
 
 def searched(specs: list[RunSpec], folder: Path, share: float) -> float:
-    """Return the seconds of the glue over all trainings, each a trial of one Optuna study; its stores are made once."""
+    """Return the seconds of the glue for all trainings, each a trial of one Optuna study; its stores are made once."""
     import optuna
     from glue import glue, store
 
@@ -107,9 +107,10 @@ def searched(specs: list[RunSpec], folder: Path, share: float) -> float:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Seconds of a whole study by each way; of ours also again, with nothing left, and from first to last training.
+    """Seconds of a whole study with each of the three.
 
-    `coordinator` is processor time: imports, journal, MLflow, Optuna, tables, report.
+    Of optstudy also: `coordinator`, the processor time of imports, journal, MLflow, Optuna, tables and report;
+    `again`, the same command with nothing left to train; `trained`, from the first training to the last.
     """
 
     trainings: int
@@ -122,7 +123,7 @@ class Repeat:
 
 
 def repeat(share: int, processes: int) -> Repeat:
-    """Time the study in a folder of its own, then the limit on every `share`th training, the glue on half of these."""
+    """Time the study in a new folder, then the limit on every `share`th training, then the glue on half of these."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (ours, coordinator), (again, _) = run(folder, processes), run(folder, processes)
@@ -138,20 +139,23 @@ def main() -> None:
     """Measure."""
     parser = arguments(__doc__, 3)
     parser.add_argument(
-        "--share", type=positive, default=8, help="time the limit on every 8th training, the glue on half of these"
+        "--share",
+        type=positive,
+        default=8,
+        help="time the limit on every Nth training, the glue on half of these (%(default)s)",
     )
     options = parser.parse_args()
     processes = default_workers()
-    found = [repeat(options.share, processes) for _ in range(options.repeats)]
-    title = f"{FILE.stem}, {found[0].trainings} trainings, {processes} processes"
-    ours, limits, glues = ([getattr(one, name) for one in found] for name in ("ours", "limit", "glue"))
+    repeats = [repeat(options.share, processes) for _ in range(options.repeats)]
+    title = f"{FILE.stem}, {repeats[0].trainings} trainings, {processes} processes"
+    ours, limits, glues = ([getattr(one, name) for one in repeats] for name in ("ours", "limit", "glue"))
     report(
         [
             figure(f"{title}: optstudy run", ours, "s"),
-            figure(f"{title}: from the first training to the last", [one.trained for one in found], "s"),
-            figure(f"{title}: before and after", [one.ours - one.trained for one in found], "s"),
-            figure(f"{title}: the coordinator's processor time", [one.coordinator for one in found], "s"),
-            figure(f"{title}: the same command again", [one.again for one in found], "s"),
+            figure(f"{title}: from the first training to the last", [one.trained for one in repeats], "s"),
+            figure(f"{title}: before and after", [one.ours - one.trained for one in repeats], "s"),
+            figure(f"{title}: the coordinator's processor time", [one.coordinator for one in repeats], "s"),
+            figure(f"{title}: the same command again", [one.again for one in repeats], "s"),
             figure(f"{title}: the limit, scaled from every {options.share}th", limits, "s"),
             figure(f"{title}: the glue, scaled from every {2 * options.share}th", glues, "s"),
             ratios(f"{title}: over the limit", ours, limits),

@@ -1,6 +1,6 @@
-"""One training: time per step against the limit, in turn; what it spends outside of steps; precisions and the glue.
+"""One training: time per step against the limit, measured alternately; time outside of steps; precisions and the glue.
 
-What it is written to, journal and MLflow, is timed by writing.py.
+writing.py times the journal and MLflow.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from glue import glue, store
 from limit import Timed, limit
 from measure import Figure, arguments, figure, ratios, report
 
-from optstudy.datasets import load_arrays
-from optstudy.device import set_numerics
+from optstudy.catalogue import OPTIMIZERS
 from optstudy.errors import DataError
-from optstudy.optimizers import OPTIMIZERS
-from optstudy.runs import RunSpec
-from optstudy.study import Study, load_study
-from optstudy.timing import Stopwatch
-from optstudy.train import build_trainer, quiet_lightning, seeded, set_up
+from optstudy.spec import RunSpec
+from optstudy.study.study import Study, load_study
+from optstudy.tasks.datasets import load_arrays
+from optstudy.training.device import set_numerics
+from optstudy.training.timing import Stopwatch
+from optstudy.training.train import build_trainer, prepare_training, quiet_lightning, seeded
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def spec_of(name: str, optimizer: str = "adam", **changes: object) -> RunSpec:
-    """Return a training at its optimizer's defaults in a shipped study, undecayed, so that all loops do the same."""
+    """Return a training of a shipped study with its optimizer's defaults, without decay: all loops then do the same."""
     study: Study = load_study(CONFIGS / f"{name}.yaml")
     contender = study.contender(optimizer)
     spec = study.spec(contender, 0, 1, {**study.row(contender).defaults, "weight_decay": 0.0})
@@ -39,7 +39,7 @@ def spec_of(name: str, optimizer: str = "adam", **changes: object) -> RunSpec:
 
 @dataclass(frozen=True)
 class Ours(Timed):
-    """What is timed of optstudy beyond a loop: seconds before the first epoch and after the last."""
+    """A training by optstudy, with the seconds before the first epoch and after the last."""
 
     before: float
     after: float
@@ -54,31 +54,31 @@ def ours(spec: RunSpec) -> Ours:
     """Train by optstudy, with a stopwatch among its callbacks."""
     with seeded(spec.seed), quiet_lightning():
         clock, watch = time.perf_counter(), Stopwatch()
-        fitting = set_up(spec, lambda _: None)
-        trainer = build_trainer(spec, *fitting.callbacks, watch)
-        trainer.fit(fitting.module, datamodule=fitting.data)
-        accuracy = fitting.outcome(trainer).metrics["test/accuracy"]
+        setup = prepare_training(spec, lambda _: None)
+        trainer = build_trainer(spec, *setup.callbacks, watch)
+        trainer.fit(setup.module, datamodule=setup.data)
+        accuracy = setup.outcome(trainer).metrics["test/accuracy"]
         ended = time.perf_counter()
     before, after = watch.epochs[0][0] - clock, ended - watch.ended
     epochs = len(watch.epochs)
-    examples = len(fitting.module.data.parts["train"][1])  # type: ignore[union-attr]  # a Classifier, which has data
-    return Ours(fitting.steps * epochs, examples * epochs, watch.in_steps, ended - clock, accuracy, before, after)
+    examples = len(setup.module.data.parts["train"][1])  # type: ignore[union-attr]  # a Classifier, which has data
+    return Ours(setup.steps * epochs, examples * epochs, watch.in_steps, ended - clock, accuracy, before, after)
 
 
 def in_turn(spec: RunSpec, repeats: int) -> list[tuple[Ours, Timed]]:
-    """Return `repeats` trainings by optstudy and by the limit, in turn, once both are warm."""
+    """Return `repeats` trainings by optstudy and by the limit, alternately, after one of each to warm up."""
     limit(spec), ours(spec)
     return [(ours(spec), limit(spec)) for _ in range(repeats)]
 
 
 def steps(name: str, pairs: Sequence[tuple[Ours, Timed]]) -> list[Figure]:
-    """Return time per step over the limit's, and the time."""
+    """Return the time per step, and its ratio to the limit's."""
     own, limits = [[1000 * one.step for one in side] for side in zip(*pairs, strict=True)]
     return [ratios(f"{name}: a step, over the limit's", own, limits), figure(f"{name}: a step", own, "ms")]
 
 
 def outside(name: str, epochs: int, pairs: Sequence[tuple[Ours, Timed]]) -> list[Figure]:
-    """Return what a training spends outside of its steps."""
+    """Return the time of a training outside of its steps."""
     own = [one for one, _ in pairs]
     return [
         figure(f"{name}: set-up", [1000 * one.before for one in own], "ms"),
@@ -88,17 +88,17 @@ def outside(name: str, epochs: int, pairs: Sequence[tuple[Ours, Timed]]) -> list
 
 
 def each_optimizer(name: str, study: str, repeats: int, **changes: object) -> list[Figure]:
-    """Return the time per step by each optimizer, and for the last of them what is spent outside of steps."""
-    found = list[Figure]()
+    """Return the time per step with each optimizer, and the time outside of steps with the last of them."""
+    figures = list[Figure]()
     for optimizer in OPTIMIZERS:
         spec = spec_of(study, optimizer, **changes)
         pairs = in_turn(spec, repeats)
-        found += steps(f"{name}, {optimizer}", pairs)
-    return found + outside(f"{name}, {optimizer}", spec.epochs, pairs)
+        figures += steps(f"{name}, {optimizer}", pairs)
+    return figures + outside(f"{name}, {optimizer}", spec.epochs, pairs)
 
 
 def images(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
-    """Return images per second of optstudy, in bf16 and in fp32, over those of the glue; the limit's for comparison."""
+    """Return images per second of optstudy in bf16 and fp32, and the ratios to the glue of both and of the limit."""
     single = replace(spec, precision="32-true")
     with tempfile.TemporaryDirectory() as folder:
         uri = store(Path(folder))
@@ -119,7 +119,7 @@ def images(name: str, spec: RunSpec, repeats: int) -> list[Figure]:
 def main() -> None:
     """Measure."""
     repeats = arguments(__doc__, 21).parse_args().repeats
-    set_numerics()  # RMSProp is three times slower without
+    set_numerics()  # RMSProp is three times slower without it
     digits, few = spec_of("digits", epochs=10), {**spec_of("fashion_mnist").data, "train_size": 6400}
     two = spec_of("fashion_mnist", epochs=1, data=few)
     load_arrays(digits.data)

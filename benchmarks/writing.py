@@ -1,7 +1,7 @@
-"""Writing 200 trainings of 20 epochs into journal, MLflow and Optuna; MLflow against its plainest use, in turn.
+"""Writes 200 trainings of 20 epochs into the journal, MLflow and Optuna; compares MLflow with its plainest use.
 
-The plainest: of each training one `create_run`, one `log_batch`, one `set_terminated`, no tags, on SQLite as MLflow
-makes it. Nothing is trained: results are drawn from the keys. Opening the stores is not counted.
+The plainest use for a training is one `create_run`, `log_batch` and `set_terminated`, without tags, on SQLite as MLflow
+creates it. They take turns. Nothing is trained: results are drawn from the keys. Opening the stores is not counted.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 from glue import store
 from measure import arguments, figure, ratios, report
 
-from optstudy import journal
-from optstudy.place import Place
-from optstudy.plan import Job, named_jobs
-from optstudy.runs import TrainingEnded
-from optstudy.stages import live_of
-from optstudy.study import Study
+from optstudy.planning import journal
+from optstudy.planning.jobs import Job, named_jobs
+from optstudy.planning.layout import StudyPaths
+from optstudy.records.mlflow_runs import MlflowRecorder
+from optstudy.records.optuna_trials import OptunaRecorder
+from optstudy.records.recorder import Recorder
+from optstudy.spec import TrainingEnded
+from optstudy.study.study import Study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,22 +32,59 @@ if TYPE_CHECKING:
 CONTENT = {"name": "writing", "data": "digits", "model": "linear", "epochs": 20, "replicates": 10}
 STUDY = Study.model_validate({**CONTENT, "optimizers": ["adam"], "tuning": {"trials": 18}})
 Finished = list[tuple[Job, journal.Entry]]
+Write = Callable[[Job, journal.Entry], object]
 
 
 def finished(folder: Path) -> Finished:
-    """Return the trainings, as the journal has them."""
+    """Return the trainings with their journal entries."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from synthetic import fill_journal
 
-    place = Place(STUDY, folder / "results", folder / "mlruns")
-    content = fill_journal(place)
-    done = journal.read_journal(place.journal)
-    jobs = named_jobs(STUDY, place.contenders, content, done)
-    return [(job, done[job.key]) for job in jobs]
+    paths = StudyPaths(STUDY, folder / "results", folder / "mlruns")
+    session = fill_journal(paths)
+    jobs = named_jobs(STUDY, paths.contenders, session.fingerprints, session.entries)
+    return [(job, session.entries[job.key]) for job in jobs]
 
 
-def plainest(client: MlflowClient, experiment: str, entry: journal.Entry) -> None:
-    """Write a training into MLflow as one would without optstudy."""
+def by_journal(folder: Path) -> Write:
+    """Return a function that writes a training into an empty journal, to the disk."""
+    path = journal.journal_path(folder, STUDY.name)
+
+    def write(job: Job, entry: journal.Entry) -> object:
+        ended = TrainingEnded(0, entry.result, entry.started_ms, entry.epoch_ms, entry.ended_ms, facts=entry.facts)
+        return journal.append(path, job.key, job.spec, entry.digests, ended, entry.claims)
+
+    return write
+
+
+def by_mlflow(folder: Path) -> Write:
+    """Return a function that writes a training into an empty MLflow store as optstudy does."""
+    return opened(MlflowRecorder(folder, STUDY.name, {}, STUDY.objective))
+
+
+def by_optuna(folder: Path) -> Write:
+    """Return a function that writes a training into an empty Optuna store, if it is a trial."""
+    spaces = {contender.name: STUDY.row(contender).search for contender in STUDY.optimizers}
+    return opened(OptunaRecorder(folder, STUDY.name, spaces, STUDY.objective))
+
+
+def opened(recorder: Recorder) -> Write:
+    """Open a recorder and return its function that adds a training."""
+    recorder.open()
+    return recorder.add
+
+
+def by_plainest_use(folder: Path) -> Write:
+    """Return a function that writes a training into an empty MLflow store in its plainest use."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store(folder))
+    experiment = client.create_experiment(STUDY.name)
+    return lambda _, entry: write_plainly(client, experiment, entry)
+
+
+def write_plainly(client: MlflowClient, experiment: str, entry: journal.Entry) -> None:
+    """Write a training into MLflow without optstudy."""
     from mlflow.entities import Metric, Param
 
     run = client.create_run(experiment, entry.started_ms).info.run_id
@@ -56,38 +95,7 @@ def plainest(client: MlflowClient, experiment: str, entry: journal.Entry) -> Non
     client.set_terminated(run, "FINISHED", entry.ended_ms)
 
 
-def by_journal(folder: Path) -> Callable[[Job, journal.Entry], object]:
-    """Return what writes a training into an empty journal, to the disk."""
-    path = journal.journal_path(folder, STUDY.name)
-
-    def write(job: Job, entry: journal.Entry) -> object:
-        ended = TrainingEnded(0, entry.result, entry.started_ms, entry.epoch_ms, entry.ended_ms)
-        return journal.append(path, job.key, job.spec, ended, entry.claims)
-
-    return write
-
-
-def by_tracker(folder: Path) -> Callable[[Job, journal.Entry], object]:
-    """Return what writes a training into an empty MLflow store as optstudy does."""
-    return live_of(Place(STUDY, folder, folder)).tracker.add
-
-
-def by_client(folder: Path) -> Callable[[Job, journal.Entry], object]:
-    """Return what writes a training into an empty MLflow store in the plainest way."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(store(folder))
-    experiment = client.create_experiment(STUDY.name)
-    return lambda _, entry: plainest(client, experiment, entry)
-
-
-def by_trials(folder: Path) -> Callable[[Job, journal.Entry], object]:
-    """Return what writes a training into an empty Optuna store, if it is a trial."""
-    trials = live_of(Place(STUDY, folder, folder)).trials
-    return lambda job, entry: trials.add(job, entry) if job.stage == "tuning" else None
-
-
-WAYS = {"journal": by_journal, "MLflow": by_tracker, "MLflow, plainest": by_client, "Optuna": by_trials}
+WAYS = {"journal": by_journal, "MLflow": by_mlflow, "MLflow, plainest use": by_plainest_use, "Optuna": by_optuna}
 
 
 def seconds(way: str, trainings: Finished) -> float:
@@ -106,10 +114,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainings = finished(Path(folder))
     timed = [[seconds(way, trainings) for way in WAYS] for _ in range(repeats + 1)]
-    found = dict(zip(WAYS, zip(*timed[1:], strict=True), strict=True))  # the first ones warm up
+    by_way = dict(zip(WAYS, zip(*timed[1:], strict=True), strict=True))  # the first measurements warm up
     title = f"{len(trainings)} trainings of {STUDY.epochs} epochs"
-    over = ratios(f"{title}: MLflow, over its plainest use", found["MLflow"], found["MLflow, plainest"])
-    report([*(figure(f"{title}: {way}", values, "s") for way, values in found.items()), over])
+    ratio = ratios(f"{title}: MLflow, relative to its plainest use", by_way["MLflow"], by_way["MLflow, plainest use"])
+    report([*(figure(f"{title}: {way}", values, "s") for way, values in by_way.items()), ratio])
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""DVC stage: the comparison table; MLflow and Optuna brought in line with the journal."""
+"""DVC stage: write the comparison, claims and report; complete MLflow and Optuna from the journal."""
 
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from optstudy.cli import exits
-from optstudy.place import Place
-from optstudy.progress import answered
-from optstudy.stages import compare_stage
-from optstudy.study import load_study
+from optstudy.planning.layout import StudyPaths
+from optstudy.reporting.terminal import make_console, print_results
+from optstudy.running.stages import compare_stage
+from optstudy.study.study import load_study
 
 
 def main(name: str) -> None:
     """Compare the contenders of configs/<name>.yaml."""
-    place = Place(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
-    answered(Console(), place, compare_stage(place))
+    paths = StudyPaths(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
+    print_results(make_console(), paths.study, paths.tables, compare_stage(paths))
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 
 from optstudy.cli import exits
-from optstudy.place import Place
-from optstudy.stages import prepare
-from optstudy.study import load_study
+from optstudy.planning.layout import StudyPaths
+from optstudy.running.stages import prepare
+from optstudy.study.study import load_study
 
 
 def main(name: str) -> None:
     """Prepare the study in configs/<name>.yaml."""
-    prepare(Place(load_study(Path("configs") / f"{name}.yaml"), Path("results")), print)
+    prepare(StudyPaths(load_study(Path("configs") / f"{name}.yaml"), Path("results")), print)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ import sys
 from pathlib import Path
 
 from optstudy.cli import exits
-from optstudy.place import Place
-from optstudy.stages import pretrain
-from optstudy.study import load_study
+from optstudy.planning.layout import StudyPaths
+from optstudy.running.stages import pretrain
+from optstudy.study.study import load_study
 
 
 def main(name: str) -> None:
     """Pretrain for the study in configs/<name>.yaml."""
-    pretrain(Place(load_study(Path("configs") / f"{name}.yaml"), Path("results")), print)
+    pretrain(StudyPaths(load_study(Path("configs") / f"{name}.yaml"), Path("results")), print)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,19 @@ from pathlib import Path
 from rich.console import Console
 
 from optstudy.cli import exits
-from optstudy.machine import default_workers
-from optstudy.place import Place
-from optstudy.progress import shown
-from optstudy.stages import train
-from optstudy.study import load_study
+from optstudy.environment import default_workers
+from optstudy.planning.layout import StudyPaths
+from optstudy.reporting.terminal import shown
+from optstudy.running.stages import train
+from optstudy.study.study import load_study
 
 
 def main(name: str, contender: str) -> None:
     """Run the stage for one contender of configs/<name>.yaml."""
     workers = default_workers()
-    place = Place(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
-    with shown(Console(), workers) as progress:
-        train(place, contender, workers, progress)
+    paths = StudyPaths(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
+    with shown(Console(), workers) as on_progress:
+        train(paths, contender, workers, on_progress)
 
 
 if __name__ == "__main__":

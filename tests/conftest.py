@@ -1,38 +1,49 @@
-"""Shared pieces: a tiny study, and specs made from it."""
+"""Fixtures for all tests, the order of the files, and the mark of the slow ones."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from optstudy.study import Study
+os.environ.pop("MPLBACKEND", None)  # as the command line does: a notebook's breaks Lightning's import
+
+# Files that take minutes come first: the last file to start keeps one core busy when all others are done.
+LONG = ("test_dvc", "test_resume", "test_stages", "test_growth", "test_extending", "test_cli", "test_pages")
+# The folders and files of `make test-fast`; all other tests are marked `slow`.
+FAST = {
+    "analysis",
+    "golden",
+    "planning",
+    "study",
+    "tests",
+    "test_imports",
+    "test_summary",
+    "test_datasets",
+    "test_texts",
+}
+NOT_FAST = {"test_stack_decisions"}
 
 
-def tiny(**changes: Any) -> Study:
-    content: dict[str, Any] = {
-        "name": "tiny",
-        "data": "digits",
-        "model": "linear",
-        "epochs": 2,
-        "batch_size": 256,
-        "replicates": 2,
-        "optimizers": ["sgd", "adam"],
-        "tuning": {"trials": 2},
-    }
-    return Study.model_validate({**content, **changes})
+def is_slow(path: Path) -> bool:
+    return FAST.isdisjoint({path.stem, path.parent.name}) or path.stem in NOT_FAST
 
 
-# Files that start whole studies take minutes: begun last, one of them would keep one core busy when the rest is done.
-LONG = ("test_resume", "test_dvc", "test_stages", "test_growth", "test_extending", "test_cli", "test_report")
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import slow files for `-m "not slow"`: their imports take ten seconds."""
+    unwanted = config.getoption("markexpr") == "not slow" and collection_path.suffix == ".py"
+    return True if unwanted and is_slow(collection_path) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first; pytest-xdist deals files out in this order (`--no-loadscope-reorder`)."""
-    assert all(Path(__file__).with_name(f"{name}.py").exists() for name in LONG)
+    """Mark slow tests, and put long files first; pytest-xdist keeps this order (`--no-loadscope-reorder`)."""
+    files = {path.stem for path in Path(__file__).parent.rglob("test_*.py")}
+    assert {*LONG, *NOT_FAST} <= files
+    for item in items:
+        if is_slow(item.path):
+            item.add_marker("slow")
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
@@ -51,16 +62,3 @@ def write(tmp_path: Path) -> Any:
         return path
 
     return write_text
-
-
-BROWSER = shutil.which("chromium")
-SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium: install Debian's package")
-
-
-def browse(address: str, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a headless Chromium on a page."""
-    assert BROWSER is not None
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
-    command = [BROWSER, *flags, f"--user-data-dir={profile / 'profile'}", *options, address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)

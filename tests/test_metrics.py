@@ -11,16 +11,16 @@ from optstudy.metrics import METRICS, difference, level, metric, number, present
     ("value", "half", "text"),
     [(0.97345, 0.0113, "0.973"), (0.97345, 0.00113, "0.9735"), (-3.14159, 0.5, "−3.14"), (123.4, 12.0, "123")],
 )
-def test_a_value_has_the_digits_that_its_interval_gives(value: float, half: float, text: str) -> None:
+def test_a_value_has_the_digits_that_its_interval_supports(value: float, half: float, text: str) -> None:
     assert number(value, half) == text
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_says_so(value: float) -> None:
+def test_a_value_that_is_not_finite_is_written_in_words(value: float) -> None:
     assert number(value, 0.1) == "not finite"
 
 
-def test_means_and_intervals() -> None:
+def test_a_mean_is_written_with_its_interval() -> None:
     assert level(0.9731, 0.9623, 0.9839) == "0.973 ± 0.011"
     assert span(0.9731, 0.9623, 0.9839) == "0.973 (0.962 to 0.984)"
 
@@ -31,19 +31,19 @@ def test_differences_of_shares_are_in_percentage_points() -> None:
 
 
 @pytest.mark.parametrize(("p", "text"), [(None, "–"), (0.0004, "< 0.001"), (0.0469, "0.047"), (0.62, "0.62")])
-def test_p_values(p: float | None, text: str) -> None:
+def test_p_values_have_two_or_three_decimals(p: float | None, text: str) -> None:
     assert probability(p) == text
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_less_is_better_of_losses_gaps_and_counts_alone(name: str) -> None:
+def test_lower_is_better_for_losses_gaps_and_counts_only(name: str) -> None:
     assert metric(name).higher == name.endswith(("accuracy", "learning_rate_tolerance"))
 
 
-def test_a_metric_of_a_users_own_model_is_called_as_its_column() -> None:
+def test_a_metric_of_a_users_own_model_is_named_after_its_column() -> None:
     assert (metric("test_f1").label, metric("test_f1").higher, metric("my_loss").higher) == ("test f1", True, False)
 
 
-def test_the_most_telling_metric_comes_first() -> None:
+def test_metrics_are_in_the_order_of_the_table_and_others_come_last() -> None:
     columns = ["contender", "test_f1_mean", "epochs_to_target_mean", "test_accuracy_mean", "test_accuracy_sd"]
     assert present(columns) == ["test_accuracy", "epochs_to_target", "test_f1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import errno
-import gc
+import io
 import os
 import re
 import signal
@@ -14,18 +14,25 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optstudy.errors import Stopped, StudyError, in_a_line
-from optstudy.machine import default_workers
+from optstudy.environment import default_workers
+from optstudy.errors import Stopped, StudyError, one_line
+
+if TYPE_CHECKING:
+    from optstudy.study.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Workers = Annotated[int, typer.Option(min=1, help="Worker processes, one thread each.")]
-Results = Annotated[Path, typer.Option(file_okay=False, help="Folder of the tables, one folder per study in it.")]
+Results = Annotated[Path, typer.Option(file_okay=False, help="Folder of the tables, with one folder per study.")]
+
+SHOW_CURSOR = "\x1b[?25h"
+BROKEN_PIPE = 128 + signal.SIGPIPE
+RESUME = "Finished trainings are saved; run the same command to resume"
 
 
 @app.callback()
@@ -38,65 +45,72 @@ def run(
     study_file: StudyFile,
     workers: Workers = default_workers(),
     results: Results = Path("results"),
+    accept_version: Annotated[
+        int | None, typer.Option("--accept-version", help="Keep finished trainings of this older training version.")
+    ] = None,
 ) -> None:
-    """Tune, train and compare; take up what was interrupted."""
-    from optstudy.study import load_study
+    """Tune, train and compare. Resume an interrupted study."""
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.running.executors.processes import warm_up
+    from optstudy.study.study import load_study
 
     study = load_study(study_file)
-    from optstudy.execute import warm_up
-    from optstudy.place import Place
-
-    place = Place(study, results)
-    if not place.journal.exists():  # a study that has begun may have nothing left to train
+    paths = StudyPaths(study, results)
+    if not paths.journal.exists():  # a study that has begun may have nothing left to train
         warm_up()
-    from rich.console import Console
+    from optstudy.reporting.terminal import make_console, print_results, shown
+    from optstudy.running import stages
 
-    from optstudy import stages
-    from optstudy.progress import answered, shown
-
-    console = Console()
-    say = partial(console.print, markup=False, soft_wrap=True)  # a path may hold brackets; a log is not 80 columns wide
-    with shown(console, workers) as progress:
-        comparison = stages.run(place, workers, say, progress)
-    answered(console, place, comparison)
-    say(f"Report: {place.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui")
+    console = make_console()
+    say = partial(console.print, markup=False, soft_wrap=True)  # paths may hold brackets, and logs have no width
+    with shown(console, workers) as on_progress:
+        comparison = stages.run(paths, workers, say, on_progress, accept_version)
+    print_results(console, study, paths.tables, comparison)
+    say(f"Report: {paths.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui")
 
 
 @app.command()
 def check(
     study_file: StudyFile,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where anything is found.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are findings.")] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Estimate its cost on this machine.")] = False,
     workers: Workers = default_workers(),
     results: Results = Path("results"),
 ) -> None:
-    """Say what a study consists of, and what a reviewer would object to; trains nothing."""
-    from optstudy.fairness import design_findings, smallest_p_line, table_findings
-    from optstudy.metrics import counted
-    from optstudy.plan import jobs_in
-    from optstudy.study import load_study
+    """Validate a study, and list what a reviewer would object to. Trains nothing."""
+    from optstudy.analysis.findings import design_findings, smallest_p_line, table_findings
+    from optstudy.study.study import load_study
 
     study = load_study(study_file)
-    names = [contender.name for contender in study.optimizers]
-    trainings = sum(jobs_in(study, name) for name in names)
-    typer.echo(f"{study_file}: valid: {study.name}: {', '.join(names)}")
-    typer.echo(
-        f"{study.replicates} replicates, {study.tuning.trials} trials by {study.tuning.sampler} a search: "
-        f"{counted(trainings, 'training')} of {counted(study.epochs, 'epoch')}"
-    )
+    for line in _summary_lines(study_file, study):
+        typer.echo(line)
     findings = [*design_findings(study), *table_findings(study, results / study.name)]
     for finding in findings:
         typer.echo(f"{finding.contender or 'study'}: {finding.finding} (rule {finding.rule}; {finding.source})")
     if smallest_p_line(study):
         typer.echo(smallest_p_line(study))
     if measure:
-        from optstudy.cost import cost_of
-        from optstudy.place import Place
-        from optstudy.progress import cost_line
+        from optstudy.planning.layout import StudyPaths
+        from optstudy.running.cost import cost_line, cost_of
 
-        typer.echo(cost_line(cost_of(Place(study, results), workers)))
+        typer.echo(cost_line(cost_of(StudyPaths(study, results), workers)))
     if strict and findings:
         raise typer.Exit(1)
+
+
+def _summary_lines(study_file: Path, study: Study) -> list[str]:
+    """Return what a study consists of, in words."""
+    from optstudy.metrics import counted
+    from optstudy.planning.jobs import jobs_in
+
+    names = [contender.name for contender in study.optimizers]
+    trainings = sum(jobs_in(study, name) for name in names)
+    search = f"{study.tuning.trials} {study.tuning.sampler} trials per search"
+    return [
+        f"{study_file}: valid: {study.name}: {', '.join(names)}",
+        f"{study.replicates} replicates, {search}: "
+        f"{counted(trainings, 'training')} of {counted(study.epochs, 'epoch')}",
+    ]
 
 
 @app.command()
@@ -104,103 +118,107 @@ def report(
     study_files: Annotated[list[Path] | None, typer.Argument(metavar="[STUDY.yaml ...]")] = None,
     results: Results = Path("results"),
 ) -> None:
-    """Rebuild tables, report, MLflow and Optuna from the journals alone; without a file, of every study in configs/."""
-    from rich.console import Console
+    """Rebuild tables, report, MLflow and Optuna from the journals alone, by default of every study in configs/."""
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.reporting.pages import write_index
+    from optstudy.reporting.terminal import make_console, print_results
+    from optstudy.running import stages
+    from optstudy.study.study import load_study
 
-    from optstudy import stages
-    from optstudy.place import Place
-    from optstudy.progress import answered
-    from optstudy.report import write_index
-    from optstudy.study import load_study
-
-    console = Console()
+    console = make_console()
     say = partial(console.print, markup=False, soft_wrap=True)
-    paths = study_files or sorted(Path("configs").glob("*.yaml"))
-    places = [Place(load_study(path), results) for path in paths]
+    files = study_files or sorted(Path("configs").glob("*.yaml"))
+    studies = [StudyPaths(load_study(path), results) for path in files]
     if not study_files:
-        places = [place for place in places if place.journal.exists()]
-        if not places:
-            found = "none of its studies has begun" if paths else "there is no study file in it"
-            raise StudyError(f"configs: {found}: name study files, or stand in the folder where `optstudy run` was run")
+        studies = [paths for paths in studies if paths.journal.exists()]
+        if not studies:
+            reason = "none of its studies has been started" if files else "there is no study file in it"
+            raise StudyError(
+                f"configs: {reason}: name study files, or change to the folder where `optstudy run` was run"
+            )
     complete = []
-    for place in places:
-        table = stages.report(place, say)
+    for paths in studies:
+        table = stages.report(paths, say)
         if table is not None:
-            complete.append(place.study.name)
-            answered(console, place, table)
+            complete.append(paths.study.name)
+            print_results(console, paths.study, paths.tables, table)
     if len(complete) > 1:
         write_index(results, complete)
         say(f"Index: {results}/index.html")
-    if len(complete) < len(places):
+    if len(complete) < len(studies):
         raise typer.Exit(1)
 
 
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the MLflow UI on the right store, on 127.0.0.1."""
-    from optstudy.live import MLFLOW, opening
-    from optstudy.tracking import made_store
+    from optstudy.records.live import opening
+    from optstudy.records.mlflow_runs import MLFLOW, create_store
 
     with opening(MLFLOW):
-        store = made_store(Path("mlruns"))
+        store = create_store(Path("mlruns"))
     arguments = ["--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
     Path("mlruns").mkdir(exist_ok=True)
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
 
 
-class _Signalled(BaseException):
-    """Ctrl-C or SIGTERM came; the argument is the signal."""
-
-
-def _wind_down(number: int, _frame: FrameType | None) -> None:
-    """Raise now, and again each second: an exception that meets a finalizer of some library's is lost there."""
-    signal.signal(signal.SIGALRM, lambda _alarm, frame: _wind_down(number, frame))
-    signal.alarm(1)
-    raise _Signalled(number)
-
-
 def main() -> None:
-    """Run the command line and turn each kind of end into its exit code."""
+    """Run the command line, and turn each kind of end into its exit code."""
     exits(lambda: app(standalone_mode=False))
 
 
 def exits(command: Callable[..., object], *arguments: str) -> None:
-    """Call `command` and end the process with the exit code that its end has in the contract."""
-    gc.set_threshold(100_000)  # imports make a million objects that stay: less looking through them saves 0.5 s
-    ended = list[int]()
-    atexit.register(_leave, ended)  # first, so that it comes last
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _wind_down)
-    sys.path.insert(0, os.getcwd())  # where a study's own classes lie; a console script leaves it out
+    """Call `command`, and end the process with the exit code that the contract has for its end."""
+    exit_codes = list[int]()
+    atexit.register(_leave, exit_codes)  # handlers run in reverse order: this one comes last
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, _interrupted)
+    os.environ.pop("MPLBACKEND", None)  # a notebook's backend fails where Lightning imports matplotlib
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an encoding such as Latin-1 lacks characters of our messages
+    sys.path.insert(0, os.getcwd())  # a study's own classes are there; Python adds it for scripts, not for commands
+    os.environ.pop("MPLBACKEND", None)  # a notebook's, for its shell commands, too: Lightning's import fails without it
     code: object = 0
     try:
         _check_arguments(command, arguments)
-        code = command(*arguments)  # click returns the code of typer.Exit where it is not standalone
-    except _Signalled as error:
-        signal.alarm(0)
-        number = signal.Signals(error.args[0])
-        code = _say(f"ended by {number.name}; the same command takes it up again", 128 + number)
+        code = command(*arguments)  # click returns the code of typer.Exit if it is not standalone
     except Stopped as error:
         code = _say(str(error), error.code)
+    except BrokenPipeError:  # the reader of the output has gone
+        code = BROKEN_PIPE
     except Exception as error:
         code = _say(_no_space(error), 1) if _is_full(error) else _refused(error)
-    ended.append(code if isinstance(code, int) else 0)
-    sys.exit(ended[0])
+    exit_codes.append(code if isinstance(code, int) else 0)
+    sys.exit(exit_codes[0])
 
 
-def _leave(ended: list[int]) -> None:
-    """End the process here by the code in `ended`: to take torch's modules apart costs 2 s."""
-    if not ended:  # a defect, or somebody's own SystemExit
+def _interrupted(number: int, _frame: FrameType | None) -> None:
+    """End the process at once: an exception could be lost in a finalizer of a library.
+
+    Nothing needs to be put away. The journal is complete after each training, its torn last line is dropped, workers
+    end with their coordinator, and the operating system releases the lock.
+    """
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())  # progress bars hide it
+    os.write(2, f"\nInterrupted by {signal.Signals(number).name}. {RESUME}.\n".encode())
+    os._exit(128 + number)
+
+
+def _leave(exit_codes: list[int]) -> None:
+    """End the process here: unloading torch's modules takes 2 s (measured in benchmarks/LOG.md)."""
+    if not exit_codes:  # a defect, or a SystemExit of somebody else
         return
     try:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-    finally:  # whoever read may have gone
-        os._exit(ended[0])
+    finally:  # the reader may have gone
+        os._exit(exit_codes[0])
 
 
 def _check_arguments(command: Callable[..., object], arguments: tuple[str, ...]) -> None:
-    """Raise StudyError where a script has not been given what its function takes."""
+    """Raise StudyError if a script was not given the arguments of its function."""
     try:
         signature(command).bind(*arguments)
     except TypeError as error:
@@ -209,26 +227,26 @@ def _check_arguments(command: Callable[..., object], arguments: tuple[str, ...])
 
 
 def _refused(error: Exception) -> int:
-    """Say what click (its errors have `show`) or the system refuses; raise anything else: it is a defect of ours."""
+    """Print what click (its errors have `show`) or the operating system refuses; raise anything else, a defect."""
     show = getattr(error, "show", None)
     if show is not None:
         show()
         return StudyError.code
-    if isinstance(error, OSError) and error.filename is not None:  # no such folder, or none to write in
+    if isinstance(error, OSError) and error.filename is not None:  # no such folder, or no permission to write in it
         return _say(f"{error.filename}: {error.strerror}", StudyError.code)
     raise error
 
 
 def _is_full(error: Exception) -> bool:
-    """Return whether the disk, or the user's share of it, is full: safetensors has Rust's words alone for it."""
+    """Return whether the disk or the user's quota is full; safetensors reports it only in the words of Rust."""
     rust = re.search(r"\(os error (\d+)\)$", str(error))
     return (int(rust[1]) if rust else getattr(error, "errno", None)) in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _no_space(error: Exception) -> str:
     file = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of two, the first was only read
-    what = f"{file}: {error.strerror}" if isinstance(error, OSError) and file else in_a_line(error)
-    return f"{what}: nothing that was finished is lost; once there is space, the same command takes it up again"
+    what = f"{file}: {error.strerror}" if isinstance(error, OSError) and file else one_line(error)
+    return f"{what}. {RESUME} once there is space"
 
 
 def _say(message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""Why a command ends early, in words for its user, each with its exit code; light, so that `--help` stays quick."""
+"""The errors that end a command early: a message for the user, and an exit code each."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import ClassVar
 
 
 class Stopped(Exception):
-    """A command cannot go on; the message says why, and nothing is lost."""
+    """A command cannot continue. The message says why; finished trainings are saved."""
 
     code: ClassVar[int]
 
 
 class TrainingFailed(Stopped):
-    """Some trainings failed for a reason of their own; the message has a line for each."""
+    """Trainings failed for a reason of their own. The message has a line for each."""
 
     code = 1
 
 
 class StudyError(Stopped):
-    """The input is wrong; the message has one line per mistake, each with file, key, value and what is allowed."""
+    """The input is wrong. The message has one line per mistake, with file, key, value and what is allowed."""
 
     code = 2
 
 
 class StudyHeld(Stopped):
-    """Another process holds the study; the message says which (75 is sysexits' EX_TEMPFAIL: try again later)."""
+    """Another process holds the study. The message says which (75 is EX_TEMPFAIL of sysexits.h: try again later)."""
 
     code = 75
 
 
 class DataError(StudyError):
-    """A data set or file of weights is missing, cut short or altered; the message says which, and what to do."""
+    """A data set or a file of weights is missing, incomplete or altered. The message says which, and what to do."""
 
 
-def in_a_line(error: BaseException) -> str:
-    """Return the type and the words of an error that is not ours, whose text may have several lines."""
+def one_line(error: BaseException) -> str:
+    """Return the type and the message of a library's error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @contextmanager
-def said_of(name: str) -> Iterator[None]:
-    """Put a study's name, or a key, before what a DataError says: neither data nor weights know whose they are."""
+def error_prefix(name: str) -> Iterator[None]:
+    """Put a study's name, or a key, before the message of a DataError: the code that loads data knows neither."""
     try:
         yield
     except DataError as error:

@@ -1,4 +1,4 @@
-"""The table of metrics: how each is called, which way is better, and how its values are written for people."""
+"""The table of metrics: the name and unit of each, which direction is better, and how its values are written."""
 
 from __future__ import annotations
 
@@ -6,29 +6,44 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+ROUNDING = 1e-9  # relative to the sum of the magnitudes added: differences of 1e-5 carry the rounding of values near 1
+
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: `share` means a fraction in [0, 1], whose differences are written in percentage points (pp).
+    """One metric.
 
-    `margin` is the smallest difference that matters, in the metric's own unit, unless a claim gives its own; metrics
-    without one are no headlines. `heading` and `digits` are for the table on a terminal (no heading: not shown there).
-    `remedy` says what to do where trainings miss what the metric counts up to (a miss is one more than the budget), and
-    is empty where nothing can be missed.
+    Attributes:
+        label: Its name for people.
+        higher: Whether higher is better.
+        share: Whether it is a fraction in [0, 1], whose differences are written in percentage points (pp).
+        unit: Unit of its differences, in the plural.
+        margin: The smallest difference that matters, in the metric's own unit, unless a claim gives another; None if
+            the comparison does not show the metric.
+        heading: Heading of its column in the closing table on a terminal; empty if it has none.
+        digits: Decimals in that table.
+        remedy: What to do if trainings miss what it counts up to (a miss counts as the budget plus one); empty if
+            nothing can be missed.
     """
 
     label: str
-    higher: bool  # whether more is better
+    higher: bool
     share: bool = False
-    unit: str = ""  # of differences
+    unit: str = ""
     margin: float | None = None
     heading: str = ""
     digits: int = 4
     remedy: str = ""
+    validation: bool = False  # whether it is measured on the validation part
+
+    @property
+    def sign(self) -> float:
+        """Return the factor that makes higher values better."""
+        return 1.0 if self.higher else -1.0
 
     @property
     def scale(self) -> float:
-        """Return what a difference is multiplied by before it is written."""
+        """Return the factor by which differences are multiplied before they are written."""
         return 100.0 if self.share else 1.0
 
     @property
@@ -37,8 +52,8 @@ class Metric:
         return "pp" if self.share else self.unit
 
 
-# In the order in which tables and answers show them: the most telling first. The margin of accuracies is the
-# protocol's rule 10; the others are ours: an epoch, a few steps of a ravine's hundreds, a quarter of a decade.
+# In the order in which tables and answers show them. The margin of accuracies is that of rule 10 in docs/protocol.md;
+# the other margins are ours: an epoch, a few of a ravine's hundreds of steps, a quarter of a decade.
 METRICS = {
     "test_accuracy": Metric("test accuracy", True, share=True, margin=0.005, heading="test accuracy"),
     "generalisation_gap": Metric("generalisation gap", False, share=True, margin=0.005, heading="gap"),
@@ -50,8 +65,9 @@ METRICS = {
         heading="epochs",
         digits=1,
         remedy="lower `target`, or train for more `epochs`",
+        validation=True,
     ),
-    "learning_rate_tolerance": Metric("learning-rate tolerance", True, unit="decades", margin=0.25),
+    "learning_rate_tolerance": Metric("learning-rate tolerance", True, unit="decades", margin=0.25, validation=True),
     "steps_to_tolerance": Metric(
         "steps to tolerance",
         False,
@@ -63,8 +79,10 @@ METRICS = {
     ),
     "sign_changes": Metric("sign changes", False, unit="sign changes", margin=5.0, heading="sign changes", digits=1),
     "loss": Metric("loss", False, margin=0.001),
-    "val_accuracy": Metric("validation accuracy", True, share=True, margin=0.005, heading="val accuracy"),
-    "val_loss": Metric("validation loss", False, margin=0.01, heading="val loss"),
+    "val_accuracy": Metric(
+        "validation accuracy", True, share=True, margin=0.005, heading="val accuracy", validation=True
+    ),
+    "val_loss": Metric("validation loss", False, margin=0.01, heading="val loss", validation=True),
     "train_accuracy": Metric("training accuracy", True, share=True),
     "train_loss": Metric("training loss", False),
     "test_loss": Metric("test loss", False),
@@ -73,7 +91,7 @@ HEADLINES = {name: row for name, row in METRICS.items() if row.margin is not Non
 
 
 def metric(name: str) -> Metric:
-    """Return a metric's row; one that a user's own model logs is called as its column, and less is better of a loss."""
+    """Return a metric's row. For a metric that a user's own model logs, it is named after its column."""
     return METRICS.get(name) or Metric(name.replace("_", " "), not name.endswith("loss"))
 
 
@@ -87,7 +105,7 @@ def number(value: float, half: float) -> str:
     """Write a value to two significant digits of `half`, half the width of its interval."""
     if not math.isfinite(value):
         return "not finite"
-    value = value or 0.0  # -0.0 is none to a reader
+    value = value or 0.0  # -0.0 is written as 0
     size = abs(half) if half and math.isfinite(half) else abs(value)
     if size and (size < 1e-4 or abs(value) >= 1e6):
         return f"{value:.2g}".replace("-", "−")
@@ -118,7 +136,7 @@ def difference(name: str, value: float, low: float, high: float) -> str:
 
 
 def amount(name: str, value: float) -> str:
-    """Write a difference that is given, such as a margin, with its unit: 0.5 pp, 1 epoch."""
+    """Write a difference without an interval, such as a margin, with its unit: 0.5 pp, 1 epoch."""
     return _with_unit(name, f"{metric(name).scale * value:g}")
 
 
@@ -129,7 +147,7 @@ def in_unit(name: str, mean: float, low: float, high: float) -> str:
 
 
 def counted(count: int, thing: str) -> str:
-    """Write 1 epoch, 2 epochs."""
+    """Write a count with its noun: 1 epoch, 2 epochs."""
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 

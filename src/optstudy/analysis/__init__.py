@@ -1,0 +1,1 @@
+"""From tables to statistics, verdicts and fairness findings."""

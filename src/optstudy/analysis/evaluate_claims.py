@@ -1,0 +1,152 @@
+"""Evaluates a study's claims on its tables: the rows of claims.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optstudy.analysis import verdicts
+from optstudy.errors import StudyError
+from optstudy.keys import canonical, digest
+from optstudy.metrics import HEADLINES, ROUNDING, metric
+from optstudy.planning.journal import Stated
+from optstudy.spec import unpack
+from optstudy.study.claim import SWEPT, Arm, ClaimSpec
+from optstudy.study.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from optstudy.analysis.tables import Values
+
+
+def weights(study: Study, claim: ClaimSpec) -> dict[Arm, float]:
+    """Return the claim's contrast, with signs that make its effect positive if it turns out as claimed."""
+    sign = metric(claim.metric).sign
+    return {side: sign * weight for side, weight in claim.contrast(study.variants[0]).items()}
+
+
+def margin(claim: ClaimSpec) -> float:
+    """Return the claim's margin in its metric's unit."""
+    return claim.margin if claim.margin is not None else float(HEADLINES[claim.metric].margin or 0.0)
+
+
+def claim_hash(study: Study, claim: ClaimSpec) -> str:
+    """Return a hash of everything that the claim's test depends on; its wording is left out."""
+    parts = sorted([*side, weight] for side, weight in weights(study, claim).items())
+    return digest(canonical([parts, claim.metric, margin(claim), claim.primary, *_measured_by(study, claim.metric)]))
+
+
+def _measured_by(study: Study, name: str) -> list[float]:
+    """Return the study's settings that define a metric; without a `target`, the runs define it (their median)."""
+    if name == "epochs_to_target" and study.target is not None:
+        return [study.target]
+    if name == SWEPT and study.sweep is not None:
+        return [study.sweep.within, study.sweep.points]
+    return []
+
+
+def stated(study: Study) -> Stated:
+    """Return what each journal entry records of the study file, so that later changes of its claims show."""
+    primary = [claim_hash(study, claim) for claim in study.claims if claim.primary]
+    exploratory = [claim_hash(study, claim) for claim in study.claims if not claim.primary]
+    return Stated(tuple(primary), tuple(exploratory), study.replicates)
+
+
+def withdrawn(study: Study, first: Stated) -> int:
+    """Return how many primary claims registered before the first training are gone, or are no longer primary."""
+    return len(set(first.primary) - stated(study).hashes)
+
+
+def claim_rows(study: Study, answers: pd.DataFrame, values: Values, first: Stated) -> list[dict[str, Any]]:
+    """Return the rows of claims.json; a claim that was not stated at the `first` training is post hoc.
+
+    Raises StudyError if a contender lacks a claim's metric: a user's own model may not log it.
+    """
+    measured = [_measured(study, number, answers, values, first) for number in range(len(study.claims))]
+    return [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first))]
+
+
+def _measured(study: Study, number: int, answers: pd.DataFrame, values: Values, first: Stated) -> verdicts.Measured:
+    claim = study.claims[number]
+    sides = weights(study, claim)
+    for side in sides:
+        if claim.metric not in values.get(side, {}):
+            message = f"{'/'.join(side)} does not have it: the model does not log it in every training"
+            raise StudyError(f"{study.name}: claims.{number}.metric: {claim.metric!r}: {message}")
+    differences = verdicts.contrast({side: values[side][claim.metric] for side in sides}, sides)
+    stated_claim = verdicts.StatedClaim(
+        id=f"{number + 1}-{claim.topic or claim.metric}",
+        topic=claim.topic,
+        statement=claim.statement,
+        contrast=in_words(study, claim),
+        metric=claim.metric,
+        margin=margin(claim),
+        primary=claim.primary,
+        post_hoc=claim_hash(study, claim) not in first.hashes,
+        qualifier=qualifier(study),
+    )
+    examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
+    return verdicts.Measured(stated_claim, tuple(differences.tolist()), examples, only_misses(study, claim, values))
+
+
+def only_misses(study: Study, claim: ClaimSpec, values: Values) -> bool:
+    """Return whether every value behind a claim is a miss; sides with weight zero do not count."""
+    if not metric(claim.metric).remedy:
+        return False
+    sides = [side for side, weight in weights(study, claim).items() if abs(weight) > ROUNDING]
+    compared = [values.get(side, {}).get(claim.metric, ()) for side in sides]
+    return all(compared) and all(value > study.epochs for own in compared for value in own)
+
+
+def example_differences(answers: pd.DataFrame, sides: Mapping[Arm, float]) -> NDArray[np.float64] | None:
+    """Return the contrast by replicate and test example (replicates, examples); None if answers are missing."""
+    right: dict[Arm, NDArray[np.bool_]] = {}
+    for contender, variant in sides:
+        own = answers[(answers["contender"] == contender) & (answers["variant"] == variant)]
+        if not len(own):
+            return None
+        right[contender, variant] = np.stack([unpack(text) for text in own.sort_values("replicate")["right"]])
+    return verdicts.contrast(right, sides)
+
+
+def in_words(study: Study, claim: ClaimSpec) -> str:
+    """Return the contrast in words, `momentum against the mean of adam, sgd`, or as the formula of its effect.
+
+    The formula has the sign of the effect: if lower is better, the side that is claimed to be better is subtracted.
+    """
+    if claim.better is not None:
+        return f"{claim.better} against {_mean_of(claim.than)}"
+    sign = metric(claim.metric).sign
+    formula = {side: sign * weight for side, weight in claim.contrast("").items()}
+    return _of_losses(claim.contrast(study.variants[0])) or verdicts.readable(formula)
+
+
+def _mean_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"the mean of {', '.join(names)}"
+
+
+def _of_losses(sides: Mapping[Arm, float]) -> str:
+    """Return the words for a contrast of what contenders lose without tuning; empty for any other contrast.
+
+    A contender's loss is how much worse its untuned values are than its tuned ones, so its two weights are opposite.
+    """
+    names = list(dict.fromkeys(contender for contender, _ in sides))
+    losses = {name: sides.get((name, "tuned"), 0.0) for name in names}
+    if any(losses[name] == 0 or sides.get((name, "untuned"), 0.0) + losses[name] for name in names):
+        return ""
+    less, more = ([name for name in names if losses[name] * sign > 0] for sign in (-1, 1))
+    if len(less) != 1 or not more or any(abs(losses[name] + losses[less[0]] / len(more)) > 1e-9 for name in more):
+        return ""
+    others = f"what {more[0]} loses" if len(more) == 1 else f"the mean loss of {', '.join(more)}"
+    return f"what {less[0]} loses untuned against {others}"
+
+
+def qualifier(study: Study) -> str:
+    """Return the limits of every verdict of the study."""
+    once = study.tuning.trials > 0 and study.tuning.once
+    limits = ["for these hyperparameters"] if once else []
+    return ", ".join(limits + ([f"from weights pretrained by {study.pretrained_by}"] if study.pretrained_by else []))

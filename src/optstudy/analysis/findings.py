@@ -1,0 +1,304 @@
+"""Fairness findings: what a reviewer would object to in a study, with the rule of docs/protocol.md and its source.
+
+A finding is made by one function in one of the tuples of checks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from optstudy.analysis.evaluate_claims import only_misses
+from optstudy.analysis.stats import LEVEL, reaches_an_end, smallest_p
+from optstudy.keys import TRAINING_VERSION
+from optstudy.metrics import amount, counted, metric
+from optstudy.planning.journal import Entry, Stated
+from optstudy.planning.selection import EDGE_SHARE
+from optstudy.study.claim import SWEPT
+from optstudy.study.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from optstudy.analysis.tables import Values
+
+MIN_DECADES = 2.0  # of a search space for learning rates
+
+SOURCES: Mapping[int, str] = {
+    1: "Choi et al. 2019, arXiv:1910.05446",
+    2: "Dodge et al. 2019, arXiv:1909.03004",
+    3: "Bouthillier et al. 2021, arXiv:2103.03098",
+    6: "Wilson et al. 2017, arXiv:1705.08292",
+    7: "exact sign-flip test: its smallest p is 2m / 2^n",
+    8: "Schmidt et al. 2021, arXiv:2007.01547",
+    10: "Simmons et al. 2011, doi:10.1177/0956797611417632",
+    13: "a sweep measures a tolerance to within its step, and only up to its ends",
+    15: "a miss says that more than the budget is needed, but not how much more",
+    16: "numbers are equal only on one kind of machine and with one version of the code",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One objection; `rule` is its number in docs/protocol.md, `contender` is empty if it concerns the whole study."""
+
+    rule: int
+    contender: str
+    finding: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study file; p is corrected over `tests` claims."""
+
+    study: Study
+    tests: int
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a finished study: selections by contender, the sweep, and the values of the headline metrics."""
+
+    study: Study
+    selected: Mapping[str, pd.DataFrame]
+    sweep: pd.DataFrame
+    values: Values
+
+
+@dataclass(frozen=True)
+class History:
+    """What the study file stated at the `first` training, and how many of its primary claims are `withdrawn`."""
+
+    study: Study
+    first: Stated
+    withdrawn: int
+
+
+def design_findings(study: Study, tests: int | None = None) -> list[Finding]:
+    """Return the findings about a study file.
+
+    `tests` is the number of claims that p is corrected over; None before the first training. A study file cannot
+    express unequal trials or epochs, selection on test data or on the best epoch, or pruning: they need no check.
+    """
+    return _findings(DESIGN_CHECKS, Design(study, _primary(study) if tests is None else tests))
+
+
+def table_findings(study: Study, folder: Path) -> list[Finding]:
+    """Return the findings about the tables in `folder`; none if the study is not finished."""
+    names = [contender.name for contender in study.optimizers]
+    if not all((folder / "runs" / f"{name}.csv").exists() for name in names):
+        return []
+    from optstudy.analysis.tables import read_table, replicate_values, stacked, target_of
+
+    selected = {name: read_table(folder / "selected" / f"{name}.csv") for name in names if study.tuning.trials}
+    runs, curves, sweep = (stacked(folder, kind, names) for kind in ("runs", "curves", "sweep"))
+    within = study.sweep.within if study.sweep else 0.0
+    values = replicate_values(runs, curves, sweep, study.epochs, target_of(runs, study.target), within)
+    return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values))
+
+
+def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Finding]:
+    """Return the findings about what was changed since the `first` training, when results could be seen."""
+    return _findings(HISTORY_CHECKS, History(study, first, withdrawn))
+
+
+def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
+    """Return the findings about the machines and versions that trained a study."""
+    return _findings(FACTS_CHECKS, entries)
+
+
+def smallest_p_line(study: Study) -> str:
+    """Return the smallest corrected p that the design can reach, in words; empty without primary claims."""
+    primary = _primary(study)
+    least = smallest_p(study.replicates, primary)
+    return f"{counted(primary, 'primary claim')}: the smallest corrected p is {least:.2g}" if primary else ""
+
+
+Subject = TypeVar("Subject")
+
+
+def _findings(checks: Sequence[Callable[[Subject], Iterator[Finding]]], subject: Subject) -> list[Finding]:
+    """Return what all checks find in a subject."""
+    return [finding for check in checks for finding in check(subject)]
+
+
+def _finding(rule: int, contender: str, words: str) -> Finding:
+    return Finding(rule, contender, words, SOURCES[rule])
+
+
+def _primary(study: Study) -> int:
+    return sum(claim.primary for claim in study.claims)
+
+
+def _searched(study: Study) -> dict[str, set[str]]:
+    """Return the names of the hyperparameters that each contender searches, empty if nothing is tuned."""
+    return {contender.name: set(study.row(contender).search) for contender in study.optimizers if study.tuning.trials}
+
+
+def _nothing_tuned(design: Design) -> Iterator[Finding]:
+    if not design.study.tuning.trials:
+        yield _finding(1, "", "nothing is tuned: the comparison holds for these settings only")
+
+
+def _fixed_rate(design: Design) -> Iterator[Finding]:
+    for name, searched in _searched(design.study).items():
+        if "learning_rate" not in searched:
+            yield _finding(1, name, "its learning rate is fixed, but others search theirs: the budgets are unequal")
+
+
+def _unsearched_decay(design: Design) -> Iterator[Finding]:
+    searches = _searched(design.study)
+    for name, searched in searches.items():
+        if "weight_decay" not in searched and any("weight_decay" in other for other in searches.values()):
+            only = f"only {', '.join(sorted(searched))}" if searched else "nothing"
+            yield _finding(2, name, f"searches {only}, but others also search weight_decay")
+
+
+def _narrow_space(design: Design) -> Iterator[Finding]:
+    for contender in design.study.optimizers:
+        space = design.study.row(contender).search.get("learning_rate")
+        decades = math.log10(space.high / space.low) if space and space.log else 0.0
+        if space and decades < MIN_DECADES - 1e-9:
+            words = f"its learning-rate space {space.low:g} to {space.high:g} is truncated: {decades:.1f} decades"
+            yield _finding(1, contender.name, f"{words}, fewer than {MIN_DECADES:g}")
+
+
+def _default_outside_space(design: Design) -> Iterator[Finding]:
+    for contender in design.study.optimizers:
+        row = design.study.row(contender)
+        space, default = row.search.get("learning_rate"), row.defaults.get("learning_rate")
+        if space and default is not None and not space.low <= default <= space.high:
+            words = f"its default learning rate {default:g} is outside its space {space.low:g} to {space.high:g}"
+            yield _finding(1, contender.name, words)
+
+
+def _shared_space(design: Design) -> Iterator[Finding]:
+    families: dict[tuple[float, float], set[str]] = defaultdict(set)
+    for contender in design.study.optimizers:
+        row = design.study.row(contender)
+        if space := row.search.get("learning_rate"):
+            family = row.optimizer.replace("AdamW", "Adam") + str(row.fixed.get("momentum", ""))
+            families[space.low, space.high].add(family)
+    if len(families) == 1 and any(len(sharing) > 1 for sharing in families.values()):
+        yield _finding(1, "", "all contenders share one space for learning rates: its choice decides the ranking")
+
+
+def _coarse_sweep(design: Design) -> Iterator[Finding]:
+    study = design.study
+    margins = [claim.margin or metric(SWEPT).margin or 0.0 for claim in study.claims if claim.metric == SWEPT]
+    if study.sweep is None or not margins:
+        return
+    for name in study.sweep.contenders:
+        space = study.row(study.contender(name)).search["learning_rate"]
+        step = math.log10(space.high / space.low) / (study.sweep.points - 1)
+        if step > min(margins) + 1e-9:
+            words = f"the rates of its sweep are {step:.2g} decades apart, but a claim's margin is {min(margins):g}"
+            yield _finding(13, name, f"{words}: add points")
+
+
+def _one_search(design: Design) -> Iterator[Finding]:
+    if design.study.tuning.trials and design.study.tuning.once:
+        yield _finding(3, "", "one search serves all replicates: verdicts hold for these hyperparameters only")
+
+
+def _no_defaults(design: Design) -> Iterator[Finding]:
+    if design.study.tuning.trials and not design.study.untuned:
+        yield _finding(8, "", "the defaults are not trained for comparison: set `untuned: true`")
+
+
+def _too_few_replicates(design: Design) -> Iterator[Finding]:
+    replicates = design.study.replicates
+    least = smallest_p(replicates, design.tests)
+    if design.tests and least >= LEVEL:
+        words = f"{replicates} replicates and {counted(design.tests, 'primary claim')}"
+        words += f": the smallest corrected p is {least:.2g}"
+        yield _finding(7, "", f"{words}, so no verdict but `equivalent` can be reached: add replicates")
+
+
+def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
+    """Find ends of spaces at which more values were selected than uniform draws would be (binomial p < 0.05)."""
+    from scipy.special import bdtrc  # the binomial's upper tail; scipy.stats takes half a second to import
+
+    for name, table in tables.selected.items():
+        n = len(table["trial"]) if not tables.study.tuning.once else 1
+        flags = [flag for edge in table["edge"].astype(str)[:n] for flag in edge.split(";") if flag]
+        for flag, count in sorted(Counter(flags).items()):
+            if bdtrc(count - 1, n, EDGE_SHARE) < LEVEL or n == 1:
+                key, end = flag.split(":")
+                place = f"the selected {key} is at the {end} end of its space in {count} of {n} searches"
+                yield _finding(6, name, f"{place}: widen the space")
+
+
+def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
+    study, sweep = tables.study, tables.sweep
+    if study.sweep is None or "val_accuracy" not in sweep:
+        return
+    for name, own in sweep.groupby("contender", sort=False):
+        ends = [
+            reaches_an_end(rows["learning_rate"].tolist(), rows["val_accuracy"].tolist(), study.sweep.within)
+            for _, rows in own.groupby("replicate")
+        ]
+        if any(ends):
+            within = amount("val_accuracy", study.sweep.within)
+            words = f"in {sum(ends)} of {len(ends)} replicates an end of the sweep is within {within} of its best"
+            yield _finding(13, str(name), f"its learning-rate tolerance is a lower bound: {words}")
+
+
+def _claims_on_misses(tables: Tables) -> Iterator[Finding]:
+    for claim in tables.study.claims:
+        if only_misses(tables.study, claim, tables.values):
+            row = metric(claim.metric)
+            words = f"all values of {row.label} behind “{claim.statement}” are misses, so nothing is compared"
+            yield _finding(15, "", f"{words}: {row.remedy}")
+
+
+def _withdrawn_claims(history: History) -> Iterator[Finding]:
+    if history.withdrawn:
+        words = f"{counted(history.withdrawn, 'primary claim')} registered before the first training"
+        words += f" {'was' if history.withdrawn == 1 else 'were'} withdrawn or changed"
+        yield _finding(10, "", f"{words}: p is corrected as if nothing had been withdrawn")
+
+
+def _other_replicates(history: History) -> Iterator[Finding]:
+    planned, shown = history.first.replicates, history.study.replicates
+    if planned and planned != shown:
+        words = f"{planned} replicates were planned at the first training, but {shown} are shown"
+        yield _finding(10, "", f"{words}: p assumes that their number was fixed in advance")
+
+
+def _mixed_facts(entries: Sequence[Entry]) -> Iterator[Finding]:
+    for name in dict.fromkeys(fact for entry in entries for fact in entry.facts):
+        counts = Counter(str(entry.facts.get(name, "not recorded")) for entry in entries)
+        if len(counts) > 1:
+            shares = [f"{value or 'none'} ({counted(count, 'training')})" for value, count in sorted(counts.items())]
+            words = f"trainings differ in {name.replace('_', ' ')}: {', '.join(shares)}"
+            yield _finding(16, "", f"{words}: their numbers may differ for this reason, too")
+
+
+def _other_training_version(entries: Sequence[Entry]) -> Iterator[Finding]:
+    versions = {int(entry.facts.get("training_version", TRAINING_VERSION)) for entry in entries}
+    for version in sorted(versions - {TRAINING_VERSION}):
+        words = f"trainings of training version {version} are shown, but this code has version {TRAINING_VERSION}"
+        yield _finding(16, "", f"{words}: it may train differently")
+
+
+DESIGN_CHECKS = (
+    _nothing_tuned,
+    _fixed_rate,
+    _unsearched_decay,
+    _narrow_space,
+    _default_outside_space,
+    _shared_space,
+    _coarse_sweep,
+    _one_search,
+    _no_defaults,
+    _too_few_replicates,
+)
+TABLE_CHECKS = (_selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
+HISTORY_CHECKS = (_withdrawn_claims, _other_replicates)
+FACTS_CHECKS = (_mixed_facts, _other_training_version)

@@ -1,0 +1,87 @@
+"""The contender with the best mean of a metric, and how far it is ahead of each other one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optstudy.analysis.stats import LEVEL, Estimate, holm, sign_flip_p, t_interval, t_p
+from optstudy.analysis.study_results import StudyResults
+from optstudy.metrics import metric
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A contender that the leader is compared with; `estimate` is the leader's paired lead over it."""
+
+    contender: str
+    estimate: Estimate
+    p: float
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The contender with the best mean of a metric; `rivals` are in the order of their means.
+
+    The leader is picked after the fact, so its leads are no claims: they only show which part of the ranking the
+    replicates support. Any contender could have led, so p is corrected over all `pairs` of contenders (see
+    `_pairwise_p`).
+    """
+
+    contender: str
+    metric: str
+    values: tuple[float, ...]
+    rivals: tuple[Rival, ...]
+    pairs: int
+
+    @property
+    def beaten(self) -> list[Rival]:
+        """Return the rivals that the leader is significantly ahead of."""
+        return [rival for rival in self.rivals if rival.p < LEVEL and rival.estimate.low > 0]
+
+    @property
+    def tied(self) -> list[Rival]:
+        """Return the rivals without a significant difference from the leader."""
+        return [rival for rival in self.rivals if rival not in self.beaten]
+
+    @property
+    def best(self) -> tuple[str, ...]:
+        """Return the leader and the contenders without a significant difference from it."""
+        return (self.contender, *(rival.contender for rival in self.tied))
+
+
+def leader(results: StudyResults, name: str, variant: str, among: Collection[str] | None = None) -> Leader | None:
+    """Return the leader in a metric `among` these contenders (None: all); None if fewer than two have the metric."""
+    logged = {c: results.values.get((c, variant), {}).get(name) for c in results.contenders}
+    values = {
+        contender: np.asarray(own, dtype=float)
+        for contender, own in logged.items()
+        if own is not None and (among is None or contender in among)
+    }
+    if len(values) < 2:
+        return None
+    sign = metric(name).sign
+    first, *others = sorted(values, key=lambda contender: -sign * float(values[contender].mean()))
+    ps = _pairwise_p(values)
+    rivals = tuple(
+        Rival(other, t_interval((sign * (values[first] - values[other])).tolist()), ps[frozenset((first, other))])
+        for other in others
+    )
+    return Leader(first, name, tuple(values[first].tolist()), rivals, len(ps))
+
+
+def _pairwise_p(values: Mapping[str, NDArray[np.float64]]) -> dict[frozenset[str], float]:
+    """Return p of each pair: the larger of the t test's p, corrected over all pairs (Holm), and the exact test's p.
+
+    Neither test is enough alone. Corrected over the ten pairs of five contenders, the exact test cannot become
+    significant with eight replicates (10 * 2 / 2^8); and the t test's p is 0 for two replicates that happen to agree.
+    """
+    pairs = list(combinations(values, 2))
+    differences = [(values[one] - values[other]).tolist() for one, other in pairs]
+    corrected = holm([t_p(own) for own in differences])
+    both = [max(p, sign_flip_p(own)) for p, own in zip(corrected, differences, strict=True)]
+    return {frozenset(pair): p for pair, p in zip(pairs, both, strict=True)}

@@ -1,0 +1,149 @@
+"""All that figures and the page are made from: study.json and the tables of one study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from optstudy.analysis.tables import Values, read_table, replicate_values, stacked
+from optstudy.catalogue import OBJECTIVES
+from optstudy.metrics import present
+from optstudy.study.study import Study
+from optstudy.tasks.kinds import Task, task_of
+
+TEXT = {"contender", "variant", "status", "edge", "pretrained_by"}
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """The results of one study.
+
+    Frames hold the rows of all contenders, with a column `contender`, in the study's order; they are empty if the study
+    has no such rows. `study` is study.json, `data` the data's name and arguments, and `values` the headline metrics,
+    replicate by replicate.
+    """
+
+    name: str
+    study: Mapping[str, Any]
+    comparison: pd.DataFrame
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    tuning: pd.DataFrame
+    sweep: pd.DataFrame
+    selected: pd.DataFrame
+    claims: Sequence[Mapping[str, Any]]
+    findings: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, Any]
+    data: Mapping[str, Any]
+    values: Values
+
+    @property
+    def contenders(self) -> list[str]:
+        """Return the contenders in the study's order."""
+        return list(dict.fromkeys(self.comparison["contender"]))
+
+    @property
+    def variants(self) -> list[str]:
+        """Return the variants of the final runs."""
+        return list(dict.fromkeys(self.comparison["variant"]))
+
+    @property
+    def variant(self) -> str:
+        """Return the variant that the study compares: tuned, or untuned if nothing is tuned."""
+        return "tuned" if "tuned" in self.variants else "untuned"
+
+    @property
+    def task(self) -> Task:
+        """Return what the study trains."""
+        return task_of(self.study["kind"])
+
+    @property
+    def epoch(self) -> str:
+        """Return what an epoch is called: an analytic function is trained by steps."""
+        return "epoch" if self.task.examples else "step"
+
+    @property
+    def metrics(self) -> list[str]:
+        """Return the metrics of the comparison, in the order of `metrics.METRICS`."""
+        return present(self.comparison.columns)
+
+    @property
+    def objective(self) -> str:
+        """Return the column of trials by which the search selects; of a sweep alone, an objective that it has."""
+        names = [name.replace("/", "_") for name in (self.study.get("objective") or "", *OBJECTIVES)]
+        return next((name for name in names if name in self.tuning or name in self.sweep), "")
+
+
+def study_facts(study: Study) -> dict[str, Any]:
+    """Return study.json: what the page needs to know of the study file."""
+    return {
+        "name": study.name,
+        "question": study.question,
+        "data": study.data.name or study.data.class_path,
+        "model": study.model.name or study.model.class_path,
+        "kind": study.kind,
+        "epochs": study.epochs,
+        "batch_size": study.batch_size,
+        "schedule": study.schedule.name,
+        "precision": study.precision,
+        "replicates": study.replicates,
+        "trials": study.tuning.trials,
+        "sampler": study.tuning.sampler,
+        "objective": study.objective,
+        "once": study.tuning.once,
+        "pretrained_by": study.pretrained_by,
+        "seed": study.seed,
+        "within": study.sweep.within if study.sweep else 0.0,
+        "contenders": {contender.name: _contender_facts(study, contender.name) for contender in study.optimizers},
+    }
+
+
+def _contender_facts(study: Study, name: str) -> dict[str, Any]:
+    """Return a contender's row; `like` is the optimizer that it builds on, empty if its class is the user's."""
+    contender = study.contender(name)
+    row = study.row(contender)
+    return {
+        "like": "" if contender.class_path is not None else contender.like or contender.name,
+        "optimizer": row.optimizer,
+        "defaults": dict(row.defaults),
+        "search": {key: {"low": s.low, "high": s.high, "log": s.log} for key, s in row.search.items()},
+    }
+
+
+def read_study_results(folder: Path) -> StudyResults:
+    """Read study.json and the tables in results/<study>/."""
+    comparison = _numeric(read_table(folder / "comparison.csv"))
+    names = list(dict.fromkeys(comparison["contender"]))
+    kinds = ("runs", "curves", "tuning", "sweep", "selected")
+    tables = {kind: _numeric(stacked(folder, kind, names)) for kind in kinds}
+    study = _read(folder / "study.json")
+    target = comparison["target_val_accuracy"].iloc[0] if "target_val_accuracy" in comparison else float("nan")
+    return StudyResults(
+        name=folder.name,
+        study=study,
+        comparison=comparison,
+        **tables,
+        claims=_read(folder / "claims.json"),
+        findings=_read(folder / "findings.json"),
+        provenance=_read(folder / "provenance.json"),
+        data=_read(folder / "resolved" / f"{names[0]}.json")["data"],
+        values=replicate_values(
+            tables["runs"], tables["curves"], tables["sweep"], study["epochs"], target, study["within"]
+        ),
+    )
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _numeric(table: pd.DataFrame) -> pd.DataFrame:
+    """Convert all columns but `TEXT` to numbers; an empty cell (a contender lacks the metric) becomes NaN."""
+    return table.assign(
+        **{name: pd.to_numeric(table[name], errors="coerce") for name in table.columns if name not in TEXT}
+    )

@@ -1,0 +1,137 @@
+"""The tables that study, planning and training share: optimizers, schedules, samplers, objectives.
+
+Functions are named by their path and imported when they are called, so that reading a study file imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Space:
+    """An interval to search, log-uniformly unless `log` is false."""
+
+    low: float
+    high: float
+    log: bool = True
+
+    def at(self, u: float) -> float:
+        """Return the value at `u` in [0, 1) of the way from low to high."""
+        if self.log:
+            return math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        return self.low + u * (self.high - self.low)
+
+    def position(self, value: float) -> float:
+        """Return where `value` lies: 0 at low, 1 at high; the inverse of `at`."""
+        if self.log:
+            return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
+        return (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class OptimizerRow:
+    """One optimizer.
+
+    Attributes:
+        optimizer: Path of its class.
+        decay: How it applies weight decay: "coupled" (added to the gradient) or "decoupled" (subtracted from the
+            weights, multiplied by the learning rate as in PyTorch).
+        defaults: Values of the searched hyperparameters in the untuned variant (docs/protocol.md).
+        fixed: Hyperparameters that are not searched.
+        search: Search space of each searched hyperparameter.
+    """
+
+    optimizer: str
+    decay: Literal["coupled", "decoupled"]
+    defaults: Mapping[str, float]
+    fixed: Mapping[str, float | bool]
+    search: Mapping[str, Space]
+
+
+# Defaults are the protocol's. Each learning-rate space spans three decades around the rates that the literature
+# reports for the optimizer (Schmidt et al. 2021, table 1; the DeepOBS grid); momentum's is a decade below SGD's because
+# 1/(1 - 0.9) multiplies its steps. Decoupled decay is multiplied by the learning rate, hence its larger values.
+OPTIMIZERS: Mapping[str, OptimizerRow] = {
+    "sgd": OptimizerRow(
+        optimizer="torch.optim.SGD",
+        decay="coupled",
+        defaults={"learning_rate": 1e-2, "weight_decay": 0.0},
+        fixed={"momentum": 0.0},
+        search={"learning_rate": Space(3e-3, 3.0), "weight_decay": Space(1e-6, 1e-2)},
+    ),
+    "momentum": OptimizerRow(
+        optimizer="torch.optim.SGD",
+        decay="coupled",
+        defaults={"learning_rate": 1e-2, "weight_decay": 1e-4},
+        fixed={"momentum": 0.9},
+        search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-6, 1e-2)},
+    ),
+    "rmsprop": OptimizerRow(
+        optimizer="torch.optim.RMSprop",
+        decay="coupled",
+        defaults={"learning_rate": 1e-3, "weight_decay": 0.0},
+        fixed={},
+        search={"learning_rate": Space(3e-5, 3e-2), "weight_decay": Space(1e-6, 1e-2)},
+    ),
+    "adam": OptimizerRow(
+        optimizer="torch.optim.Adam",
+        decay="coupled",
+        defaults={"learning_rate": 1e-3, "weight_decay": 1e-5},
+        fixed={"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        search={"learning_rate": Space(3e-5, 3e-2), "weight_decay": Space(1e-6, 1e-2)},
+    ),
+    "adamw": OptimizerRow(
+        optimizer="torch.optim.AdamW",
+        decay="decoupled",
+        defaults={"learning_rate": 1e-3, "weight_decay": 1e-2},
+        fixed={"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        search={"learning_rate": Space(3e-5, 3e-2), "weight_decay": Space(1e-4, 1.0)},
+    ),
+}
+
+
+def optimizer_path(optimizer: str) -> str:
+    """Return the path of the class that `RunSpec.optimizer` means: a row's name, or a path already."""
+    return OPTIMIZERS[optimizer].optimizer if optimizer in OPTIMIZERS else optimizer
+
+
+# Learning-rate schedules: the function that returns the multiple of the base rate after `step` of `steps` steps.
+SCHEDULES: Mapping[str, str] = {
+    "cosine": "optstudy.training.schedules.cosine",
+    "constant": "optstudy.training.schedules.constant",
+}
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """One way to search.
+
+    Attributes:
+        points: Path of the function that returns the points: of an `adaptive` sampler the next one, given the trials
+            before it (see `samplers.tpe_point`), of others all of them in the unit cube (see `samplers.sobol_points`).
+        adaptive: Whether points depend on the results of earlier trials.
+    """
+
+    points: str
+    adaptive: bool = False
+
+
+SAMPLERS: Mapping[str, Sampler] = {
+    "sobol": Sampler("optstudy.planning.samplers.sobol_points"),
+    "random": Sampler("optstudy.planning.samplers.random_points"),
+    "tpe": Sampler("optstudy.planning.samplers.tpe_point", adaptive=True),
+}
+
+
+Direction = Literal["maximize", "minimize"]
+
+# The metrics by which a search can select, each with the direction that is better.
+OBJECTIVES: Mapping[str, Direction] = {
+    "val/accuracy": "maximize",
+    "val/loss": "minimize",
+    "loss": "minimize",
+}

@@ -1,0 +1,41 @@
+"""Where data sets and pretrained models are on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from optstudy.errors import DataError
+
+PACKAGE = "package:"  # before a folder in an installed package
+
+
+def data_root() -> Path:
+    """Return the folder of downloaded data sets: `OPTSTUDY_DATA`, or `data` below the current folder."""
+    return Path(os.environ.get("OPTSTUDY_DATA") or "data")
+
+
+def below_root(path: str) -> Path:
+    """Return the path that a study file gives; a relative path starts at the data root."""
+    return data_root() / path
+
+
+def transformer_folder(source: str) -> str:
+    """Return the folder of `package:NAME/FOLDER`, a folder in the data root, or else the id of a model on the hub.
+
+    Raises DataError if the package or its folder is missing.
+    """
+    if not source.startswith(PACKAGE):
+        return str(below_root(source)) if below_root(source).is_dir() else source
+    package, _, folder = source.removeprefix(PACKAGE).partition("/")
+    try:
+        found = importlib.util.find_spec(package.replace("-", "_"))
+    except (ImportError, ValueError):  # a dot without a package before it, or not a name
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise DataError(f"{source}: the package {package!r} is not installed: pip install {package.replace('_', '-')}")
+    path = Path(next(iter(found.submodule_search_locations))) / folder
+    if not path.is_dir():
+        raise DataError(f"{source}: the package has no folder {folder!r}")
+    return str(path)

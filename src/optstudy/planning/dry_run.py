@@ -1,0 +1,151 @@
+"""Tries an optimizer and a network on a little data before anything is trained, without importing Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.errors import DataError, one_line
+from optstudy.spec import RunSpec
+from optstudy.study.schema import Contender
+from optstudy.study.study import Study
+from optstudy.tasks.arrays import split
+from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.kinds import task_of
+from optstudy.training.optimizers import build_optimizer, decay_groups
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Hyperparameters = Mapping[str, float | bool]
+
+
+def points_to_try(study: Study, contender: Contender) -> list[Hyperparameters]:
+    """Return the hyperparameters with which a contender's optimizer is tried: its defaults, and the ends of its spaces.
+
+    Only those that its trainings may take: no defaults that are not run, no space that is not searched. An unchanged
+    row of the table is known to work and needs no trial, so that a study of functions does not import torch for it.
+    """
+    if is_table_row(contender):
+        return []
+    row = study.row(contender)
+    points: list[Hyperparameters] = [row.defaults] if study.untuned else []
+    if study.tuning.trials:
+        middle = {name: space.at(0.5) for name, space in row.search.items()}
+        points += [{**middle, name: end} for name, space in row.search.items() for end in (space.low, space.high)]
+    if study.sweep is not None and contender.name in study.sweep.contenders:
+        space = row.search["learning_rate"]
+        points += [{**row.defaults, "learning_rate": end} for end in (space.low, space.high)]
+    return [{**row.fixed, **point} for point in points]
+
+
+def is_table_row(contender: Contender) -> bool:
+    """Return whether a contender is an unchanged row of the optimizer table."""
+    return contender.class_path is None and contender.row() == OPTIMIZERS[contender.optimizer]
+
+
+def try_optimizer(key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> None:
+    """Take one step with the optimizer of `spec` at each of the points.
+
+    Raises DataError, which names the optimizer's `key` in the study file, if its class refuses one: values may be valid
+    each, and invalid together.
+    """
+    for hyperparameters in points:
+        try:
+            _step(spec, hyperparameters)
+        except Exception as error:  # torch asserts, too, and a user's class may raise anything
+            given = ", ".join(f"{name} {value}" for name, value in hyperparameters.items())
+            path = optimizer_path(spec.optimizer)
+            raise DataError(f"{key}: {path} cannot train with {given}: {one_line(error)}") from error
+
+
+def _step(spec: RunSpec, hyperparameters: Hyperparameters) -> None:
+    """Take one step over parameters like those of a training: a matrix and a bias, or one number of a function."""
+    import torch
+    from torch import nn
+
+    from optstudy.training.device import compute_device
+
+    examples = task_of(spec.data["kind"]).examples
+    module = nn.Linear(2, 2) if examples else nn.ParameterList([torch.zeros((), dtype=torch.float64)])
+    if hyperparameters.get("capturable") and examples:
+        module = module.to(compute_device())  # capturable optimizers work on GPUs only
+    given = {name: value for name, value in hyperparameters.items() if name != "weight_decay" or examples}
+    optimizer = build_optimizer(spec.optimizer, given, decay_groups(module, spec.decay_all and examples))
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+
+
+def try_network(spec: RunSpec) -> nn.Module:
+    """Return the network that a training of `spec` starts from, after it has read some examples of the data.
+
+    Raises DataError if the data cannot be split, if the network cannot be built or does not read them, if it cannot
+    train on the last batch, if weights or frozen names do not fit it, or if nothing is left to train.
+    """
+    from optstudy.tasks.pretrained import give_start
+
+    examples = training_examples(spec)
+    network = _build_and_read(spec)
+    _read_last_batch(network, spec, examples)
+    give_start(network, spec)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise DataError(f"freeze: {', '.join(spec.freeze) or 'nothing'}: must leave some of the parameters to train")
+    return network
+
+
+def training_examples(spec: RunSpec) -> int:
+    """Return the number of training examples. Raises DataError if the data cannot be split."""
+    train, _ = split(load_arrays(spec.data).y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
+    return len(train)
+
+
+def _build_and_read(spec: RunSpec) -> nn.Module:
+    """Return a fresh network that has read two examples. Raises DataError for anything that it raises."""
+    from optstudy.tasks.networks import build_network
+
+    try:
+        network = build_network(spec.model, inputs_of(spec.data))
+        _read(network, spec, 2)
+    except DataError:
+        raise
+    except Exception as error:  # a user's model may raise anything, and torch's layers raise much
+        name = spec.model["name"]
+        key = f"model.name: {name}" if name else f"model.class: {spec.model['class']}"
+        raise DataError(f"{key}, arguments {spec.model['arguments']}: {one_line(error)}") from error
+    return network
+
+
+def _read_last_batch(network: nn.Module, spec: RunSpec, examples: int) -> None:
+    """Raise DataError if an epoch of `examples` ends in a batch of one that the network cannot train on.
+
+    Batch norm has no variance over a single number.
+    """
+    if spec.batch_size > 1 and examples % spec.batch_size != 1:
+        return
+    try:
+        _read(network, spec, 1)
+    except Exception as error:  # as above
+        raise DataError(
+            f"batch_size: {spec.batch_size}: must leave no batch of one of the {examples} training examples: "
+            f"this network cannot train on it ({one_line(error)})"
+        ) from error
+
+
+def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
+    """Raise ValueError if a network returns no logits for `count` examples; a LightningModule need not return any."""
+    import torch
+
+    if spec.model["class"] is not None:  # importing Lightning takes seconds
+        from pytorch_lightning import LightningModule
+
+        if isinstance(network, LightningModule):
+            return
+    arrays = load_arrays(spec.data)
+    x = torch.from_numpy(arrays.x[:count].copy())
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        logits = network(x)
+    shape = tuple(getattr(logits, "shape", ())) or type(logits).__name__
+    if shape != (len(x), arrays.classes):
+        raise ValueError(f"expected logits {(len(x), arrays.classes)} of inputs {tuple(x.shape)}, found {shape}")

@@ -1,0 +1,117 @@
+"""What a study's names stand for on this machine, as digests, and the keys of its trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optstudy.environment import device_kind, torch_minor
+from optstudy.keys import TRAINING_VERSION, canonical, content_key, digest, training_key
+from optstudy.planning.journal import Entry
+from optstudy.spec import RunSpec, spec_fields
+from optstudy.tasks.datasets import split_digest
+from optstudy.tasks.kinds import task_of
+from optstudy.user_code import user_code_digest
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Why a contender's trainings run one by one, empty if they are stacked; `key` hashes what it rests on."""
+
+    key: str
+    solo: str
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Digests of what a study's names stand for.
+
+    Attributes:
+        data: Digest of the data set.
+        weights: Digest of the pretrained weights, or the key of the pretraining; empty if there are none.
+        stacking: Per contender, whether its trainings are stacked; nothing is stacked if it is empty.
+        recorded: Keys of finished trainings that are used whatever trained them, by their content key.
+        report_only: Nothing will be trained, so trainings that are not `recorded` need no key.
+    """
+
+    data: str
+    weights: str = ""
+    stacking: Mapping[str, Decision] = field(default_factory=dict)
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    report_only: bool = False
+
+    def stacked(self, contender: str) -> bool:
+        """Return whether a contender's trainings are stacked."""
+        return contender in self.stacking and not self.stacking[contender].solo
+
+    def key(self, spec: RunSpec) -> str:
+        """Return the key of a training."""
+        content = content_key(spec_fields(spec), self.data)
+        if content in self.recorded or self.report_only:
+            return self.recorded.get(content, content)
+        return current_key(spec_fields(spec), **self.digests(spec))
+
+    def digests(self, spec: RunSpec) -> dict[str, str]:
+        """Return the digests that the journal keeps beside a training's spec, by name."""
+        split = split_digest(spec.data, spec.split_seed)
+        return {"data": self.data, "split": split, "user_code": code_digest(spec_fields(spec))}
+
+
+def code_digest(spec: Mapping[str, Any]) -> str:
+    """Return the digest of the user's classes that a training needs; empty if there are none.
+
+    Data are left out: their values have a digest of their own.
+    """
+    digests = [user_code_digest(path) for path in (spec["optimizer"], spec["model"]["class"] or "") if "." in path]
+    return digest(canonical(digests)) if any(digests) else ""
+
+
+def device_of(kind: str) -> str:
+    """Return the kind of device that data of this kind are trained on here: "cpu" or "cuda"."""
+    return task_of(kind).device or device_kind()
+
+
+def current_key(spec: Mapping[str, Any], *, data: str, split: str, user_code: str) -> str:
+    """Return the key that a training with these digests has if it is trained here and now."""
+    return training_key(
+        spec,
+        data=data,
+        split=split,
+        user_code=user_code,
+        training_version=TRAINING_VERSION,
+        torch=torch_minor(),
+        device=device_of(spec["data"]["kind"]),
+    )
+
+
+def recorded_keys(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Return the keys of all entries by their content key; of several with one content, the current or else the last.
+
+    So a report finds its trainings by spec and data alone, whatever version or machine trained them.
+    """
+    keys: dict[str, str] = {}
+    for key, entry in sorted(entries.items(), key=lambda item: (_is_current(item[1]), item[1].ended_ms)):
+        keys[content_key(entry.spec, entry.digests["data"])] = key
+    return keys
+
+
+def accepted_keys(entries: Mapping[str, Entry], training_version: int) -> dict[str, str]:
+    """Return the keys of entries that differ from current ones in their training version alone, by content key."""
+    keys: dict[str, str] = {}
+    for key, entry in entries.items():
+        current = current_key(entry.spec, **{**entry.digests, "user_code": code_digest(entry.spec)})
+        older = training_key(
+            entry.spec,
+            **entry.digests,
+            training_version=training_version,
+            torch=torch_minor(),
+            device=device_of(entry.spec["data"]["kind"]),
+        )
+        if key == older and current not in entries and entry.digests["user_code"] == code_digest(entry.spec):
+            keys[content_key(entry.spec, entry.digests["data"])] = key
+    return keys
+
+
+def _is_current(entry: Entry) -> bool:
+    return entry.key == current_key(entry.spec, **entry.digests)

@@ -1,0 +1,51 @@
+"""The selection among the trials of a search, by validation values only, and whether it lies at an edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optstudy.catalogue import OBJECTIVES, Space
+from optstudy.spec import RunResult
+
+Selections = Mapping[int, Mapping[str, float]]  # selected hyperparameters by replicate
+
+EDGE_SHARE = 0.05  # the protocol's rule 6
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All that a selection may see of a trial: its final objective, signed so that higher is better, and its loss."""
+
+    score: float
+    loss: float
+
+
+def validation(result: RunResult, objective: str) -> Validation:
+    """Return the validation values of a result; a diverged training is already scored at chance.
+
+    The validation loss counts as 0 if it was not logged: a user's own model may log its objective only.
+    """
+    value = result.metrics[objective]
+    score = value if OBJECTIVES[objective] == "maximize" else -value
+    return Validation(score, result.metrics.get("val/loss", 0.0))
+
+
+def select(trials: Sequence[Validation]) -> int:
+    """Return the index of the selected trial: best score, then lower validation loss, then lower index."""
+    return min(range(len(trials)), key=lambda index: (-trials[index].score, trials[index].loss, index))
+
+
+def edges(hyperparameters: Mapping[str, float], spaces: Mapping[str, Space]) -> list[str]:
+    """Return the names of values within 5% of an end of their space, in its own (log) scale, as `name:low` or `:high`.
+
+    Wilson et al. 2017 (arXiv:1705.08292) extended a grid whose best value lay at its end.
+    """
+    found = []
+    for name, space in spaces.items():
+        position = space.position(hyperparameters[name])
+        if position <= EDGE_SHARE:
+            found.append(f"{name}:low")
+        elif position >= 1 - EDGE_SHARE:
+            found.append(f"{name}:high")
+    return found

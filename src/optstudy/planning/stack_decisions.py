@@ -1,0 +1,73 @@
+"""Decides which contenders of a study are trained stacked: once for all their trainings, and stored.
+
+What a decision rests on has been tried first, so that a stored decision also says that it works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from optstudy.environment import torch_minor
+from optstudy.keys import TRAINING_VERSION, canonical, digest
+from optstudy.planning.dry_run import points_to_try, training_examples, try_network, try_optimizer
+from optstudy.planning.fingerprints import Decision, code_digest
+from optstudy.spec import RunSpec, group_key, spec_fields
+from optstudy.study.study import Study
+from optstudy.tasks.datasets import inputs_of
+from optstudy.tasks.kinds import task_of
+
+
+def decisions(study: Study, data_digest: str, weights: str, stored: Mapping[str, str]) -> dict[str, Decision]:
+    """Return the decision for each contender: the stored one, else a new one, which needs torch and the network.
+
+    Raises DataError if an optimizer or the network does not work.
+    """
+    decided = {}
+    for contender in study.optimizers:
+        spec = study.spec(contender, 0, 0, study.row(contender).defaults, weights)
+        points = points_to_try(study, contender)
+        versions = [code_digest(spec_fields(spec)), TRAINING_VERSION, torch_minor()]
+        key = digest(canonical([group_key(spec), points, study.stack, data_digest, versions]))
+        if key not in stored:
+            try_optimizer(f"optimizers: {contender.name}", spec, points)
+        decided[contender.name] = Decision(key, stored[key] if key in stored else _reason_alone(study.stack, spec))
+    return decided
+
+
+def _reason_alone(mode: str, spec: RunSpec) -> str:
+    """Return why the trainings of `spec` run one by one, empty if they are stacked; `mode` is the study's `stack`."""
+    if reason := task_of(spec.data["kind"]).solo:
+        return reason
+    build = partial(try_network, replace(spec, pretrained=None))  # weights may not be made yet, and change nothing here
+    network = build()
+    if mode == "off":
+        return "the study says so"
+    from optstudy.training.stacked.checks import why_solo, why_unsteady, worth_stacking
+
+    inputs = inputs_of(spec.data)
+    reason = why_solo(spec, build, inputs)
+    if not reason and mode == "auto" and not worth_stacking(network, inputs, spec.batch_size):
+        reason = "its steps are so large that stacking saves no time"
+    return reason or why_unsteady(spec, network, inputs, _batch_sizes(spec))
+
+
+def _batch_sizes(spec: RunSpec) -> list[int]:
+    """Return the sizes that batches of an epoch have: the common one, and that of the last batch if it is smaller."""
+    whole, rest = divmod(training_examples(spec), spec.batch_size)
+    return [spec.batch_size] * bool(whole) + [rest] * bool(rest)
+
+
+def stored_path(mlruns: Path, study: str) -> Path:
+    """Return the path of a study's stored decisions; only the process that holds the study writes it."""
+    return mlruns / "stacking" / f"{study}.json"
+
+
+def read_stored(mlruns: Path, study: str) -> dict[str, str]:
+    """Return a study's stored decisions by key."""
+    path = stored_path(mlruns, study)
+    stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return stored

@@ -1,0 +1,1 @@
+"""What is projected from the journal: rows of tables, MLflow, Optuna, provenance."""

@@ -1,0 +1,154 @@
+"""The databases of MLflow and Optuna: their addresses, and how SQLite files are created."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from filelock import FileLock
+
+from optstudy.errors import StudyError
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # schemes of the databases that MLflow supports
+SERVERS = ("http", "https", "databricks")
+
+
+def default_database(root: Path, name: str) -> Path:
+    """Return the path of the SQLite file that is used if the environment names no store."""
+    return (root / f"{name}.db").absolute()
+
+
+def tracking_uri(root: Path) -> str:
+    """Return the address of the MLflow store: `MLFLOW_TRACKING_URI`, or a SQLite file in `root` (`mlruns`).
+
+    Raises StudyError if MLflow does not support such a store. MLflow is not imported, which takes seconds.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI")
+    if not address:
+        return f"sqlite:///{default_database(root, 'mlflow')}"
+    scheme = address.partition(":")[0].partition("+")[0]  # sqlite:///file, postgresql+psycopg2://host/name, databricks
+    reason = _problem(address) if scheme in DATABASES else ""
+    if reason or not (scheme in DATABASES + SERVERS or _is_installed(scheme)):
+        raise StudyError(
+            f"MLFLOW_TRACKING_URI: {without_password(address)!r}: must be the address of a database or a server, such "
+            f"as sqlite:///mlruns/mlflow.db or http://localhost:5000{f' ({reason})' if reason else ''}; "
+            f"schemes: {', '.join(DATABASES + SERVERS)}"
+        )
+    return address
+
+
+def _is_installed(scheme: str) -> bool:
+    """Return whether an installed package adds MLflow stores of this scheme, or MLflow is allowed to use folders."""
+    folders = os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
+    return folders or any(point.name == scheme for point in entry_points(group="mlflow.tracking_store"))
+
+
+def optuna_storage(root: Path) -> str:
+    """Return the address of the Optuna store: `OPTSTUDY_OPTUNA_STORAGE`, or a SQLite file in `root` (`mlruns`).
+
+    Raises StudyError if it is not the address of a database, or if the database's driver is not installed.
+    """
+    address = os.environ.get("OPTSTUDY_OPTUNA_STORAGE")
+    if not address:
+        return f"sqlite:///{default_database(root, 'optuna')}"
+    if reason := _problem(address):
+        raise StudyError(
+            f"OPTSTUDY_OPTUNA_STORAGE: {without_password(address)!r}: must be the SQLAlchemy address of a database, "
+            f"such as sqlite:///mlruns/optuna.db or postgresql+psycopg2://host/name ({reason})"
+        )
+    return address
+
+
+def check_stores(root: Path) -> None:
+    """Raise StudyError if an address of a store is wrong, or if MLflow and Optuna share one database.
+
+    Nothing is opened or written. `root` is the folder of the default databases.
+    """
+    stores = [tracking_uri(root), optuna_storage(root)]
+    if not (os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("OPTSTUDY_OPTUNA_STORAGE")):
+        return  # the defaults differ, and importing SQLAlchemy takes 0.2 s
+    if same_database(*stores):
+        values = " and ".join(dict.fromkeys(repr(without_password(store)) for store in stores))
+        raise StudyError(
+            f"MLFLOW_TRACKING_URI and OPTSTUDY_OPTUNA_STORAGE: {values}: must be two databases, such as "
+            "sqlite:///mlruns/mlflow.db and sqlite:///mlruns/optuna.db: in one, each breaks the other's schema version"
+        )
+
+
+def without_password(address: str) -> str:
+    """Return the address of a database or server with its password masked, because messages end up in logs."""
+    return re.sub(r"(//[^/@:\s]*):[^/\s]*@", r"\1:***@", address)
+
+
+def _problem(address: str) -> str:
+    """Return why SQLAlchemy cannot use an address: its syntax, or a missing driver; empty if it can."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(address).get_dialect().import_dbapi()
+    except (ArgumentError, ImportError) as error:
+        return str(error)
+    return ""
+
+
+def same_database(first: str, second: str) -> bool:
+    """Return whether two addresses mean the same database; driver, user and password may differ."""
+    database = _database(first)
+    return database is not None and database == _database(second)
+
+
+def _database(address: str) -> object:
+    """Return what all addresses of one database share; None for a database in memory and for a server of MLflow."""
+    if address.startswith("sqlite"):
+        return _sqlite_file(address)
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):  # `databricks`, for instance
+        return None
+    return url.get_backend_name(), url.host, url.port, url.database, url.query
+
+
+def _sqlite_file(address: str) -> Path | None:
+    """Return the file of a SQLite database; None if it is in memory, and for other databases."""
+    from sqlalchemy.engine import make_url
+
+    name = make_url(address).database if address.startswith("sqlite") else None
+    return None if not name or name.startswith((":memory:", "file:")) else Path(name).resolve()
+
+
+def create_missing(address: str, create_tables: Callable[[str], None]) -> None:
+    """Create a SQLite file with its tables if it is missing; do nothing for other databases.
+
+    Neither MLflow nor Optuna can open a half-created file again. So the file is created under a temporary name and
+    renamed when it is complete; other processes wait meanwhile. `create_tables` is called with the temporary address.
+    """
+    path = _sqlite_file(address)
+    if path is None or os.path.lexists(path):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if os.path.lexists(path):
+            return
+        draft = path.with_name(f"{path.name}.new")
+        for suffix in ("", "-journal", "-wal", "-shm"):  # left by a process that was killed
+            draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+        run_pragma(draft, "journal_mode=WAL")  # one flush per transaction: MLflow's tables take one second, not five
+        name, mark, options = address.partition("?")
+        create_tables(f"{name}.new{mark}{options}")
+        run_pragma(draft, "journal_mode=DELETE")  # moves the log into the file; raises OperationalError if it cannot
+        draft.replace(path)
+
+
+def run_pragma(database: Path, pragma: str) -> None:
+    """Run one of the commands of https://sqlite.org/pragma.html on a SQLite file."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,72 @@
+"""The settings of contenders and trainings in words: what MLflow shows as the parameters of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optstudy.catalogue import optimizer_path
+from optstudy.planning.jobs import Job
+from optstudy.spec import RunSpec
+from optstudy.study.study import Study
+from optstudy.tasks.kinds import task_of
+
+
+def contender_parameters(study: Study, name: str) -> dict[str, object]:
+    """Return what all trainings of a contender share and what distinguishes it from other contenders."""
+    contender = study.contender(name)
+    row, spec = study.row(contender), study.spec(contender, 0, 0, {})
+    spaces = {
+        f"search {key}": f"{space.low:g} to {space.high:g}{'' if space.log else ', linear'}"
+        for key, space in row.search.items()
+    }
+    freeze = {"freeze": ", ".join(spec.freeze) or "none"} if task_of(study.kind).examples else {}
+    return {
+        **_shared(spec, row.fixed),
+        "decay": row.decay,
+        "defaults": _pairs(row.defaults) or "those of the optimizer",
+        "clip": "none" if spec.clip is None else f"gradient norm {spec.clip:g}",
+        **spaces,
+        **freeze,
+    }
+
+
+def training_parameters(job: Job) -> dict[str, object]:
+    """Return the settings of one training.
+
+    MLflow's plots of trials start with the first three in alphabetical order that differ, which should be learning
+    rate, optimizer and weight decay. So seeds are no parameters, and fixed hyperparameters are called `with`.
+    """
+    spec = job.spec
+    fixed = {name: value for name, value in spec.hyperparameters.items() if name not in job.hyperparameters}
+    return {"data": spec.data["name"] or spec.data["class"], **_shared(spec, fixed), **job.hyperparameters}
+
+
+def _shared(spec: RunSpec, fixed: Mapping[str, float | bool]) -> dict[str, object]:
+    parameters: dict[str, object] = {
+        "optimizer": optimizer_path(spec.optimizer),
+        "with": _pairs(fixed) or "no fixed hyperparameters",
+        "epochs": spec.epochs,
+        "schedule": _schedule(spec.schedule),
+        "model": _model(spec.model),
+    }
+    if task_of(spec.data["kind"]).examples:
+        weights = spec.pretrained["source"] if spec.pretrained else "random weights"
+        parameters |= {"batch_size": spec.batch_size, "precision": spec.precision, "starts_from": weights}
+    return parameters
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
+def _schedule(schedule: Mapping[str, Any]) -> str:
+    """Return a schedule in words: `cosine, by epoch, no warm-up`."""
+    warmup = f"warm-up for {schedule['warmup']:g} of the budget" if schedule["warmup"] else "no warm-up"
+    return f"{schedule['name']}, by {schedule['interval']}, {warmup}"
+
+
+def _model(model: Mapping[str, Any]) -> str:
+    """Return a model with its arguments: `mlp: width 128`."""
+    name, arguments = str(model["name"] or model["class"]), _pairs(model["arguments"])
+    return f"{name}: {arguments}" if arguments else name

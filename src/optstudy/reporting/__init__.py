@@ -1,0 +1,1 @@
+"""Words, figures, pages and terminal output."""

@@ -1,0 +1,208 @@
+"""The pages: one self-contained page for each study, and an index of the verdicts of several studies.
+
+Pages are made from tables alone. The template engine escapes all text that comes from a study file or its data.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from optstudy.analysis.stats import MOST_REPLICATES
+from optstudy.analysis.study_results import StudyResults, read_study_results
+from optstudy.analysis.verdicts import worded_verdict
+from optstudy.files import write_text
+from optstudy.metrics import amount, counted, difference, metric, probability, span
+from optstudy.reporting import summary
+from optstudy.reporting.captions import diverged_score, swept
+from optstudy.reporting.figures import PLOTS, Mapper, draw_all
+from optstudy.reporting.style import INK, PAPER
+from optstudy.study.claim import TOPICS
+
+
+def write_report(folder: Path, mapper: Mapper = map) -> StudyResults:
+    """Write figures/ and report.html of the study whose tables are in `folder`, and return its results.
+
+    `mapper` maps over the figures to draw.
+    """
+    results = read_study_results(folder)
+    figures = draw_all(results, folder / "figures", mapper)
+    write_text(folder / "report.html", _page("report.html", **_parts(results, figures)))
+    return results
+
+
+def write_index(folder: Path, studies: Sequence[str]) -> None:
+    """Write index.html in the `folder` of all results: the protocol's claims, with a column for each study.
+
+    index.md has the same claims as a Markdown table, with a line for each claim of a study.
+    """
+    read = [read_study_results(folder / name) for name in studies]
+    rows = [(words, [_about(topic, results) for results in read]) for topic, words in TOPICS.items()]
+    further = [(results.name, _about("", results)) for results in read]
+    answers = [(results.name, results.study["question"], summary.answer(results)) for results in read]
+    page = _page("index.html", title="optstudy", rows=rows, studies=studies, further=further, answers=answers)
+    write_text(folder / "index.html", page)
+    lines = [
+        _line(words, results.name, claim["contrast"], claim["worded"], f"{claim['label']}: {claim['effect']}")
+        for words, cells in rows
+        for results, claims in zip(read, cells, strict=True)
+        for claim in claims
+    ]
+    head = [_line("claim", "study", "contrast", "verdict", "effect, positive as claimed"), _line(*["---"] * 5)]
+    write_text(folder / "index.md", "\n".join([*head, *lines]) + "\n")
+
+
+def _line(*cells: str) -> str:
+    """Return a row of a Markdown table; no text of a study file can break it."""
+    return f"| {' | '.join(map(summary.plain, cells))} |"
+
+
+def _about(topic: str, results: StudyResults) -> list[dict[str, Any]]:
+    return [_claim(claim) for claim in results.claims if claim["topic"] == topic]
+
+
+def _page(template: str, **parts: Any) -> str:
+    loader = PackageLoader("optstudy.reporting")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(template).render(**parts) + "\n"
+
+
+def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
+    """Return the variables of the template of a study's page."""
+    shown = [plot for plot in PLOTS if plot.name in figures]
+    return {
+        "title": results.study["question"] or results.name,
+        "study": results.study,
+        "answer": summary.answer(results),
+        "claims": [_claim(claim) for claim in results.claims],
+        **_family(results.claims),
+        "trials": counted(results.study["trials"], "trial"),
+        "budget": counted(results.study["epochs"], results.epoch),
+        "objective": metric(results.objective).label,
+        "variants": [_table(results, variant) for variant in results.variants],
+        "figures": [(plot.name, plot.caption(results), inline(plot.name, figures[plot.name])) for plot in shown],
+        "choices": summary.choices(results),
+        "problems": summary.problems(results),
+        "findings": results.findings,
+        "provenance": [(_words(key), _provenance(key, value)) for key, value in results.provenance.items()],
+        "notes": _notes(results),
+    }
+
+
+def _family(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of claims that p is corrected over, and how many of them are no longer in the study."""
+    tests = max((claim["tests"] for claim in claims), default=0)
+    return {"tests": tests, "withdrawn": tests - sum(claim["p_corrected"] is not None for claim in claims)}
+
+
+def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a claim with its numbers written for people."""
+    name = claim["metric"]
+    two_way = claim["two_way_low"] is not None
+    return {
+        **claim,
+        "label": metric(name).label,
+        "effect": difference(name, claim["effect"], claim["ci_low"], claim["ci_high"]),
+        "margin": amount(name, claim["margin"]),
+        "worded": worded_verdict(claim),
+        "limits": worded_verdict(claim).removeprefix(claim["verdict"]),
+        "power": _power(claim),
+        "p": probability(claim["p"]),
+        "p_corrected": probability(claim["p_corrected"]),
+        "two_way": difference(name, claim["effect"], claim["two_way_low"], claim["two_way_high"]) if two_way else "",
+        "wins": span(claim["probability"], claim["probability_low"], claim["probability_high"]),
+    }
+
+
+def _power(claim: Mapping[str, Any]) -> str:
+    """Return how many replicates an inconclusive claim needs, in words; empty for other claims."""
+    needed = claim["replicates_needed"]
+    if not needed:
+        return ""
+    replicates = "10,000 replicates or more" if needed >= MOST_REPLICATES else f"{needed} replicates"
+    return f"80% power for a true difference of {amount(claim['metric'], 2 * claim['margin'])}: {replicates}"
+
+
+def _table(results: StudyResults, variant: str) -> tuple[str, list[str], list[dict[str, Any]]]:
+    """Return a variant, the labels of its metrics, and a row for each contender."""
+    rows = results.comparison[results.comparison["variant"] == variant]
+    names = [name for name in results.metrics if rows[f"{name}_mean"].notna().any()]
+    cells = [
+        {
+            "contender": row["contender"],
+            "cells": [_cell(row, name) for name in names],
+            "hyperparameters": _hyperparameters(results, row["contender"], variant),
+            "diverged": int(row["diverged"]),
+            "n": int(row["n"]),
+        }
+        for row in rows.to_dict("records")
+    ]
+    return variant, [metric(name).label for name in names], cells
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> str:
+    mean, low, high = (row[f"{name}_{which}"] for which in ("mean", "ci_low", "ci_high"))
+    return "–" if pd.isna(mean) else span(mean, low, high)
+
+
+def _hyperparameters(results: StudyResults, contender: str, variant: str) -> str:
+    """Return the defaults, or the range of the selected values over the replicates."""
+    facts = results.study["contenders"][contender]
+    if variant == "untuned":
+        return ", ".join(f"{_words(name)} {value:.2g}" for name, value in facts["defaults"].items())
+    own = results.selected[results.selected["contender"] == contender]
+    return ", ".join(f"{_words(name)} {own[name].min():.2g} to {own[name].max():.2g}" for name in facts["search"])
+
+
+def _notes(results: StudyResults) -> list[str]:
+    """Return what a reader of the table of optimizers needs to know."""
+    sentences = [f"Diverged trainings are scored at {diverged_score(results)}."]
+    if "target_val_accuracy" in results.comparison:
+        target = f"{results.comparison['target_val_accuracy'].iloc[0]:.4f}"
+        sentences.append(f"Epochs to target: to {target} validation accuracy; a miss counts as the budget plus one.")
+    if "learning_rate_tolerance" in results.metrics:
+        sentences.append(f"Learning-rate tolerance: {swept(results)}.")
+    if "sign_changes" in results.metrics:
+        sentences.append("Sign changes are counted over all steps, also after reaching the tolerance.")
+    return sentences
+
+
+def _provenance(key: str, value: Any) -> list[str]:
+    """Return the lines of one entry of provenance.json."""
+    if key == "trained_by":
+        return [_trained_by(facts) for facts in value]
+    if isinstance(value, Mapping):
+        return [", ".join(f"{name} {version}" for name, version in value.items())]
+    return [f"{value:.0f}" if key.endswith("_seconds") else str(value)]
+
+
+def _trained_by(facts: Mapping[str, str | int]) -> str:
+    """Return in words how many trainings one machine did, and with which versions."""
+    known = defaultdict(lambda: "unknown", facts)
+    versions = f"torch {known['torch']}, scikit-learn {known['scikit-learn']}, Python {known['python']}"
+    hardware = "; ".join(str(facts[name]) for name in ("gpu", "cpu") if facts.get(name))
+    trainings = counted(int(facts["trainings"]), "training")
+    words = f"{trainings} by training version {known['training_version']} with {versions} on {known['device']}"
+    return f"{words} ({hardware})" if hardware else words
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def inline(name: str, svg: str) -> Markup:
+    """Return a figure for a page: it has the page's colours and width, and its ids begin with its name."""
+    view_box = svg.partition('viewBox="')[2].partition('"')[0]
+    body = svg.partition("<svg")[2].partition(">")[2]
+    for start in (' id="', "url(#", 'xlink:href="#'):
+        body = body.replace(start, f"{start}{name}-")
+    body = body.replace(INK, "currentColor").replace(PAPER, "var(--paper)")
+    return Markup(f'<svg viewBox="{view_box}">{body}')

@@ -1,0 +1,256 @@
+"""The results in words: the answer, which optimizer to choose when, the problems of each, and notes in Markdown."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from optstudy.analysis.leaders import Leader, Rival, leader
+from optstudy.analysis.stats import t_interval
+from optstudy.analysis.study_results import StudyResults
+from optstudy.analysis.verdicts import worded_verdict
+from optstudy.keys import TRAINING_VERSION
+from optstudy.metrics import counted, difference, in_unit, level, metric
+
+# Thresholds of the problems. They are ours; each message states its threshold.
+OVERFITS = 0.01  # generalisation gap, below its whole interval
+UNSTABLE = 0.05  # share of diverged trainings
+OSCILLATES = 0.25  # share of epochs after which the training loss is higher than before; of steps with a function
+
+
+class Situation(NamedTuple):
+    """A situation in which a metric decides; `variant` None is the variant that the study compares.
+
+    A metric that also favours contenders that learn nothing, such as the gap, decides only among the best contenders in
+    the metric `among`.
+    """
+
+    when: str
+    metric: str
+    variant: str | None = None
+    among: str = ""
+
+
+# If several rows describe the same situation, the first whose metric the study has is used.
+SITUATIONS = (
+    Situation("You can tune", "test_accuracy"),
+    Situation("You can tune", "val_loss"),
+    Situation("You will not tune", "test_accuracy", "untuned"),
+    Situation("Training time is limited", "epochs_to_target"),
+    Situation("You do not know the learning rate", "learning_rate_tolerance", "sweep"),
+    Situation("Overfitting is a concern", "generalisation_gap", among="test_accuracy"),
+    Situation("The valley is narrow and steps are limited", "steps_to_tolerance"),
+    Situation("The path must not oscillate", "sign_changes", among="steps_to_tolerance"),
+)
+
+
+def answer(results: StudyResults) -> str:
+    """Return the study's answer in one sentence: the best mean, its lead, and the verdicts on the claims."""
+    first = next((leader(results, name, results.variant) for name in results.metrics), None)
+    if first is None:
+        return "The study has a single contender, so there is nothing to compare."
+    trials = counted(results.study["trials"], "trial")
+    budget = f"Tuned with {trials} each" if results.variant == "tuned" else "With fixed hyperparameters"
+    row = metric(first.metric)
+    best = "highest" if row.higher else "lowest"
+    mean = f"{_mean(first.values)} (n = {len(first.values)})"
+    words = f"{budget}{_limits(results)}, {first.contender} had the {best} mean {row.label}, {mean}"
+    return "; ".join(part for part in (words, _rivals(first), _claims(results.claims)) if part) + "."
+
+
+def _limits(results: StudyResults) -> str:
+    """Return the limits of all results of the study, in brackets."""
+    once = "for these hyperparameters" if results.study["trials"] and results.study["once"] else ""
+    by = results.study["pretrained_by"]
+    pretrained = f"starting from weights pretrained by {by}" if by else ""
+    limits = [words for words in (once, pretrained, older_versions(results.provenance)) if words]
+    return f" ({'; '.join(limits)})" if limits else ""
+
+
+def older_versions(provenance: Mapping[str, Any]) -> str:
+    """Return in words which other training versions than this code's trained a study, empty if none did."""
+    shown = {int(facts.get("training_version", TRAINING_VERSION)) for facts in provenance.get("trained_by", ())}
+    versions = shown - {TRAINING_VERSION}
+    named = _listed([str(version) for version in sorted(versions)]) if versions else ""
+    return f"trained by training version {named}, while this code is version {TRAINING_VERSION}" if named else ""
+
+
+def _rivals(first: Leader, intervals: bool = False) -> str:
+    """Return the significant differences from the leader, and the others, on request with their intervals."""
+    beaten = [f"{rival.contender} by {_lead(first, rival)}" for rival in first.beaten]
+    tied = [f"{rival.contender}{f' ({_lead(first, rival)})' if intervals else ''}" for rival in first.tied]
+    if len(tied) > 1 and not beaten and not intervals:
+        tied = [f"the other {len(tied)}"]
+    ahead = f"it is significantly ahead of {_listed(beaten)}" if beaten else ""
+    equal = f"no significant difference from {_listed(tied)}" if tied else ""
+    corrected = f" (corrected, {first.pairs} pairs)" if first.pairs > 1 else ""
+    return ", with ".join(words for words in (ahead, equal) if words) + corrected
+
+
+def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Return the decided claims by verdict, and the number of inconclusive ones."""
+    decided = []
+    for verdict in ("supported", "contradicted", "equivalent"):
+        statements = [f"“{claim['statement']}”" for claim in claims if claim["verdict"] == verdict]
+        decided += [f"{verdict}: {_listed(statements)}"] if statements else []
+    count = sum(claim["verdict"] == "inconclusive" for claim in claims)
+    decided += [f"{count} {'is' if count == 1 else 'are'} inconclusive"] if count else []
+    return f"of the claims, {'; '.join(decided)}" if decided else ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The recommended contenders in one situation; none if no difference is significant."""
+
+    when: str
+    contenders: tuple[str, ...]
+    evidence: str
+
+
+def choices(results: StudyResults) -> list[Choice]:
+    """Return the recommended contenders in each situation: the leader and those tied with it."""
+    rows: dict[str, Choice] = {}
+    for situation in SITUATIONS:
+        variant = situation.variant or results.variant
+        if situation.when in rows or situation.variant == results.variant:
+            continue
+        among = leader(results, situation.among, results.variant) if situation.among else None
+        first = leader(results, situation.metric, variant, among.best if among else None)
+        if first is None:
+            continue
+        words = [f"{metric(situation.metric).label} {_mean(first.values)} for {first.contender}"]
+        words.append(_rivals(first, intervals=True))
+        if len(first.rivals) + 1 < len(results.contenders):
+            others = f"tied for the best {metric(situation.among).label}" if situation.among else "that have it"
+            words.append(f"among those {others}")
+        if (situation.metric, variant) == ("test_accuracy", "tuned"):
+            words += _costs_of_tuning(results)
+        rows[situation.when] = Choice(situation.when, first.best if first.beaten else (), "; ".join(words))
+    return list(rows.values())
+
+
+def _costs_of_tuning(results: StudyResults) -> list[str]:
+    """Return the contenders that tuning made worse: the whole interval of tuned minus untuned lies below zero."""
+    costs = []
+    for name in results.contenders:
+        tuned, untuned = (results.values.get((name, v), {}).get("test_accuracy") for v in ("tuned", "untuned"))
+        if tuned is None or untuned is None:
+            continue
+        loss = t_interval((np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float)).tolist())
+        if loss.low > 0:
+            cost = difference("test_accuracy", loss.mean, loss.low, loss.high).lstrip("+")
+            costs.append(f"tuning cost {name} {cost} against its defaults")
+    return costs
+
+
+def problems(results: StudyResults) -> dict[str, list[str]]:
+    """Return the problems that each contender's trainings show, in words."""
+    return {name: [words for check in PROBLEMS if (words := check(results, name))] for name in results.contenders}
+
+
+def _slow(results: StudyResults, contender: str) -> str:
+    """A search that selects the largest rates would have selected larger ones."""
+    own = _rows_of(results.selected, contender)
+    count = int(own["edge"].astype(str).str.contains("learning_rate:high", regex=False).sum()) if len(own) else 0
+    where = f"in {count} of {len(own)} replicates its selected learning rate is at the upper end of its space"
+    return f"slow: {where} (half of them or more)" if count and 2 * count >= len(own) else ""
+
+
+def _overfits(results: StudyResults, contender: str) -> str:
+    values = results.values.get((contender, results.variant), {}).get("generalisation_gap")
+    if values is None:
+        return ""
+    gap = t_interval(values)
+    words = f"overfits: generalisation gap {in_unit('generalisation_gap', gap.mean, gap.low, gap.high)}"
+    return f"{words} (its interval is above {100 * OVERFITS:g} pp)" if gap.low > OVERFITS else ""
+
+
+def _unstable(results: StudyResults, contender: str) -> str:
+    tables = (results.tuning, results.sweep, results.runs)
+    status = pd.concat([_rows_of(table, contender)["status"] for table in tables])
+    diverged = int((status == "diverged").sum())
+    words = f"unstable: {diverged} of {len(status)} trainings diverged (more than {UNSTABLE:.0%})"
+    return words if diverged > UNSTABLE * len(status) else ""
+
+
+def _oscillates(results: StudyResults, contender: str) -> str:
+    own = _rows_of(results.curves, contender)
+    own = own[own["variant"] == results.variant] if len(own) else own
+    if "train_loss" not in own or own["epoch"].max() < 2:
+        return ""
+    steps = own.sort_values("epoch").groupby("replicate")["train_loss"].diff().dropna()
+    share = float((steps > 0).mean())
+    words = f"oscillates: the training loss rises after {share:.0%} of epochs (more than {OSCILLATES:.0%})"
+    return words if share > OSCILLATES else ""
+
+
+def _overshoots(results: StudyResults, contender: str) -> str:
+    """Sign changes are counted to the end, so only paths that never reach the tolerance show how they approach it."""
+    values, steps = results.values.get((contender, results.variant), {}), results.study["epochs"]
+    if "sign_changes" not in values:
+        return ""
+    pairs = list(zip(values["sign_changes"], values["steps_to_tolerance"], strict=True))
+    missed = [changes for changes, taken in pairs if taken > steps]
+    share = float(np.mean(missed)) / steps if missed else 0.0
+    where = f"in {len(missed)} of {len(pairs)} replicates it misses the tolerance and overshoots"
+    words = f"oscillates: {where} on {share:.0%} of steps (more than {OSCILLATES:.0%})"
+    return words if share > OSCILLATES else ""
+
+
+PROBLEMS = (_slow, _overfits, _unstable, _oscillates, _overshoots)
+
+
+def _rows_of(table: pd.DataFrame, contender: str) -> pd.DataFrame:
+    """Return a contender's rows; an empty table gets the columns that the checks use."""
+    return table[table["contender"] == contender] if len(table) else pd.DataFrame({"status": [], "epoch": []})
+
+
+def _mean(values: Sequence[float]) -> str:
+    estimate = t_interval(values)
+    return level(estimate.mean, estimate.low, estimate.high)
+
+
+def _lead(first: Leader, rival: Rival) -> str:
+    estimate = rival.estimate
+    return difference(first.metric, estimate.mean, estimate.low, estimate.high).lstrip("+")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def plain(text: str) -> str:
+    """Return text as one line of Markdown without markup: special characters of Markdown and HTML are escaped."""
+    escaped = re.sub(r"[\\`*\[\]|~#]|(?<!\w)_|_(?!\w)", r"\\\g<0>", html.escape(text, quote=False))
+    return " ".join(escaped.split())
+
+
+def notes(results: StudyResults) -> dict[str, str]:
+    """Return the results in Markdown for each contender, and under the empty name for the whole study."""
+    sentence = plain(answer(results))
+    claims = [_claim_line(claim) for claim in results.claims]
+    whole = [f"**{plain(results.study['question'] or results.name)}**", "", sentence, "", *claims]
+    whole += ["", "Effects: means over n replicates with 95% intervals, positive as claimed."] if claims else []
+    each = {name: _note(results, name, words, sentence) for name, words in problems(results).items()}
+    return {"": "\n".join(whole)} | each
+
+
+def _claim_line(claim: Mapping[str, Any]) -> str:
+    effect = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
+    words = f"- {plain(claim['statement'])}: **{plain(worded_verdict(claim))}**; {plain(claim['contrast'])}"
+    return f"{words}; {metric(claim['metric']).label}: {effect}, n = {claim['n']}"
+
+
+def _note(results: StudyResults, contender: str, problems: Sequence[str], sentence: str) -> str:
+    lines = [f"**{plain(contender)}** in {plain(results.name)}", ""]
+    for variant in results.variants:
+        values = results.values.get((contender, variant), {})
+        shown = [f"{plain(metric(name).label)} {_mean(values[name])}" for name in results.metrics if name in values]
+        lines.append(f"- {variant}: {', '.join(shown)}")
+    return "\n".join([*lines, *(f"- {plain(words)}" for words in problems), "", sentence])

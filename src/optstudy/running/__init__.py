@@ -1,0 +1,1 @@
+"""Doing the trainings: sessions, stages, the training loop, executors."""

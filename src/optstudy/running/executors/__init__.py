@@ -1,0 +1,1 @@
+"""What runs trainings: worker processes on this machine."""

@@ -1,0 +1,136 @@
+"""Writes the tables of a finished study from the journal, and what the study answers from its tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
+from optstudy.analysis.findings import Finding, design_findings, facts_findings, history_findings, table_findings
+from optstudy.analysis.study_results import StudyResults, study_facts
+from optstudy.analysis.tables import comparison, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import read_selections as read_table_of_selections
+from optstudy.errors import StudyError
+from optstudy.files import write_json, write_text
+from optstudy.metrics import HEADLINES, present
+from optstudy.planning.jobs import Job, named_jobs, selected_trial, trial_jobs, units
+from optstudy.planning.journal import Entry, Stated, first_stated
+from optstudy.planning.layout import StudyPaths
+from optstudy.planning.selection import Selections
+from optstudy.records.provenance import provenance
+from optstudy.records.rows import answer_row, curve_rows, run_row, selected_row, sweep_row, tuning_row
+from optstudy.reporting.figures import Mapper
+from optstudy.reporting.pages import write_report
+from optstudy.running.session import Session
+
+
+def write_tables(session: Session) -> None:
+    """Write the tables of every contender of a finished study."""
+    for name in session.paths.contenders:
+        write_tuning(session, name)
+        write_runs(session, name)
+
+
+def write_tuning(session: Session, contender: str) -> None:
+    """Write tuning/<contender>.csv and selected/<contender>.csv of a finished search, if the study has one."""
+    study, entries, folder = session.study, session.entries, session.paths.tables
+    if not study.tuning.trials:
+        return
+    spaces = study.row(study.contender(contender)).search
+    trials, selected = [], []
+    for unit in units(study, [contender]):
+        jobs = trial_jobs(study, contender, unit.replicates[0], session.fingerprints, entries)
+        trials += [tuning_row(job, entries[job.key]) for job in jobs]
+        best = selected_trial(study, jobs, entries)
+        assert best is not None, "tables are written of finished searches"
+        selected += [selected_row(replicate, best, spaces) for replicate in unit.replicates]
+    write_table(folder / "tuning" / f"{contender}.csv", trials)
+    write_table(folder / "selected" / f"{contender}.csv", selected)
+
+
+def write_runs(session: Session, contender: str) -> None:
+    """Write runs/, curves/, answers/ and sweep/<contender>.csv of finished trainings, from the selections on disk."""
+    entries, folder, file = session.entries, session.paths.tables, f"{contender}.csv"
+    selections = read_selections(session.paths, contender)
+    jobs = named_jobs(session.study, [contender], session.fingerprints, entries, selections)
+    finals = [(job, entries[job.key]) for job in jobs if job.stage == "final"]
+    curves = [row for job, entry in finals for row in curve_rows(job, entry)]
+    answers = [answer_row(job, entry) for job, entry in finals if entry.result.answers]
+    sweep = [sweep_row(job, entries[job.key]) for job in jobs if job.stage == "sweep"]
+    write_table(folder / "runs" / file, [run_row(job, entry) for job, entry in finals])
+    write_table(folder / "curves" / file, curves, ("variant", "replicate", "epoch"))
+    write_table(folder / "answers" / file, answers, ("variant", "replicate", "right"))
+    write_table(folder / "sweep" / file, sweep, ("replicate", "point", "seed", "learning_rate", "status"))
+
+
+def read_selections(paths: StudyPaths, contender: str) -> Selections:
+    """Return what the tune stage selected for a contender; empty if the study has no search."""
+    if not paths.study.tuning.trials:
+        return {}
+    searched = paths.study.row(paths.study.contender(contender)).search
+    return read_table_of_selections(paths.tables / "selected" / f"{contender}.csv", searched)
+
+
+def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) -> tuple[pd.DataFrame, StudyResults]:
+    """Write the comparison, claims, findings, figures and report from the tables of contenders.
+
+    `jobs` are the finished trainings, `mapper` maps over the figures to draw. Returns the comparison, and all that the
+    report was made of. Raises StudyError if a user's LightningModule does not log what is compared or claimed.
+    """
+    study, folder = session.study, session.paths.tables
+    folders = ("runs", "curves", "sweep", "answers")
+    runs, curves, sweep, answers = (stacked(folder, name, session.paths.contenders) for name in folders)
+    target = target_of(runs, study.target)
+    within = study.sweep.within if study.sweep else 0.0
+    values = replicate_values(runs, curves, sweep, study.epochs, target, within)
+    if not all(values.values()):
+        message = "must log test/accuracy, val/accuracy or val/loss: there is nothing to compare"
+        raise StudyError(f"{study.name}: model.class: {study.model.class_path!r}: {message}")
+    table = comparison(runs, values, target)
+    if study.pretrained_by:
+        table["pretrained_by"] = study.pretrained_by
+    first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
+    claims = claim_rows(study, answers, values, first)
+    write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "headline.csv", _plot_of_dvc(table))
+    write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
+    write_json(folder / "claims.json", claims)
+    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine)])
+    write_json(folder / "study.json", study_facts(study))
+    write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine))
+    return table, write_report(folder, mapper)
+
+
+def _findings(session: Session, first: Stated, entries: Sequence[Entry]) -> list[Finding]:
+    """Return all findings about a finished study; `first` is what its file stated at the first training."""
+    study = session.study
+    return [
+        *design_findings(study, len(first.primary)),
+        *table_findings(study, session.paths.tables),
+        *history_findings(study, first, withdrawn(study, first)),
+        *facts_findings(entries),
+    ]
+
+
+def _metrics_of_dvc(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return what `dvc metrics show` shows: the headline metrics by contender, and each claim's effect."""
+    found: dict[str, dict[str, float]] = {contender: {} for contender in table["contender"]}
+    first = table["variant"].iloc[0]
+    for row in table.to_dict("records"):
+        prefix = "" if row["variant"] == first else f"{row['variant']}_"
+        means = {name: row.get(f"{name}_mean", math.nan) for name in HEADLINES}
+        # A metric that a contender lacks is nan, which is no JSON.
+        found[row["contender"]] |= {f"{prefix}{name}_mean": mean for name, mean in means.items() if mean == mean}
+    return found | {"claims": {claim["id"]: claim["effect"] for claim in claims}}
+
+
+def _plot_of_dvc(table: pd.DataFrame) -> str:
+    """Return what `dvc plots` draws, one bar a row: the mean of the study's first headline metric."""
+    name = present(table.columns)[0]
+    rows = zip(table["contender"], table["variant"], table[f"{name}_mean"], strict=True)
+    bars = pd.DataFrame([{"contender": f"{contender} ({variant})", "mean": mean} for contender, variant, mean in rows])
+    return str(bars.to_csv(index=False, lineterminator="\n"))

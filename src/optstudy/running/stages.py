@@ -1,0 +1,227 @@
+"""prepare, pretrain, tune, train, compare, run and report as functions: for the command line and DVC's scripts alike.
+
+The journal decides what is left to train. Tables, Optuna and MLflow are written from it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optstudy.environment import default_workers
+from optstudy.errors import StudyError
+from optstudy.files import write_json
+from optstudy.planning.jobs import changes, jobs_in, named_jobs, resolved, units
+from optstudy.planning.layout import StudyPaths
+from optstudy.planning.stack_decisions import read_stored, stored_path
+from optstudy.records.databases import check_stores
+from optstudy.records.live import Live
+from optstudy.records.mlflow_runs import MlflowRecorder
+from optstudy.records.optuna_trials import OptunaRecorder
+from optstudy.records.provenance import tags
+from optstudy.records.recorder import Projection
+from optstudy.reporting.figures import Mapper
+from optstudy.reporting.summary import notes
+from optstudy.running.executor import Executor
+from optstudy.running.executors.processes import Workers
+from optstudy.running.outputs import read_selections, write_answer, write_runs, write_tables, write_tuning
+from optstudy.running.session import Say, Session, open_session
+from optstudy.running.training_loop import OnProgress, complete, run_pretraining
+from optstudy.study.study import Study
+from optstudy.tasks.kinds import task_of
+from optstudy.tasks.pretrained import weights_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = ("resolved", "tuning", "selected", "runs", "curves", "answers", "sweep")  # folders with a file per contender
+
+
+def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, accept: int | None = None) -> pd.DataFrame:
+    """Tune, train and compare; resume what was interrupted. Returns the comparison table.
+
+    `accept` is the older training version whose finished trainings are kept, if any. Raises StudyHeld if another
+    process runs the study, and TrainingFailed if a training raised.
+    """
+    with Workers(workers) as executor, open_session(paths, accept=accept) as session:
+        _write_resolved(session, say)
+        _say_accepted(session, accept, say)
+        _pretrain(session, executor, say)
+        live = live_of(paths)
+        complete(session, units(paths.study, paths.contenders), executor, live, on_progress)
+        write_tables(session)
+        return compare(session, live, executor.map)
+
+
+def run_study(study: Study, workers: int = default_workers(), results: Path = Path("results")) -> pd.DataFrame:
+    """Tune, train and compare a study without terminal output; resume it if it was interrupted.
+
+    Files are written below `results` and `mlruns` of the current folder. Returns the comparison table: one row per
+    contender and variant. Raises what `run` raises.
+    """
+    return run(StudyPaths(study, results), workers, lambda _: None, lambda _: None)
+
+
+def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
+    """Rebuild every table, MLflow and Optuna from the journal, whatever version or machine trained; train nothing.
+
+    Returns the comparison table, None if trainings are missing.
+    """
+    with open_session(paths, report_only=True) as session:
+        missing = 0
+        for name in paths.contenders:
+            jobs = named_jobs(paths.study, [name], session.fingerprints, session.entries)
+            missing += jobs_in(paths.study, name) - sum(job.key in session.entries for job in jobs)
+        if missing:
+            say(f"{paths.study.name}: {missing} trainings are missing from the journal: optstudy run completes them")
+            return None
+        _write_resolved(session, say)
+        write_tables(session)
+        return compare(session, live_of(paths))
+
+
+def prepare(paths: StudyPaths, say: Say) -> Session:
+    """Write resolved/<contender>.json, and say what changed in it since the last time."""
+    with open_session(paths) as session:
+        _write_resolved(session, say)
+    return session
+
+
+def pretrain(paths: StudyPaths, say: Say) -> None:
+    """Run the study's pretraining as a stage of its own, unless its weights are there; write start.json."""
+    with Workers(1) as executor, open_session(paths) as session:
+        _pretrain(session, executor, say)
+
+
+def tune(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgress) -> None:
+    """Run one contender's searches and write tuning/ and selected/."""
+    with Workers(workers) as executor, open_session(paths, check=_needs_weights) as session:
+        todo = units(paths.study, [contender])
+        complete(session, todo, executor, live_of(paths), on_progress, finals=False)
+        write_tuning(session, contender)
+
+
+def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgress) -> None:
+    """Run one contender's final runs with the hyperparameters in selected/; write runs/ and curves/."""
+    check_stores(paths.mlruns)
+    if paths.study.tuning.trials:
+        name = paths.study.contender(contender).name
+        _needs(paths, paths.tables / "selected" / f"{name}.csv", f"tune.py {name}")
+    with Workers(workers) as executor, open_session(paths, check=_needs_weights) as session:
+        todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
+        complete(session, todo, executor, live_of(paths), on_progress, selections=selections)
+        write_runs(session, contender)
+
+
+def compare_stage(paths: StudyPaths) -> pd.DataFrame:
+    """Compare as a stage of its own."""
+    check_stores(paths.mlruns)
+    for name in paths.contenders:
+        _needs(paths, paths.tables / "runs" / f"{name}.csv", f"train.py {name}")
+    with open_session(paths, report_only=True) as session:
+        return compare(session, live_of(paths))
+
+
+def compare(session: Session, live: Live, mapper: Mapper = map) -> pd.DataFrame:
+    """Write what the study answers, then bring MLflow and Optuna in line with the journal; return the comparison.
+
+    `mapper` maps over the figures to draw.
+    """
+    named = named_jobs(session.study, session.paths.contenders, session.fingerprints, session.entries)
+    jobs = [job for job in named if job.key in session.entries]
+    table, results = write_answer(session, jobs, mapper)
+    live.complete(Projection(session.paths, session.fingerprints, jobs, session.entries, table, notes(results)))
+    return table
+
+
+def live_of(paths: StudyPaths) -> Live:
+    """Return what shows a study in Optuna and MLflow; it opens each when it is first needed."""
+    study = paths.study
+    spaces = {contender.name: study.row(contender).search for contender in study.optimizers}
+    return Live(
+        [
+            OptunaRecorder(paths.mlruns, study.name, spaces, study.objective),
+            MlflowRecorder(paths.mlruns, study.name, tags(study), study.objective),
+        ]
+    )
+
+
+def _write_resolved(session: Session, say: Say) -> None:
+    """Write what each contender's trainings depend on, and say what changed."""
+    paths = session.paths
+    _store_decisions(session, say)
+    _remove_former_contenders(paths, say)
+    for name in paths.contenders:
+        path = paths.tables / "resolved" / f"{name}.json"
+        new = json.loads(json.dumps(resolved(paths.study, name, session.fingerprints)))
+        differences = changes(_read_json(path), new) if path.exists() else []
+        if differences:
+            say(f"{name}: changed since the last run: {'; '.join(differences)}")
+        write_json(path, new)
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _remove_former_contenders(paths: StudyPaths, say: Say) -> None:
+    """Remove the tables of contenders that have left the study: the comparison would keep showing them."""
+    tables = [
+        path for folder in TABLES for path in paths.tables.glob(f"{folder}/*") if path.suffix in (".csv", ".json")
+    ]
+    former = [path for path in tables if path.stem not in paths.contenders]
+    for path in former:
+        path.unlink()
+    for name in sorted({path.stem for path in former}):
+        say(f"{name}: is no longer in the study: its tables are removed")
+
+
+def _store_decisions(session: Session, say: Say) -> None:
+    """Store which contenders are stacked, and say once why others are not."""
+    study, stacking = session.study, session.fingerprints.stacking
+    if session.fingerprints.report_only:
+        return
+    stored = read_stored(session.paths.mlruns, study.name)
+    new = {name: decision for name, decision in stacking.items() if decision.key not in stored}
+    if not new:
+        return
+    decided = {decision.key: decision.solo for decision in new.values()}
+    write_json(stored_path(session.paths.mlruns, study.name), stored | decided)
+    if study.stack == "off" or task_of(study.kind).solo:
+        return
+    for reason in dict.fromkeys(filter(None, decided.values())):
+        say(f"{', '.join(name for name in new if new[name].solo == reason)}: trained one by one: {reason}")
+
+
+def _say_accepted(session: Session, accept: int | None, say: Say) -> None:
+    if accept is not None:
+        count = len(session.fingerprints.recorded)
+        say(
+            f"{count} trainings of training version {accept} are kept (--accept-version): this code may train otherwise"
+        )
+
+
+def _pretrain(session: Session, executor: Executor, say: Say) -> None:
+    """Train the weights that contenders start from, if the study has a pretraining; write start.json."""
+    study = session.study
+    start: dict[str, object] = {"weights": study.model.pretrained or "fresh", "digest": session.fingerprints.weights}
+    if study.pretrained_by:
+        start["pretrained_by"] = study.pretrained_by
+    if study.pretraining is not None:
+        start["metrics"] = dict(run_pretraining(session, executor, say).metrics)
+    write_json(session.paths.tables / "start.json", start)
+
+
+def _needs_weights(session: Session) -> None:
+    if session.study.pretraining is not None:
+        _needs(session.paths, weights_file(session.fingerprints.weights), "pretrain.py")
+
+
+def _needs(paths: StudyPaths, path: Path, stage: str) -> None:
+    """Raise StudyError if an earlier stage has not written its file; `stage` is its script, and a contender."""
+    if not path.exists():
+        script, _, contender = stage.partition(" ")
+        command = f"python pipelines/{script} {paths.study.name} {contender}".strip()
+        raise StudyError(f"{path}: is missing; an earlier stage writes it: run `{command}` (or dvc repro) first")

@@ -1,0 +1,236 @@
+"""The rules between the keys of one block of a study file: functions that yield the problems of the block."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.keys import canonical
+from optstudy.study.claim import ClaimSpec
+from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
+from optstudy.study.schema import Contender, Data, Interval, Model, Pretraining, Schedule, Tuning
+from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
+from optstudy.tasks.datasets import DATASETS
+from optstudy.tasks.kinds import KINDS, kinds_of_examples
+from optstudy.tasks.models import MODELS
+
+
+def _low_is_below_high(interval: Interval) -> Iterator[Problem]:
+    low, high = interval.low, interval.high
+    if low >= high:
+        yield Problem(("low",), low, f"must be below high {high:g}")
+    if not interval.log and not math.isfinite(high - low):
+        yield Problem(("high",), high, f"is too far from low {low:g}: their difference is not a finite number")
+    if interval.log and low <= 0:
+        yield Problem(("low",), low, "must be above 0 in a log space (or write `log: false`)")
+
+
+def _name_or_class_is_given(block: Data | Model) -> Iterator[Problem]:
+    if (block.name is None) == (block.class_path is None):
+        yield Problem((), NOTHING, "give either `name`, or `class: package.module.Name`")
+
+
+def _arguments_fit_the_row(block: Data | Model) -> Iterator[Problem]:
+    """Report arguments that are unknown, missing, or not of the type of the row's default."""
+    row = (DATASETS if isinstance(block, Data) else MODELS).get(block.name or "")
+    if row is None:
+        return
+    for key, value in block.arguments.items():
+        message = f"{block.name} has no argument {key}; allowed: {', '.join(row.arguments) or 'none'}"
+        if key in row.arguments:
+            message = _argument_problem(value, row.arguments[key])
+        if message:
+            yield Problem(("arguments", key), value, message)
+    for key, default in row.arguments.items():
+        if default is None and key not in block.arguments:
+            yield Problem(("arguments", key), NOTHING, f"{block.name} needs this argument")
+
+
+def _argument_problem(value: Any, default: Any) -> str:
+    """Return what is wrong with an argument, by the type of its default; empty if nothing is."""
+    if isinstance(default, int) and not (type(value) is int and 1 <= value <= LARGEST_COUNT):
+        return f"must be a whole number of at least 1 and at most {LARGEST_COUNT}"
+    if isinstance(default, float) and not (type(value) in {int, float} and 0 < value <= sys.float_info.max):
+        return "must be a finite number above 0"
+    if (default is None or isinstance(default, str)) and not isinstance(value, str):
+        return "must be text"
+    if isinstance(default, list) and not _is_subset(value, default):
+        return f"must be a list of at least two of {default}, each once"
+    return ""
+
+
+def _is_subset(values: Any, allowed: list[Any]) -> bool:
+    """Return whether `values` lists two or more of `allowed`, each once; `true` is not 1."""
+    if not isinstance(values, list) or not all(type(one) is type(allowed[0]) and one in allowed for one in values):
+        return False
+    return len(set(values)) == len(values) >= 2
+
+
+def _arguments_of_a_class_are_plain(block: Data | Model) -> Iterator[Problem]:
+    """Report arguments that JSON cannot hold as they are: the key of a training is made from them."""
+    for key, value in block.arguments.items() if block.class_path is not None else ():
+        try:
+            same = json.loads(canonical(value)) == value
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            allowed = "must be text, a finite number, true, false, null, or lists or mappings by text of these"
+            yield Problem(("arguments", key), value, allowed)
+
+
+def _keys_fit_the_kind(data: Data) -> Iterator[Problem]:
+    if data.class_path is None and data.kind is not None:
+        yield Problem(("kind",), data.kind, "goes with `class`; the kinds of named data sets are known")
+    if data.class_path is not None and data.kind is None:
+        yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_examples())}")
+    kind = data.resolved()["kind"]
+    given = {"scaling": data.scaling if data.scaling != "unit" else None, "augment": list(data.augment)}
+    for key, value in given.items() if kind in KINDS else ():
+        allowed = [name for name, row in KINDS.items() if getattr(row, key)]
+        if value and kind not in allowed:
+            yield Problem((key,), value, f"needs data of kind {' or '.join(allowed)}, not {kind}")
+
+
+def _pretrained_weights_are_known(model: Model) -> Iterator[Problem]:
+    if (model.pretrained or "").startswith("torchvision:") and model.name != "torchvision":
+        yield Problem(("pretrained",), model.pretrained, "`torchvision:...` needs the model `torchvision`")
+    if model.pretrained_by and model.pretrained in (None, "pretraining"):
+        message = "the block `pretraining` names the optimizer" if model.pretrained else "needs `pretrained`"
+        yield Problem(("pretrained_by",), model.pretrained_by, message)
+
+
+def _architecture_is_in_torchvision(model: Model) -> Iterator[Problem]:
+    """Report an unknown architecture. Importing torchvision takes seconds, so only this model does it."""
+    given = model.arguments.get("architecture")
+    if model.name != "torchvision" or not isinstance(given, str):
+        return
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if given not in known:
+        near = get_close_matches(given, known, n=5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"allowed: {', '.join(known)}"
+        yield Problem(("arguments", "architecture"), given, f"is not a torchvision classifier; {hint}")
+
+
+def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
+    """Report a row's name for another optimizer (outputs show the name alone), and names that mean a missing value."""
+    row, fixed = contender.name.lower(), contender.fixed
+    if contender.like is not None and contender.class_path is not None:
+        yield Problem(("like",), contender.like, "give `like` or `class`, not both")
+    if row in {"nan", "na", "null", "none"}:
+        message = "means a missing value to programs that read the tables: choose another name"
+        yield Problem(("name",), contender.name, message)
+    if row not in OPTIMIZERS:
+        return
+    for key, other in (("like", contender.like), ("class", contender.class_path)):
+        if other is not None and other != row:
+            yield Problem((key,), other, f"{row!r} is the name of a row of the table: choose another name")
+    if row == "sgd" and fixed.get("momentum"):
+        yield Problem(("fixed", "momentum"), fixed["momentum"], "`sgd` means momentum 0: `momentum` is a row, too")
+    if row == "sgd" and "momentum" in contender.search:
+        yield Problem(("search",), ["momentum"], "`sgd` means momentum 0: choose another name, with `like: sgd`")
+    if fixed.get("decoupled_weight_decay"):
+        yield Problem(("fixed", "decoupled_weight_decay"), True, f"{row!r} means coupled decay: choose another name")
+
+
+def _decay_is_given_only_if_unknown(contender: Contender) -> Iterator[Problem]:
+    """Report a `decay` that the table or torch's own code already gives."""
+    decay, path = contender.decay, contender.class_path
+    if decay is not None and path is None:
+        yield Problem(("decay",), decay, f"goes with `class`: the table gives the decay of {contender.optimizer}")
+    elif decay is not None and path is not None:
+        cls = optimizer_class(path)
+        if comes_with_torch(cls) and decay_of(cls, contender.fixed) != decay:
+            yield Problem(("decay",), decay, f"{path} has {decay_of(cls, contender.fixed)} decay")
+
+
+def _hyperparameters_are_valid(contender: Contender) -> Iterator[Problem]:
+    """Report hyperparameters that the optimizer does not have, and invalid values or ends of intervals."""
+    path = optimizer_path(contender.optimizer)
+    for block, values in (("defaults", contender.defaults), ("fixed", contender.fixed)):
+        for key, value in values.items():
+            if message := problem_with(path, key, value):
+                yield Problem((block, key), value, message)
+    for key, space in contender.search.items():
+        of_low, of_high = problem_with(path, key, space.low), problem_with(path, key, space.high)
+        if of_low:
+            yield Problem(("search", key, "low"), space.low, of_low)
+        if of_high and of_high != of_low:
+            yield Problem(("search", key, "high"), space.high, of_high)
+
+
+def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
+    """Report hyperparameters that have two values, have no effect, or are missing."""
+    fixed, search, defaults, path = contender.fixed, contender.search, contender.defaults, contender.class_path
+    for key in sorted(set(fixed) & set(search)):
+        yield Problem(("fixed", key), fixed[key], "cannot be both in `fixed` and in `search`")
+    row = OPTIMIZERS.get(contender.optimizer)
+    for key in sorted(set(defaults) & ({*fixed, *(row.fixed if row else ())} - set(search))):
+        yield Problem(("defaults", key), defaults[key], "is fixed: give it in `fixed`, or search it")
+    for key in parameters_of(path).needed if path is not None else ():
+        if key not in fixed and not (key in search and key in defaults):
+            yield Problem((), NOTHING, f"{path} needs {key}: in `fixed`, or in `search` and in `defaults`")
+
+
+def _keys_of_a_search_have_trials(tuning: Tuning) -> Iterator[Problem]:
+    for key in ("sampler", "once") if not tuning.trials else ():
+        if getattr(tuning, key) != Tuning.model_fields[key].default:
+            yield Problem((key,), getattr(tuning, key), "has no effect with `trials: 0`: leave the key out")
+
+
+def _optimizer_of_a_pretraining_is_not_searched(pretraining: Pretraining) -> Iterator[Problem]:
+    """Report keys of the optimizer that have no effect on one training of a fresh network."""
+    optimizer = pretraining.optimizer
+    without_effect = {
+        "search": (list(optimizer.search), "nothing is searched: write the values into `fixed` or `defaults`"),
+        "schedule": (optimizer.schedule and optimizer.schedule.name, "write it as pretraining.schedule"),
+        "freeze": (list(optimizer.freeze), "all parameters are trained"),
+        "from_scratch": (optimizer.from_scratch, "it always is"),
+    }
+    for key, (value, reason) in without_effect.items():
+        if value:
+            yield Problem(("optimizer", key), value, f"has no effect in a pretraining: {reason}")
+
+
+def _warm_up_lasts_an_epoch(pretraining: Pretraining) -> Iterator[Problem]:
+    return short_warm_up(pretraining.schedule, pretraining.epochs)
+
+
+def short_warm_up(schedule: Schedule, epochs: int) -> Iterator[Problem]:
+    """Report a warm-up by epochs that ends before the first epoch does, and so has no effect."""
+    if schedule.interval == "epoch" and schedule.warmup and not round(schedule.warmup * epochs):
+        message = f"is less than one of {epochs} epochs: write `interval: step`, a larger share, or 0"
+        yield Problem(("schedule", "warmup"), schedule.warmup, message)
+
+
+def _claim_is_a_contrast(claim: ClaimSpec) -> Iterator[Problem]:
+    short = claim.better is not None or bool(claim.than)
+    if short == bool(claim.weights) or (short and not (claim.better and claim.than)):
+        yield Problem((), NOTHING, "give either `better` and `than`, or `weights`")
+
+
+_OF_DATA_AND_MODEL: tuple[Rule, ...] = (
+    _name_or_class_is_given,
+    _arguments_fit_the_row,
+    _arguments_of_a_class_are_plain,
+)
+BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
+    Interval: (_low_is_below_high,),
+    Data: (*_OF_DATA_AND_MODEL, _keys_fit_the_kind),
+    Model: (*_OF_DATA_AND_MODEL, _pretrained_weights_are_known, _architecture_is_in_torchvision),
+    Contender: (
+        _name_is_not_another_optimizers,
+        _decay_is_given_only_if_unknown,
+        _hyperparameters_are_valid,
+        _hyperparameters_are_given_once,
+    ),
+    Tuning: (_keys_of_a_search_have_trials,),
+    Pretraining: (_optimizer_of_a_pretraining_is_not_searched, _warm_up_lasts_an_epoch),
+    ClaimSpec: (_claim_is_a_contrast,),
+}

@@ -1,0 +1,163 @@
+"""The hyperparameters of an optimizer's class, and their valid values; torch is imported for a class alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optstudy.catalogue import OPTIMIZERS, OptimizerRow
+from optstudy.user_code import import_class
+
+Decay = Literal["coupled", "decoupled"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The valid range of a number, in words and as a test."""
+
+    words: str
+    contains: Callable[[float], bool]
+
+
+POSITIVE = Bounds("must be above 0", lambda value: value > 0)
+NOT_NEGATIVE = Bounds("must be 0 or more", lambda value: value >= 0)
+SHARE = Bounds("must be at least 0 and below 1", lambda value: 0 <= value < 1)
+
+# torch accepts some values that make no sense: a momentum of -1, a weight decay that grows the weights.
+BOUNDS: Mapping[str, Bounds] = {
+    "learning_rate": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "momentum": SHARE,
+    "beta1": SHARE,
+    "beta2": SHARE,
+    "eps": POSITIVE,
+}
+# These mean the same in all classes of torch, but may mean something else in a user's class.
+TORCH_BOUNDS: Mapping[str, Bounds] = {
+    "alpha": SHARE,
+    "rho": SHARE,
+    "dampening": SHARE,
+    "lr_decay": NOT_NEGATIVE,
+    "initial_accumulator_value": NOT_NEGATIVE,
+}
+
+# torch's names for what has another name in a study file, or is decided elsewhere.
+TORCHS_NAMES = {
+    "lr": "write learning_rate",
+    "betas": "write beta1 and beta2",
+    "params": "`freeze` names parameters that are not trained",
+}
+
+# torch's classes with decoupled weight decay (the others have coupled), and those that a study cannot train with.
+DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon"})
+REFUSED = {
+    "LBFGS": "its step needs a closure, which evaluates the loss several times",
+    "SparseAdam": "it needs sparse gradients, and networks here have dense ones",
+    "Muon": "it trains only matrices, and networks have biases",
+}
+
+
+def optimizer_class(path: str) -> Any:
+    """Return the optimizer class at `path`. Raises ValueError if there is none, or if it cannot train here."""
+    from torch.optim import Optimizer
+
+    cls = import_class(path)
+    if not (isinstance(cls, type) and issubclass(cls, Optimizer)) or cls is Optimizer:
+        raise ValueError("must be a subclass of torch.optim.Optimizer")
+    reason = next((REFUSED[name] for name in _torch_bases(cls) if name in REFUSED), "")
+    closure = inspect.signature(cls.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        reason = reason or REFUSED["LBFGS"]
+    if reason:
+        raise ValueError(f"cannot be used: {reason}")
+    return cls
+
+
+def _torch_bases(cls: type) -> list[str]:
+    """Return the names of torch's classes among `cls` and its base classes."""
+    return [base.__name__ for base in cls.__mro__ if comes_with_torch(base)]
+
+
+def comes_with_torch(cls: type) -> bool:
+    """Return whether the class comes with torch."""
+    return f"{cls.__module__}.".startswith("torch.optim.")
+
+
+def decay_of(cls: type, fixed: Mapping[str, Any]) -> Decay:
+    """Return how a class applies weight decay, as far as torch's code shows it; a user's class may differ."""
+    decoupled = fixed.get("decoupled_weight_decay") or DECOUPLED & set(_torch_bases(cls))
+    return "decoupled" if decoupled else "coupled"
+
+
+def class_row(path: str, decay: Decay | None, fixed: Mapping[str, Any]) -> OptimizerRow:
+    """Return the row of a class that is not in the table, with the defaults of its signature."""
+    cls = optimizer_class(path)
+    parameters = inspect.signature(cls).parameters
+    names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
+    defaults = {
+        name: float(parameters[torch_name].default)
+        for name, torch_name in names.items()
+        if torch_name in parameters and isinstance(parameters[torch_name].default, int | float)
+    }
+    return OptimizerRow(path, decay or decay_of(cls, fixed), defaults, {}, {})
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The hyperparameters of a class, by their names in a study file.
+
+    Attributes:
+        kinds: `float` or `bool` for each.
+        needed: Those without a default.
+        more: Whether the class has `**kwargs`, and so accepts any other.
+    """
+
+    kinds: Mapping[str, type]
+    needed: tuple[str, ...] = ()
+    more: bool = False
+
+
+def parameters_of(path: str) -> Parameters:
+    """Return the hyperparameters of the class at `path`."""
+    parameters = list(inspect.signature(import_class(path)).parameters.values())[1:]
+    kinds = {name: kind for parameter in parameters for name, kind in _kinds(parameter)}
+    needed = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return Parameters(kinds, tuple(name for p in needed for name, _ in _kinds(p)), more)
+
+
+def _kinds(parameter: inspect.Parameter) -> list[tuple[str, type]]:
+    """Return a parameter's names in a study file, and their kinds; none if it is text or a tuple."""
+    name, default = parameter.name, parameter.default
+    if name == "betas":
+        return [("beta1", float), ("beta2", float)]
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or isinstance(default, str | tuple | list):
+        return []
+    flag = isinstance(default, bool) or (default is None and "bool" in str(parameter.annotation))
+    return [("learning_rate" if name == "lr" else name, bool if flag else float)]
+
+
+def problem_with(path: str, name: str, value: float | bool) -> str:
+    """Return what is wrong with a hyperparameter of the class at `path`; empty if nothing is."""
+    if name in TORCHS_NAMES:
+        return f"is torch's name: {TORCHS_NAMES[name]}"
+    kind: type | None = float if _in_a_row(path, name) else None
+    if kind is None:
+        has = parameters_of(path)
+        if name not in has.kinds and not has.more:
+            return f"{path} has no {name}; allowed: {', '.join(has.kinds)}"
+        kind = has.kinds.get(name, float if name in BOUNDS else None)
+    if kind is not None and isinstance(value, bool) != (kind is bool):
+        return "must be true or false" if kind is bool else "must be a number, not true or false"
+    if name == "maximize" and value is True:
+        return "must be false: it would maximise the loss"
+    bounds = BOUNDS.get(name) or (TORCH_BOUNDS.get(name) if path.startswith("torch.optim.") else None)
+    return bounds.words if bounds is not None and not bounds.contains(value) else ""
+
+
+def _in_a_row(path: str, name: str) -> bool:
+    """Return whether the table has the hyperparameter, which needs no import of torch."""
+    rows = [row for row in OPTIMIZERS.values() if row.optimizer == path]
+    return any(name in {**row.defaults, **row.fixed, **row.search} for row in rows)

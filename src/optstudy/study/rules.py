@@ -1,0 +1,215 @@
+"""The rules between the blocks of a study file: functions of the whole file that yield its problems."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from optstudy.metrics import METRICS, ROUNDING
+from optstudy.study.block_rules import BLOCK_RULES, short_warm_up
+from optstudy.study.claim import MOST_PRIMARY, SWEPT, Arm, sum_to_zero
+from optstudy.study.schema import Data, Model, StudyFile
+from optstudy.study.validation import NOTHING, Problem, Rule, blocks_of
+from optstudy.tasks.kinds import kinds_of_examples, task_of
+from optstudy.tasks.models import MODELS, ModelRow
+
+ANY_NETWORK = ModelRow("", frozenset(kinds_of_examples()))  # a class of the user, whose inputs are not known here
+
+
+def _warm_ups_last_an_epoch(study: StudyFile) -> Iterator[Problem]:
+    yield from short_warm_up(study.schedule, study.epochs)
+    for number, contender in enumerate(study.optimizers):
+        if contender.schedule is not None:
+            problems = short_warm_up(contender.schedule, study.epochs)
+            yield from (problem.below("optimizers", number) for problem in problems)
+
+
+def _model_reads_the_data(study: StudyFile) -> Iterator[Problem]:
+    """Report a model that does not read the study's data, or that of the pretraining."""
+    yield from _unreadable(study.model, study.data)
+    if study.pretraining is not None:
+        data = study.pretraining.data
+        for problem in _unreadable(study.model, data):
+            message = f"the model {study.model.name or study.model.class_path!r} {problem.message}"
+            yield Problem(("pretraining", "data", "name"), data.name, message)
+
+
+def _unreadable(model: Model, data: Data) -> Iterator[Problem]:
+    row, kind, side = MODELS.get(model.name or "", ANY_NETWORK), data.resolved()["kind"], data.side()
+    if kind not in row.kinds:
+        key, fitting = "class" if model.name is None else "name", [n for n, r in MODELS.items() if kind in r.kinds]
+        message = f"does not read data of kind {kind!r}; these do: {', '.join(fitting)}"
+        yield Problem(("model", key), model.name or model.class_path, message)
+    if side is not None and side < row.least_side:
+        yield Problem(("model", "name"), model.name, f"needs images of at least {row.least_side} pixels, not {side}")
+    patch = model.resolved()["arguments"].get("patch", 1) if model.name else 1
+    if side is not None and side % patch:  # torch's convolution drops the rest
+        message = f"needs images of a multiple of {patch} pixels, not {side}"
+        yield Problem(("model", "arguments", "patch"), patch, message)
+
+
+def _heads_divide_the_width(study: StudyFile) -> Iterator[Problem]:
+    arguments = study.model.resolved()["arguments"] if study.model.name else {}
+    if "heads" in arguments and arguments["width"] % arguments["heads"]:
+        message = f"must divide the width: {arguments['width']}"
+        yield Problem(("model", "arguments", "heads"), arguments["heads"], message)
+
+
+def _transformer_has_its_own_tokenizer(study: StudyFile) -> Iterator[Problem]:
+    """Report data with another tokenizer than the transformer was trained with: its numbers mean other words."""
+    before = [(("pretraining", "data"), study.pretraining.data)] if study.pretraining is not None else []
+    for path, data in [(("data",), study.data), *before]:
+        tokenizer = data.resolved()["arguments"].get("tokenizer") if data.name is not None else None
+        folder = study.model.arguments.get("folder")
+        if study.model.name == "transformer" and tokenizer not in (None, folder):
+            yield Problem((*path, "arguments", "tokenizer"), tokenizer, f"must be the model's own: {folder}")
+
+
+def _search_has_a_metric_to_select_by(study: StudyFile) -> Iterator[Problem]:
+    task, share = task_of(study.kind), study.data.validation_share
+    if study.objective not in task.objectives:
+        message = f"must be one of {', '.join(task.objectives)} for data of kind {study.kind}"
+        yield Problem(("tuning", "objective"), study.tuning.objective, message)
+    if study.tuning.trials and task.examples and share == 0:
+        yield Problem(("data", "validation_share"), share, "a search needs a validation part, or write `trials: 0`")
+    if not study.tuning.trials and not study.untuned:
+        yield Problem(("tuning", "trials"), 0, "with `untuned: false` there is nothing to train")
+
+
+def _pretrained_weights_exist(study: StudyFile) -> Iterator[Problem]:
+    if (study.model.pretrained == "pretraining") != (study.pretraining is not None):
+        message = "`pretrained: pretraining` and the block `pretraining` go together"
+        yield Problem(("model", "pretrained"), study.model.pretrained, message)
+    for number, contender in enumerate(study.optimizers):
+        if contender.from_scratch and study.model.pretrained is None:
+            yield Problem(("optimizers", number, "from_scratch"), True, "needs model.pretrained")
+
+
+def _classes_have_a_search(study: StudyFile) -> Iterator[Problem]:
+    for number, contender in enumerate(study.optimizers):
+        if contender.class_path is not None and not contender.search:
+            allowed = "a `class` needs one, for example learning_rate: {low: 1.0e-4, high: 0.1}"
+            yield Problem(("optimizers", number, "search"), {}, allowed)
+
+
+def _functions_have_no_keys_of_networks(study: StudyFile) -> Iterator[Problem]:
+    """Report keys that have no effect on an analytic function, which has no examples, layers or weights."""
+    if task_of(study.kind).examples:
+        return
+    message = f"has no effect, because {study.data.name} is an analytic function: leave the key out"
+    for key in ("batch_size", "precision", "decay_all", "stack"):
+        if getattr(study, key) not in (StudyFile.model_fields[key].default, "off"):
+            yield Problem((key,), getattr(study, key), message)
+    for key in ("validation_share", "train_size"):
+        if getattr(study.data, key) != Data.model_fields[key].default:
+            yield Problem(("data", key), getattr(study.data, key), message)
+    if study.model.pretrained is not None:
+        yield Problem(("model", "pretrained"), study.model.pretrained, message)
+    for number, contender in enumerate(study.optimizers):
+        if contender.freeze:
+            yield Problem(("optimizers", number, "freeze"), list(contender.freeze), message)
+        for block in ("defaults", "fixed", "search"):
+            if "weight_decay" in getattr(contender, block):
+                yield Problem(("optimizers", number, block, "weight_decay"), NOTHING, message)
+
+
+def _contenders_have_distinct_names(study: StudyFile) -> Iterator[Problem]:
+    """Report names that appear twice, upper and lower case alike: they are names of files."""
+    names = [contender.name for contender in study.optimizers]
+    counts = Counter(name.lower() for name in names)
+    if twice := [name for name in names if counts[name.lower()] > 1]:
+        yield Problem(("optimizers",), twice, "contenders must have distinct names; case does not distinguish them")
+
+
+def _sweep_is_over_searched_rates(study: StudyFile) -> Iterator[Problem]:
+    searched = [one.name for one in study.optimizers if "learning_rate" in study.row(one).search]
+    possible = searched if task_of(study.kind).examples and study.data.validation_share else []
+    for name in study.sweep.contenders if study.sweep else ():
+        if name not in possible:
+            message = "must search learning_rate, on data with a validation part"
+            yield Problem(("sweep", "contenders"), name, f"{message}; here: {', '.join(possible) or 'none'}")
+
+
+def _claims_are_about_arms_with_the_metric(study: StudyFile) -> Iterator[Problem]:
+    for number, claim in enumerate(study.claims):
+        arms, first = _arms(study, claim.metric), (*study.variants, "")[0]
+        if not arms:
+            yield Problem(("claims", number, "metric"), claim.metric, "no contender of this study has it")
+        for key, name in claim.named() if arms else ():
+            arm = claim.arm(name, first)
+            if arm not in arms:
+                names = ", ".join(map("/".join, arms))
+                message = f"{'/'.join(arm)} has no {claim.metric}; these do: {names}"
+                yield Problem(("claims", number, key), name, message)
+
+
+def _arms(study: StudyFile, metric: str) -> list[Arm]:
+    """Return the contenders and variants that have a metric."""
+    if metric == SWEPT:
+        return [(name, "sweep") for name in (study.sweep.contenders if study.sweep else ())]
+    if metric not in task_of(study.kind).metrics:
+        return []
+    return [(contender.name, variant) for contender in study.optimizers for variant in study.variants]
+
+
+def _claims_compare_two_sides(study: StudyFile) -> Iterator[Problem]:
+    """Report weights that are no contrast. `adam` and `adam/tuned` are the same side in a study that tunes."""
+    for number, claim in enumerate(study.claims):
+        weights = claim.contrast((*study.variants, "")[0]).values()
+        key, value = ("weights", claim.weights) if claim.weights else ("than", list(claim.than))
+        if not sum_to_zero(weights):
+            yield Problem(("claims", number, key), value, "must sum to zero")
+        elif sum(abs(weight) > ROUNDING for weight in weights) < 2:
+            message = "compares nothing: two sides must have weights that are not zero"
+            yield Problem(("claims", number, key), value, message)
+
+
+def _validation_metrics_have_a_validation_part(study: StudyFile) -> Iterator[Problem]:
+    examples = task_of(study.kind).examples
+    if examples and study.data.validation_share:
+        return
+    message = "needs data with a validation part: `validation_share` above 0"
+    if study.target is not None:
+        yield Problem(("target",), study.target, message)
+    for number, claim in enumerate(study.claims):
+        if examples and METRICS[claim.metric].validation:
+            yield Problem(("claims", number, "metric"), claim.metric, message)
+
+
+def _claims_are_distinct_and_few_are_primary(study: StudyFile) -> Iterator[Problem]:
+    counts = Counter(claim.statement for claim in study.claims)
+    for statement in (statement for statement, count in counts.items() if count > 1):
+        yield Problem(("claims",), statement, "claims must have distinct statements")
+    primary = sum(claim.primary for claim in study.claims)
+    if primary > MOST_PRIMARY:
+        message = f"{primary} are primary, at most {MOST_PRIMARY} can be: mark some `primary: false`"
+        yield Problem(("claims",), NOTHING, message)
+
+
+RULES: tuple[Rule, ...] = (
+    _warm_ups_last_an_epoch,
+    _model_reads_the_data,
+    _heads_divide_the_width,
+    _transformer_has_its_own_tokenizer,
+    _classes_have_a_search,
+    _functions_have_no_keys_of_networks,
+    _search_has_a_metric_to_select_by,
+    _pretrained_weights_exist,
+    _contenders_have_distinct_names,
+    _sweep_is_over_searched_rates,
+    _claims_are_about_arms_with_the_metric,
+    _claims_compare_two_sides,
+    _validation_metrics_have_a_validation_part,
+    _claims_are_distinct_and_few_are_primary,
+)
+
+
+def problems_of(study: StudyFile) -> list[Problem]:
+    """Return the problems inside the blocks; if there are none, those between the blocks."""
+    inside = [
+        problem.below(*path)
+        for path, block in blocks_of(study)
+        for rule in BLOCK_RULES.get(type(block), ())
+        for problem in rule(block)
+    ]
+    return inside or [problem for rule in RULES for problem in rule(study)]

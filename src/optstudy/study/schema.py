@@ -1,0 +1,234 @@
+"""The blocks of a study file as frozen types: their keys, types and defaults (rules.py has the rules between keys)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
+
+from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
+from optstudy.study.claim import ClaimSpec
+from optstudy.study.hyperparameters import Decay, class_row, optimizer_class
+from optstudy.study.validation import (
+    LARGEST_COUNT,
+    Block,
+    Count,
+    Flag,
+    Name,
+    Number,
+    Positive,
+    Problem,
+    all_problems,
+    one_of,
+)
+from optstudy.tasks.datasets import DATASETS
+from optstudy.tasks.kinds import kinds_of_examples, task_of
+from optstudy.tasks.models import MODELS
+from optstudy.user_code import import_class
+
+
+def _number_or_flag(value: Any) -> float | bool:
+    """Return true, false, or a finite number as a float. Raises ValueError for other values."""
+    if isinstance(value, bool):
+        return value
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number, or true or false")
+    return number
+
+
+def _importable(path: str) -> str:
+    if not callable(import_class(path)):
+        raise ValueError("must be a class or a function")
+    return path
+
+
+by_name = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # digits: {name: digits}
+
+
+class Interval(Block):
+    """The search space of one hyperparameter."""
+
+    low: Number
+    high: Number
+    log: Flag = True
+
+
+class Schedule(Block):
+    """The course of the learning rate over the whole budget."""
+
+    name: Annotated[str, one_of(SCHEDULES)] = "cosine"
+    interval: Literal["epoch", "step"] = "epoch"
+    warmup: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+
+
+class Data(Block):
+    """The data set, how its training part is split, and how its inputs are scaled and augmented."""
+
+    name: Annotated[str, one_of(DATASETS)] | None = None
+    class_path: Annotated[str, AfterValidator(_importable)] | None = Field(default=None, alias="class")
+    kind: Annotated[str, one_of(kinds_of_examples())] | None = None
+    arguments: dict[str, Any] = Field(default={})
+    validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
+    train_size: Count | None = None
+    scaling: Literal["unit", "standardised"] = "unit"
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+
+    def resolved(self) -> dict[str, Any]:
+        """Return `RunSpec.data`."""
+        settings = self.model_dump(include={"validation_share", "train_size", "scaling", "augment"})
+        kind, defaults = self.kind, dict[str, Any]()
+        if self.name is not None:
+            kind, defaults = DATASETS[self.name].kind, dict(DATASETS[self.name].arguments)
+        arguments = {**defaults, **self.arguments}
+        return {"name": self.name, "class": self.class_path, "kind": kind, "arguments": arguments, **settings}
+
+    def side(self) -> int | None:
+        """Return the side of an image in pixels, None if it is not known."""
+        row = DATASETS.get(self.name or "")
+        return None if row is None else row.side or {**row.arguments, **self.arguments}.get("size")
+
+
+class Model(Block):
+    """The network, its arguments, and the weights that it starts from."""
+
+    name: Annotated[str, one_of(MODELS)] | None = None
+    class_path: Annotated[str, AfterValidator(_importable)] | None = Field(default=None, alias="class")
+    arguments: dict[str, Any] = Field(default={})
+    pretrained: Annotated[str, Field(min_length=1)] | None = None
+    pretrained_by: str = ""
+
+    def resolved(self) -> dict[str, Any]:
+        """Return `RunSpec.model`."""
+        defaults = MODELS[self.name].arguments if self.name is not None else {}
+        return {"name": self.name, "class": self.class_path, "arguments": {**defaults, **self.arguments}}
+
+
+class Contender(Block):
+    """One entry under `optimizers`: a row of the optimizer table with changes, or a class."""
+
+    name: Name
+    like: Annotated[str, one_of(OPTIMIZERS)] | None = None
+    class_path: Annotated[str, AfterValidator(lambda path: optimizer_class(path) and path)] | None = Field(
+        default=None, alias="class"
+    )
+    defaults: dict[str, Number] = Field(default={})
+    fixed: dict[str, Annotated[bool | float, PlainValidator(_number_or_flag)]] = Field(default={})
+    search: dict[str, Interval] = Field(default={})
+    decay: Decay | None = None
+    schedule: Annotated[Schedule, by_name] | None = None
+    clip: Positive | None = None
+    freeze: tuple[str, ...] = ()
+    from_scratch: Flag = False
+
+    @model_validator(mode="after")
+    def _optimizer_is_known(self) -> Self:
+        if self.class_path is None and self.optimizer not in OPTIMIZERS:
+            allowed = f"{', '.join(OPTIMIZERS)} (or give `like: one of these`, or `class` with `search`)"
+            raise all_problems([Problem(("name",), self.name, f"must be one of {allowed}")])
+        return self
+
+    @property
+    def optimizer(self) -> str:
+        """Return `RunSpec.optimizer`: the name of a row of the table, or the path of a class."""
+        return self.class_path or self.like or self.name
+
+    def row(self) -> OptimizerRow:
+        """Return the optimizer's row of the table with the changes of this entry.
+
+        `fixed` removes a hyperparameter from the search. A hyperparameter that is searched and has no default keeps
+        its class's.
+        """
+        if self.class_path is not None:
+            base = class_row(self.class_path, self.decay, self.fixed)
+        else:
+            base = OPTIMIZERS[self.optimizer]
+        spaces = {key: Space(space.low, space.high, space.log) for key, space in self.search.items()}
+        search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
+        fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
+        fixed_in_table = {key: value for key, value in base.fixed.items() if key in search}
+        defaults = {**base.defaults, **fixed_in_table, **self.defaults}
+        defaults = {key: float(value) for key, value in defaults.items() if key not in fixed}
+        decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
+        return OptimizerRow(base.optimizer, decay, defaults, fixed, search)
+
+
+class Tuning(Block):
+    """The search, the same for each contender and replicate."""
+
+    trials: Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)] = 6
+    sampler: Annotated[str, one_of(SAMPLERS)] = "sobol"
+    objective: Annotated[str, one_of(OBJECTIVES)] | None = None
+    once: Flag = False
+
+
+class Pretraining(Block):
+    """One training before all others. Every contender starts from its weights, except those of the last layer."""
+
+    data: Annotated[Data, by_name]
+    optimizer: Annotated[Contender, by_name]
+    epochs: Count
+    batch_size: Count = 64
+    schedule: Annotated[Schedule, by_name] = Schedule()
+
+
+class Sweep(Block):
+    """Trainings at learning rates across a contender's space, with its other hyperparameters at their defaults."""
+
+    contenders: Annotated[tuple[str, ...], Field(min_length=1)]
+    points: Annotated[Count, Field(ge=3)] = 7
+    within: Positive = 0.01
+
+
+class StudyFile(Block):
+    """The keys of a study file; docs/study-file.md explains each."""
+
+    name: Name
+    question: str = ""
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
+    data: Annotated[Data, by_name]
+    model: Annotated[Model, by_name]
+    epochs: Count
+    batch_size: Count = 64
+    schedule: Annotated[Schedule, by_name] = Schedule()
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    clip: Positive | None = None
+    decay_all: Flag = False
+    replicates: Annotated[Count, Field(ge=2)] = 8
+    optimizers: Annotated[tuple[Annotated[Contender, by_name], ...], Field(min_length=1)]
+    pretraining: Pretraining | None = None
+    tuning: Tuning = Tuning()
+    untuned: Flag = True
+    stack: Literal["auto", "on", "off"] = "auto"
+    sweep: Sweep | None = None
+    target: Annotated[Number, Field(gt=0, le=1)] | None = None
+    claims: tuple[ClaimSpec, ...] = ()
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Return the variants of the final runs; claims are about the first unless they name another."""
+        return (("tuned",) if self.tuning.trials else ()) + (("untuned",) if self.untuned else ())
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the study's data."""
+        return str(self.data.resolved()["kind"])
+
+    @property
+    def objective(self) -> str:
+        """Return the metric that a search selects by."""
+        return self.tuning.objective or task_of(self.kind).objectives[0]
+
+    def row(self, contender: Contender) -> OptimizerRow:
+        """Return the contender's row of the optimizer table; parameters of an analytic function do not decay."""
+        row = contender.row()
+        if task_of(self.kind).examples:
+            return row
+        defaults = {name: value for name, value in row.defaults.items() if name != "weight_decay"}
+        search = {name: space for name, space in row.search.items() if name != "weight_decay"}
+        return replace(row, defaults=defaults, search=search)

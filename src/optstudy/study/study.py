@@ -1,0 +1,115 @@
+"""A validated study, the trainings that it stands for, and the function that loads it from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError, model_validator
+
+from optstudy.errors import StudyError
+from optstudy.keys import derive_seed
+from optstudy.spec import RunSpec
+from optstudy.study.rules import problems_of
+from optstudy.study.schema import Contender, StudyFile
+from optstudy.study.study_yaml import read_yaml
+from optstudy.study.validation import all_problems, problem_lines
+
+
+class Study(StudyFile):
+    """A study file that satisfies all rules. Study(...) and Study.model_validate raise ValidationError otherwise."""
+
+    @model_validator(mode="after")
+    def _satisfies_the_rules(self) -> Self:
+        if problems := problems_of(self):
+            raise all_problems(problems)
+        return self
+
+    @property
+    def pretrained_by(self) -> str:
+        """Return the optimizer that made the weights which contenders start from; empty if there are none."""
+        if self.pretraining is not None:
+            return self.pretraining.optimizer.name
+        return (self.model.pretrained_by or "not stated") if self.model.pretrained else ""
+
+    def contender(self, name: str) -> Contender:
+        """Return the contender of that name. Raises StudyError if there is none."""
+        for contender in self.optimizers:
+            if contender.name == name:
+                return contender
+        names = ", ".join(contender.name for contender in self.optimizers)
+        raise StudyError(f"{self.name}: contender: {name!r}: must be one of {names}")
+
+    def spec(
+        self,
+        contender: Contender,
+        replicate: int,
+        seed: int,
+        hyperparameters: Mapping[str, float],
+        weights: str = "",
+        stacked: bool = False,
+    ) -> RunSpec:
+        """Return a training in a replicate.
+
+        Args:
+            contender: Whose optimizer trains.
+            replicate: Number of the replicate, from 0; it draws the split.
+            seed: Draws the initial weights, the order of the data and the augmentation.
+            hyperparameters: Values of what is searched, by name.
+            weights: Digest of the pretrained weights that it starts from.
+            stacked: Whether it is trained together with others as one model.
+        """
+        row = self.row(contender)
+        fresh = self.model.pretrained is None or contender.from_scratch
+        return RunSpec(
+            data=self.data.resolved(),
+            model=self.model.resolved(),
+            optimizer=contender.optimizer,
+            hyperparameters={**row.fixed, **hyperparameters},
+            schedule=(contender.schedule or self.schedule).model_dump(),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            precision=self.precision,
+            clip=contender.clip if contender.clip is not None else self.clip,
+            decay_all=self.decay_all,
+            freeze=contender.freeze,
+            pretrained=None if fresh else {"source": str(self.model.pretrained), "digest": weights},
+            split_seed=derive_seed(self.seed, replicate, "split"),
+            seed=seed,
+            stacked=stacked,
+        )
+
+    def pretraining_spec(self) -> RunSpec:
+        """Return the training of the block `pretraining`."""
+        block = self.pretraining
+        assert block is not None
+        row = block.optimizer.row()
+        return RunSpec(
+            data=block.data.resolved(),
+            model=self.model.resolved(),
+            optimizer=block.optimizer.optimizer,
+            hyperparameters={**row.fixed, **row.defaults},
+            schedule=block.schedule.model_dump(),
+            epochs=block.epochs,
+            batch_size=block.batch_size,
+            precision=self.precision,
+            clip=block.optimizer.clip,
+            decay_all=self.decay_all,
+            freeze=(),
+            pretrained=None,
+            split_seed=derive_seed(self.seed, "pretraining", "split"),
+            seed=derive_seed(self.seed, "pretraining"),
+            stacked=False,
+        )
+
+
+def load_study(path: Path) -> Study:
+    """Return the study in a YAML file. Raises StudyError with one line per problem."""
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError("\n".join(problem_lines(path, error))) from error

@@ -1,0 +1,71 @@
+"""A data set as arrays in memory, what a network sees of it, and seeded splits. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optstudy.errors import DataError
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A data set in memory.
+
+    Attributes:
+        x: Training inputs. Images (n, channels, height, width) and sequences (n, steps, features) are float32; texts
+            (n, length) are int64 token ids with 0 for padding.
+        y: Training labels (n,), int64.
+        test_x: Test inputs, never trained on.
+        test_y: Test labels.
+        classes: Number of classes.
+        tokens: Size of a text's vocabulary, 0 for other kinds.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[np.int64]
+    test_x: NDArray[Any]
+    test_y: NDArray[np.int64]
+    classes: int
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network is built for: shape of one input, number of classes, size of a text's vocabulary (else 0)."""
+
+    shape: tuple[int, ...]
+    classes: int
+    tokens: int = 0
+
+
+def split(
+    y: NDArray[np.int64], split_seed: int, share: float, size: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sorted indices of a training and a validation part, both stratified by the labels `y` (n,).
+
+    `size` examples are drawn first (all if it is None); the `share` of them goes to validation. Raises DataError if a
+    part would lack a class.
+    """
+    from sklearn.model_selection import train_test_split
+
+    if size is not None and size > len(y):
+        raise DataError(f"data.train_size: {size}: must be at most {len(y)}, the examples of the training part")
+    pool = np.arange(len(y))
+    try:
+        if size is not None and size < len(y):
+            pool, _ = train_test_split(pool, train_size=size, stratify=y, random_state=split_seed)
+        if share == 0:
+            return np.sort(pool), np.empty(0, dtype=np.int64)
+        train, val = train_test_split(pool, test_size=share, stratify=y[pool], random_state=split_seed)
+    except ValueError as error:  # scikit-learn's message names its own arguments
+        counts = np.bincount(y)
+        raise DataError(
+            f"data.train_size: {size or len(y)}, validation_share: {share:g}: each part, and what train_size leaves "
+            f"out, must hold each of {np.count_nonzero(counts)} classes, and each class two examples; the training "
+            f"part has {len(y)} examples, of the smallest class {counts[counts > 0].min()}"
+        ) from error
+    return np.sort(train), np.sort(val)

@@ -1,0 +1,126 @@
+"""The table of data sets, and loading and hashing what a row or a user's own class stands for.
+
+A row names its loader by path, so that only loading a data set imports it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from optstudy.errors import DataError
+from optstudy.keys import canonical, digest
+from optstudy.tasks.arrays import Arrays, Inputs, split
+from optstudy.tasks.functions import Ravine, Rosenbrock
+from optstudy.tasks.kinds import task_of
+from optstudy.user_code import import_class
+
+
+@dataclass(frozen=True)
+class DataRow:
+    """One data set.
+
+    Attributes:
+        kind: A row of `kinds.KINDS`.
+        load: Path of the function that returns its `Arrays`; of an analytic function the path of its class.
+        arguments: The arguments of `load` with their defaults. An argument whose default is None must be given.
+        side: Side of an image in pixels; None if there are no images, or if the argument `size` says it.
+    """
+
+    kind: str
+    load: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    side: int | None = None
+
+
+DATASETS: Mapping[str, DataRow] = {
+    "digits": DataRow("image", "optstudy.tasks.images.digits", {"classes": list(range(10))}, side=8),
+    "mnist": DataRow("image", "optstudy.tasks.images.mnist", side=28),
+    "fashion_mnist": DataRow("image", "optstudy.tasks.images.fashion_mnist", side=28),
+    "kmnist": DataRow("image", "optstudy.tasks.images.kmnist", side=28),
+    "cifar10": DataRow("image", "optstudy.tasks.images.cifar10", side=32),
+    "cifar100": DataRow("image", "optstudy.tasks.images.cifar100", side=32),
+    "image_folder": DataRow("image", "optstudy.tasks.images.image_folder", {"train": None, "test": None, "size": 64}),
+    "text": DataRow(
+        "text", "optstudy.tasks.texts.separated", {"train": None, "test": None, "tokenizer": "words", "length": 64}
+    ),
+    "trec6": DataRow("text", "optstudy.tasks.texts.trec6", {"tokenizer": "words", "length": 64}),
+    "hub": DataRow(
+        "text",
+        "optstudy.tasks.texts.hub",
+        {"dataset": None, "text": "text", "label": "label", "train": "train", "test": "test"}
+        | {"tokenizer": "words", "length": 64},
+    ),
+    "ravine": DataRow("function", "optstudy.tasks.functions.Ravine", {"condition": 100.0, "tolerance": 1e-3}),
+    "rosenbrock": DataRow("function", "optstudy.tasks.functions.Rosenbrock", {"tolerance": 1e-3}),
+}
+
+
+def load_arrays(data: Mapping[str, Any]) -> Arrays:
+    """Return the arrays of `RunSpec.data`, loaded once per process.
+
+    Raises DataError if files are missing or broken, or if a user's own class fails or returns something else.
+    """
+    path = data["class"] or DATASETS[data["name"]].load
+    return _loaded(path, json.dumps(data["arguments"], sort_keys=True), "" if data["name"] else data["kind"])
+
+
+@lru_cache(maxsize=2)  # the data of the study, and of its pretraining
+def _loaded(path: str, arguments: str, custom_kind: str) -> Arrays:
+    """Return the arrays that the callable at `path` makes; `custom_kind` is empty for rows of the table."""
+    if custom_kind:
+        from optstudy.tasks.custom_data import custom_arrays
+
+        return custom_arrays(path, json.loads(arguments), custom_kind)
+    try:
+        arrays: Arrays = import_class(path)(**json.loads(arguments))
+    except OSError as error:  # its text names the file
+        raise DataError(f"data: cannot be read: {error}") from error
+    return arrays
+
+
+def data_digest(data: Mapping[str, Any]) -> str:
+    """Return a hash of a data set's values and shapes; an analytic function has no values, and gets its kind."""
+    if not task_of(data["kind"]).examples:
+        return str(data["kind"])
+    arrays = load_arrays(data)
+    content = hashlib.sha256()
+    for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y):
+        content.update(f"{part.dtype} {part.shape}".encode())
+        content.update(np.ascontiguousarray(part).data)
+    return content.hexdigest()[:16]
+
+
+def split_digest(data: Mapping[str, Any], split_seed: int) -> str:
+    """Return a hash of what `split_seed` draws: the indices of the parts, or the starting point of a function.
+
+    Libraries draw them, and another version may draw others.
+    """
+    return _split_digest(canonical(data), split_seed)
+
+
+@lru_cache(maxsize=4096)
+def _split_digest(data_text: str, split_seed: int) -> str:
+    data = json.loads(data_text)
+    if not task_of(data["kind"]).examples:
+        return digest(canonical(function_of(data).start(split_seed)))
+    parts = split(load_arrays(data).y, split_seed, data["validation_share"], data["train_size"])
+    return hashlib.sha256(b"".join(part.tobytes() + b"|" for part in parts)).hexdigest()[:16]
+
+
+def inputs_of(data: Mapping[str, Any]) -> Inputs:
+    """Return what a network for `RunSpec.data` is built for."""
+    arrays = load_arrays(data)
+    return Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
+
+
+def function_of(data: Mapping[str, Any]) -> Ravine | Rosenbrock:
+    """Return the function of `RunSpec.data`."""
+    function: Ravine | Rosenbrock = import_class(DATASETS[data["name"]].load)(**data["arguments"])
+    return function

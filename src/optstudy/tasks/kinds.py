@@ -1,0 +1,100 @@
+"""The tables of tasks and of kinds of data: what is trained, by which module, on inputs of which shape.
+
+A new task is one row here, one module with its `prepare` function, and its golden case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained: a network on examples, or the parameters of an analytic function.
+
+    Attributes:
+        prepare: Path of the function that returns the `TrainingSetup` of a RunSpec.
+        objectives: Metrics by which a search can select (rows of `catalogue.OBJECTIVES`); the first is the default.
+        metrics: Columns of the results that claims can be about, besides those of a user's own module.
+        examples: Whether there are examples: parts for training, validation and test, batches, a network with layers
+            and weights. An analytic function has none of them.
+        device: The device that it is always computed on; empty for the best one that the machine has.
+        solo: Why its trainings are never stacked; empty if they can be.
+    """
+
+    prepare: str
+    objectives: tuple[str, ...]
+    metrics: frozenset[str]
+    examples: bool = True
+    device: str = ""
+    solo: str = ""
+
+
+TASKS: Mapping[str, Task] = {
+    "classification": Task(
+        prepare="optstudy.training.classification.prepare",
+        objectives=("val/accuracy", "val/loss"),
+        metrics=frozenset(
+            {
+                "test_accuracy",
+                "generalisation_gap",
+                "epochs_to_target",
+                "learning_rate_tolerance",
+                "val_accuracy",
+                "val_loss",
+            }
+        ),
+    ),
+    "descent": Task(
+        prepare="optstudy.training.function_descent.prepare",
+        objectives=("loss",),
+        metrics=frozenset({"steps_to_tolerance", "sign_changes", "loss"}),
+        examples=False,
+        device="cpu",
+        solo="a function is not trained in batches",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of data.
+
+    Attributes:
+        task: The row of `TASKS` that trains it.
+        axes: Names of the axes of the inputs x, for messages; empty if there are no inputs.
+        tokens: Whether inputs are token ids, whole numbers with 0 for padding; else they are float32.
+        scaling: Whether inputs can be standardised.
+        augment: Whether inputs can be cropped and flipped.
+        channels_last: Whether networks of the table read inputs whose channels are together in memory.
+        solo: Why trainings on it are never stacked; empty if they can be.
+    """
+
+    task: str
+    axes: tuple[str, ...] = ()
+    tokens: bool = False
+    scaling: bool = False
+    augment: bool = False
+    channels_last: bool = False
+    solo: str = ""
+
+
+KINDS: Mapping[str, Kind] = {
+    "image": Kind(
+        "classification", ("n", "channels", "height", "width"), scaling=True, augment=True, channels_last=True
+    ),
+    "sequence": Kind("classification", ("n", "steps", "features"), scaling=True),
+    "text": Kind("classification", ("n", "length"), tokens=True, solo="each batch of text has its own length"),
+    "function": Kind("descent"),
+}
+
+
+def task_of(kind: str) -> Task:
+    """Return the task that trains data of a kind."""
+    return TASKS[KINDS[kind].task]
+
+
+def kinds_of_examples() -> list[str]:
+    """Return the kinds that a user's own data can have."""
+    return [name for name in KINDS if task_of(name).examples]

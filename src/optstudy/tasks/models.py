@@ -1,0 +1,43 @@
+"""The table of models: the network of each name, and the kinds of data that it reads. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model.
+
+    Attributes:
+        network: Path of the class or function that is called with (inputs, **arguments).
+        kinds: The kinds of data that it reads.
+        arguments: Its arguments with their defaults. An argument whose default is None must be given.
+        least_side: Side in pixels of the smallest image that it can read.
+    """
+
+    network: str
+    kinds: frozenset[str]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    least_side: int = 1
+
+
+IMAGE, TEXT, FUNCTION = frozenset({"image"}), frozenset({"text"}), frozenset({"function"})
+SERIES = frozenset({"image", "sequence"})  # an image is a sequence of its rows
+
+MODELS: Mapping[str, ModelRow] = {
+    "linear": ModelRow("optstudy.tasks.networks.Linear", SERIES),
+    "mlp": ModelRow("optstudy.tasks.networks.Mlp", SERIES, {"width": 128}),
+    "cnn": ModelRow("optstudy.tasks.networks.Cnn", IMAGE, {"width": 16}, least_side=4),
+    "2c2d": ModelRow("optstudy.tasks.networks.TwoConvTwoDense", IMAGE, least_side=4),
+    "3c3d": ModelRow("optstudy.tasks.networks.ThreeConvThreeDense", IMAGE, least_side=16),
+    "resnet20": ModelRow("optstudy.tasks.networks.ResNet20", IMAGE, least_side=4),
+    "vit": ModelRow("optstudy.tasks.networks.Vit", IMAGE, {"patch": 4, "width": 64, "depth": 4, "heads": 4}),
+    "torchvision": ModelRow("optstudy.tasks.networks.torchvision_model", IMAGE, {"architecture": None}, least_side=8),
+    "lstm": ModelRow("optstudy.tasks.networks.Lstm", SERIES, {"width": 64}),
+    "bag": ModelRow("optstudy.tasks.networks.Bag", TEXT, {"width": 64}),
+    "transformer": ModelRow("optstudy.tasks.transformers.Transformer", TEXT, {"folder": None}),
+    "point": ModelRow("optstudy.tasks.networks.Point", FUNCTION),
+}

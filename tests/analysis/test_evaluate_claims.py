@@ -1,0 +1,214 @@
+"""Claims evaluated on tables: effects are positive as claimed, and a claim's hash depends on what it tests."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from builders import tiny
+from optstudy.analysis.evaluate_claims import (
+    claim_hash,
+    claim_rows,
+    example_differences,
+    in_words,
+    only_misses,
+    stated,
+    weights,
+    withdrawn,
+)
+from optstudy.analysis.verdicts import worded_verdict
+from optstudy.errors import StudyError
+from optstudy.planning.journal import Stated
+from optstudy.spec import pack
+from optstudy.study.study import Study
+
+BETTER = {"statement": "adam wins", "better": "adam", "than": "sgd"}
+
+
+WEIGHTS: dict[str, object] = {"better": None, "than": []}
+LOSSES = {"adam/untuned": 1.0, "adam/tuned": -1.0, "sgd/tuned": 1.0, "sgd/untuned": -1.0}
+
+
+def claiming(**changes: object) -> Study:
+    return tiny(claims=[{**BETTER, **changes}])
+
+
+def hashed(study: Study) -> str:
+    return claim_hash(study, study.claims[0])
+
+
+def test_if_lower_is_better_the_effect_is_positive_if_the_side_named_better_is_lower() -> None:
+    study = claiming(metric="epochs_to_target")
+    assert weights(study, study.claims[0]) == {("adam", "tuned"): -1.0, ("sgd", "tuned"): 1.0}
+    values = {("adam", "tuned"): {"epochs_to_target": [1, 2]}, ("sgd", "tuned"): {"epochs_to_target": [3, 5]}}
+    row = claim_rows(study, pd.DataFrame(), values, Stated())[0]
+    assert row["differences"] == [2, 3]
+    assert (row["effect"], row["margin"]) == (2.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "adam", "sgd", "expected"),
+    [
+        ("epochs_to_target", [3, 3], [3, 3], "inconclusive"),  # of two epochs: all misses
+        ("epochs_to_target", [2, 2], [2, 2], "equivalent"),  # there at the last one: ties
+        ("epochs_to_target", [3, 3], [3, 2], "inconclusive"),  # differences 0 and -1, as the protocol counts a miss
+        ("test_accuracy", [3, 3], [3, 3], "equivalent"),  # a metric that cannot be missed
+    ],
+)
+def test_a_claim_with_only_misses_is_inconclusive(metric: str, adam: list[int], sgd: list[int], expected: str) -> None:
+    study = claiming(metric=metric)
+    values = {("adam", "tuned"): {metric: adam}, ("sgd", "tuned"): {metric: sgd}}
+    row = claim_rows(study, pd.DataFrame({"contender": [], "variant": []}), values, stated(study))[0]
+    assert row["verdict"] == expected
+    assert (row["replicates_needed"] is None) is (min(adam + sgd) == 3 or expected == "equivalent")
+    assert only_misses(study, study.claims[0], values) is (metric == "epochs_to_target" and min(adam + sgd) == 3)
+
+
+def test_a_side_with_weight_zero_does_not_count_for_misses() -> None:
+    both = {"adam": 1.0, "sgd": -1.0, "sgd/untuned": 0.0}
+    study = claiming(**WEIGHTS, metric="epochs_to_target", weights=both)
+    values = {("adam", "tuned"): [3, 3], ("sgd", "tuned"): [3, 3], ("sgd", "untuned"): [1, 1]}
+    own = {side: {"epochs_to_target": found} for side, found in values.items()}
+    assert only_misses(study, study.claims[0], own)
+
+
+def test_the_hash_of_a_claim_depends_on_its_test_and_not_on_its_wording() -> None:
+    same = [{"statement": "other words"}, {"topic": "adam-fast"}, {"margin": 0.005}]
+    assert {hashed(claiming(**change)) for change in same} == {hashed(claiming())}
+    other = [{"margin": 0.01}, {"metric": "val_accuracy"}, {"primary": False}, {"better": "sgd", "than": "adam"}]
+    assert len({hashed(claiming()), *(hashed(claiming(**change)) for change in other)}) == 1 + len(other)
+    spelled = tiny(claims=[{"statement": "s", "weights": {"sgd/tuned": -1.0, "adam/tuned": 1.0}}])
+    assert hashed(spelled) == hashed(claiming())
+
+
+def test_a_claim_is_post_hoc_unless_it_was_stated_at_the_first_training() -> None:
+    study = claiming()
+    values = {("adam", "tuned"): {"test_accuracy": [0.9, 0.8]}, ("sgd", "tuned"): {"test_accuracy": [0.7, 0.7]}}
+    answers = pd.DataFrame({"contender": [], "variant": []})
+    there, absent = (claim_rows(study, answers, values, first)[0] for first in (stated(study), Stated()))
+    assert (there["post_hoc"], there["verdict"]) == (False, "inconclusive")
+    assert (absent["post_hoc"], worded_verdict(absent)) == (True, "exploratory, post hoc")
+
+
+def test_a_claim_on_a_metric_that_a_contender_lacks_is_an_input_error() -> None:
+    study = claiming(metric="val_loss")
+    values = {("adam", "tuned"): {"val_loss": [0.1, 0.2]}, ("sgd", "tuned"): {"test_accuracy": [0.9, 0.8]}}
+    with pytest.raises(StudyError, match=r"tiny: claims\.0\.metric: 'val_loss': sgd/tuned does not have it"):
+        claim_rows(study, pd.DataFrame(), values, Stated())
+
+
+def test_differences_by_example_pair_the_same_replicate_and_the_same_example() -> None:
+    rows = [
+        ("adam", 1, [True, False, True]),
+        ("adam", 0, [True, True, True]),
+        ("sgd", 0, [False, True, True]),
+        ("sgd", 1, [True, True, False]),
+    ]
+    answers = pd.DataFrame(
+        [{"contender": c, "variant": "tuned", "replicate": r, "right": pack(right)} for c, r, right in rows]
+    )
+    sides = {("adam", "tuned"): 1.0, ("sgd", "tuned"): -1.0}
+    found = example_differences(answers, sides)
+    assert found is not None
+    assert found.tolist() == [[1, 0, 0], [0, -1, 1]]
+    assert example_differences(answers, {("adam", "tuned"): 1.0, ("sgd", "untuned"): -1.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        ({}, "adam against sgd"),
+        ({"than": ["sgd", "adam/untuned"]}, "adam against the mean of sgd, adam/untuned"),
+        ({**WEIGHTS, "weights": {"adam": 1.0, "sgd": -0.5, "sgd/untuned": -0.5}}, "adam - 1/2 sgd - 1/2 sgd/untuned"),
+        # Less is better: what is claimed to be better is subtracted, as in the effect.
+        (
+            {**WEIGHTS, "metric": "val_loss", "weights": {"adam": 1.0, "sgd": -0.5, "sgd/untuned": -0.5}},
+            "1/2 sgd + 1/2 sgd/untuned - adam",
+        ),
+        ({**WEIGHTS, "weights": LOSSES}, "what adam loses untuned against what sgd loses"),
+        ({**WEIGHTS, "weights": LOSSES, "metric": "val_loss"}, "what adam loses untuned against what sgd loses"),
+    ],
+)
+def test_a_contrast_is_written_in_words_or_as_a_formula(claim: dict[str, object], words: str) -> None:
+    study = claiming(**claim)
+    assert in_words(study, study.claims[0]) == words
+
+
+def test_the_formula_of_a_contrast_has_the_sign_of_its_effect() -> None:
+    study = claiming(**WEIGHTS, metric="val_loss", weights={"adam": 1.0, "sgd": -0.5, "sgd/untuned": -0.5})
+    arms = {("adam", "tuned"): [0.1, 0.2], ("sgd", "tuned"): [0.3, 0.4], ("sgd", "untuned"): [0.5, 0.8]}
+    values = {arm: {"val_loss": own} for arm, own in arms.items()}
+    row = claim_rows(study, pd.DataFrame(), values, stated(study))[0]
+    assert row["contrast"] == "1/2 sgd + 1/2 sgd/untuned - adam"
+    assert row["differences"] == pytest.approx([0.15 + 0.25 - 0.1, 0.2 + 0.4 - 0.2])
+
+
+def test_the_loss_without_tuning_against_the_mean_loss_of_others_is_written_in_words() -> None:
+    names = ["sgd", "momentum", "rmsprop", "adamw"]
+    others = {f"{name}/{variant}": sign / 4 for name in names for variant, sign in (("tuned", 1), ("untuned", -1))}
+    claim = {"statement": "s", "weights": {"adam/untuned": 1.0, "adam/tuned": -1.0, **others}}
+    study = tiny(optimizers=[*names, "adam"], claims=[claim])
+    found = in_words(study, study.claims[0])
+    assert found == "what adam loses untuned against the mean loss of sgd, momentum, rmsprop, adamw"
+
+
+@pytest.mark.parametrize(("once", "expected"), [(True, "for these hyperparameters"), (False, "")])
+def test_one_search_limits_every_verdict_to_its_hyperparameters(once: bool, expected: str) -> None:
+    study = tiny(claims=[BETTER], tuning={"trials": 2, "once": once})
+    values = {("adam", "tuned"): {"test_accuracy": [0.9, 0.8]}, ("sgd", "tuned"): {"test_accuracy": [0.7, 0.7]}}
+    answers = pd.DataFrame({"contender": [], "variant": []})
+    assert claim_rows(study, answers, values, Stated())[0]["qualifier"] == expected
+
+
+def test_the_hash_of_a_claim_depends_on_the_settings_that_define_its_metric() -> None:
+    epochs = claiming(metric="epochs_to_target")
+    targets = [tiny(claims=[{**BETTER, "metric": "epochs_to_target"}], target=target) for target in (0.9, 0.95)]
+    assert len({hashed(study) for study in (epochs, *targets)}) == 3
+    sweeps = [
+        tiny(
+            claims=[{**BETTER, "metric": "learning_rate_tolerance"}],
+            sweep={"contenders": ["adam", "sgd"], "points": points, "within": within},
+        )
+        for points, within in ((7, 0.01), (13, 0.01), (7, 0.02))
+    ]
+    assert len({hashed(study) for study in sweeps}) == 3
+    assert hashed(tiny(claims=[BETTER], target=0.9)) == hashed(claiming())  # accuracy has no target
+
+
+SEVEN = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]  # as claimed, p = 2 / 2^7
+
+
+def verdict_after(study: Study, first: Stated) -> tuple[str, float | None, int]:
+    values = {("adam", "tuned"): {"test_accuracy": SEVEN}, ("sgd", "tuned"): {"test_accuracy": [0.0] * 7}}
+    values["sgd", "untuned"] = {"test_accuracy": [0.5] * 7}
+    row = claim_rows(study, pd.DataFrame({"contender": [], "variant": []}), values, first)[0]
+    return row["verdict"], row["p_corrected"], row["tests"]
+
+
+def test_withdrawing_claims_makes_no_other_claim_supported() -> None:
+    """The p of one claim alone is 2 / 128 = 0.016; four claims correct it to 0.0625."""
+    further = [{**BETTER, "statement": str(number), "margin": 0.1 * number} for number in (1, 2, 3)]
+    before, after = tiny(claims=[BETTER, *further]), tiny(claims=[BETTER])
+    assert verdict_after(after, stated(after)) == ("supported", 2 / 128, 1)
+    assert withdrawn(after, stated(before)) == 3
+    assert verdict_after(after, stated(before)) == ("inconclusive", 8 / 128, 4)
+
+
+def test_a_claim_made_exploratory_counts_as_withdrawn_and_one_made_primary_is_post_hoc() -> None:
+    primary, exploratory = claiming(), claiming(primary=False)
+    assert withdrawn(exploratory, stated(primary)) == 1
+    assert withdrawn(primary, stated(exploratory)) == 0
+    assert verdict_after(primary, stated(exploratory)) == ("exploratory", None, 0)
+
+
+def test_claims_added_after_the_first_training_correct_nothing_and_get_no_verdict() -> None:
+    first = claiming()
+    later = tiny(claims=[BETTER, {**BETTER, "statement": "later", "than": "sgd/untuned", "better": "adam"}])
+    assert verdict_after(later, stated(first)) == ("supported", 2 / 128, 1)
+
+
+def test_the_stated_hashes_separate_primary_and_exploratory_claims() -> None:
+    study = tiny(claims=[BETTER, {**BETTER, "statement": "other", "primary": False}], replicates=7)
+    one, other = (claim_hash(study, claim) for claim in study.claims)
+    assert stated(study) == Stated((one,), (other,), 7)
+    assert stated(study).hashes == {one, other}

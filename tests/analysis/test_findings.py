@@ -1,0 +1,260 @@
+"""Fairness findings: each breach is found with its rule, and the shipped studies have the expected findings only."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from builders import tiny
+from optstudy.analysis.findings import (
+    DESIGN_CHECKS,
+    SOURCES,
+    Design,
+    Finding,
+    Tables,
+    _selected_at_edges,
+    _tolerance_beyond_sweep,
+    design_findings,
+    facts_findings,
+    history_findings,
+    smallest_p_line,
+)
+from optstudy.keys import TRAINING_VERSION
+from optstudy.planning.journal import Entry, Stated
+from optstudy.planning.layout import StudyPaths
+from optstudy.running import stages
+from optstudy.spec import RunResult
+from optstudy.study.study import load_study
+
+CLAIM = {"statement": "adam wins", "better": "adam", "than": "sgd"}
+TOLERANT = {**CLAIM, "metric": "learning_rate_tolerance"}
+FAIR: dict[str, Any] = {"replicates": 10, "claims": [CLAIM]}
+
+# what breaks a rule -> (changes of a fair study, the rule, a word of the finding)
+BREACHES: dict[str, tuple[dict[str, Any], int, str]] = {
+    "unequal budgets": (
+        {"optimizers": ["sgd", {"name": "adam", "fixed": {"learning_rate": 1e-3, "weight_decay": 0.0}}]},
+        1,
+        "fixed",
+    ),
+    "unequal dimensions": (
+        {"optimizers": ["sgd", {"name": "adam", "fixed": {"weight_decay": 0.0}}]},
+        2,
+        "weight_decay",
+    ),
+    "truncated space": (
+        {"optimizers": ["sgd", {"name": "adam", "search": {"learning_rate": {"low": 1e-3, "high": 1e-2}}}]},
+        1,
+        "truncated",
+    ),
+    "default outside": (
+        {"optimizers": ["sgd", {"name": "adam", "search": {"learning_rate": {"low": 1e-2, "high": 1.0}}}]},
+        1,
+        "outside",
+    ),
+    "shared space": (
+        {
+            "optimizers": [
+                {"name": name, "search": {"learning_rate": {"low": 1e-4, "high": 1.0}}} for name in ("sgd", "adam")
+            ]
+        },
+        1,
+        "share one space",
+    ),
+    "nothing tuned": ({"tuning": {"trials": 0}}, 1, "nothing is tuned"),
+    "one search": ({"tuning": {"trials": 2, "once": True}}, 3, "one search"),
+    "no defaults": ({"untuned": False}, 8, "defaults"),
+    "too few replicates": ({"replicates": 5}, 7, "smallest corrected p is 0.062"),
+    # Ten rates: over three decades a third of one between neighbours, over two 0.22, less than the margin of a quarter.
+    "coarse sweep": (
+        {
+            "optimizers": ["sgd", {"name": "adam", "search": {"learning_rate": {"low": 1e-4, "high": 1e-2}}}],
+            "claims": [TOLERANT],
+            "sweep": {"contenders": ["sgd", "adam"], "points": 10},
+        },
+        13,
+        "0.33 decades apart",
+    ),
+}
+
+
+def test_a_fair_study_has_no_finding() -> None:
+    assert design_findings(tiny(**FAIR)) == []
+
+
+@pytest.mark.parametrize("name", BREACHES)
+def test_each_breach_of_a_rule_is_found_with_its_rule_and_source(name: str) -> None:
+    changes, rule, word = BREACHES[name]
+    found = design_findings(tiny(**{**FAIR, **changes}))
+    assert [finding.rule for finding in found if word in finding.finding] == [rule]
+    assert {finding.source for finding in found} <= set(SOURCES.values())
+
+
+@pytest.mark.parametrize(("replicates", "claims", "p"), [(6, 1, "0.031"), (10, 12, "0.023"), (8, 6, "0.047")])
+def test_the_smallest_p_is_twice_the_claims_over_all_sign_flips(replicates: int, claims: int, p: str) -> None:
+    stated = [{**CLAIM, "statement": f"claim {number}"} for number in range(claims)]
+    assert smallest_p_line(tiny(replicates=replicates, claims=stated)).endswith(p)
+
+
+def test_the_smallest_p_of_a_begun_study_counts_the_claims_registered_at_the_first_training() -> None:
+    """Six replicates: 2 / 2^6 of one claim, and 4 / 2^6 of two, which is above 0.05."""
+    assert design_findings(tiny(replicates=2)) == []  # nothing is claimed
+    study = tiny(replicates=6, claims=[CLAIM])
+    assert design_findings(study) == design_findings(study, 1) == []
+    [found] = design_findings(study, 2)
+    assert "2 primary claims: the smallest corrected p is 0.062" in found.finding
+
+
+def test_selections_at_an_edge_are_found_only_if_they_are_more_than_chance() -> None:
+    study = tiny(replicates=10)
+    edges = ["learning_rate:high"] * 4 + ["learning_rate:low"] + [""] * 5
+    table = pd.DataFrame({"trial": range(10), "edge": edges})
+    found = list(_selected_at_edges(Tables(study, {"sgd": table}, pd.DataFrame(), {})))
+    # Of ten values, 5% of the range at one end: one or more by chance in 40%, four or more in 0.1%.
+    assert [(finding.rule, finding.contender) for finding in found] == [(6, "sgd")]
+    assert "4 of 10" in found[0].finding
+
+
+@pytest.mark.parametrize(("points", "found"), [(12, True), (13, False)])
+def test_a_sweep_is_too_coarse_if_its_step_exceeds_the_margin_of_a_claim(points: int, found: bool) -> None:
+    """Three decades: twelve steps of a quarter decade, which is the margin, and eleven of more."""
+    sweep = {"contenders": ["sgd", "adam"], "points": points}
+    assert bool(design_findings(tiny(**{**FAIR, "claims": [TOLERANT]}, sweep=sweep))) is found
+    assert design_findings(tiny(**FAIR, sweep={"contenders": ["sgd"], "points": 3})) == []  # nothing is claimed of it
+
+
+def test_a_learning_rate_tolerance_that_reaches_an_end_of_its_sweep_is_found() -> None:
+    study = tiny(sweep={"contenders": ["sgd", "adam"], "points": 3, "within": 0.01})
+    scores = {("sgd", 0): [0.5, 0.9, 0.8], ("sgd", 1): [0.1, 0.9, 0.895], ("adam", 0): [0.1, 0.9, 0.1]}
+    rows = [
+        {"contender": name, "replicate": replicate, "learning_rate": rate, "val_accuracy": score}
+        for (name, replicate), own in scores.items()
+        for rate, score in zip((1e-3, 1e-2, 1e-1), own, strict=True)
+    ]
+    [found] = _tolerance_beyond_sweep(Tables(study, {}, pd.DataFrame(rows), {}))
+    assert (found.rule, found.contender) == (13, "sgd")
+    assert "a lower bound: in 1 of 2 replicates an end of the sweep is within 1 pp" in found.finding
+
+
+@pytest.mark.parametrize(
+    ("first", "withdrawn", "words"),
+    [
+        (Stated(), 0, []),  # an older journal: the number of replicates is not known
+        (Stated(replicates=10), 0, []),
+        (Stated(replicates=10), 1, ["1 primary claim registered before the first training was withdrawn"]),
+        (Stated(replicates=10), 2, ["2 primary claims registered before the first training were withdrawn"]),
+        (Stated(replicates=6), 0, ["6 replicates were planned at the first training, but 10 are shown"]),
+    ],
+)
+def test_claims_and_replicates_changed_after_the_first_training_are_found(
+    first: Stated, withdrawn: int, words: list[str]
+) -> None:
+    found = history_findings(tiny(**FAIR), first, withdrawn)
+    assert [finding.rule for finding in found] == [10] * len(words)
+    assert all(finding.finding.startswith(start) for finding, start in zip(found, words, strict=True))
+
+
+FACTS = {"training_version": TRAINING_VERSION, "torch": "2.15.0", "device": "cuda", "gpu": "H200"}
+
+
+def trained(**facts: str | int) -> Entry:
+    return Entry("key", {}, {}, {**FACTS, **facts}, RunResult("completed", {}, (), 1.0), 0, (), 1)
+
+
+def test_trainings_of_one_machine_with_one_version_of_the_code_have_no_finding() -> None:
+    assert facts_findings([trained(), trained()]) == []
+    assert facts_findings([]) == []
+
+
+def test_each_fact_in_which_trainings_differ_is_found_with_its_values_and_counts() -> None:
+    mixed = facts_findings([trained(), trained(torch="2.16.0"), trained(torch="2.16.0", device="cpu", gpu="")])
+    assert {(finding.rule, finding.contender, finding.source) for finding in mixed} == {(16, "", SOURCES[16])}
+    torch, device, gpu = (finding.finding for finding in mixed)
+    assert torch.startswith("trainings differ in torch: 2.15.0 (1 training), 2.16.0 (2 trainings)")
+    assert device.startswith("trainings differ in device: cpu (1 training), cuda (2 trainings)")
+    assert gpu.startswith("trainings differ in gpu: none (1 training), H200 (2 trainings)")
+
+
+def test_trainings_of_another_training_version_are_found_even_if_all_have_it() -> None:
+    [found] = facts_findings([trained(training_version=0), trained(training_version=0)])
+    assert (found.rule, found.source) == (16, SOURCES[16])
+    assert f"training version 0 are shown, but this code has version {TRAINING_VERSION}" in found.finding
+    assert len(facts_findings([trained(), trained(training_version=0)])) == 2
+
+
+@pytest.mark.parametrize("check", DESIGN_CHECKS)
+def test_every_design_check_finds_one_of_the_breaches(check: Callable[[Design], Iterator[Finding]]) -> None:
+    studies = [tiny(**{**FAIR, **changes}) for changes, _, _ in BREACHES.values()]
+    assert any(list(check(Design(study, 1))) for study in studies)
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_studies_have_no_fairness_findings_but_the_expected_ones(path: Path) -> None:
+    allowed = {"deepobs_check": {1}, "sst2_check": {1}, "cifar10": {3}, "sst2_minilm": {3, 8}, "digits_schedule": {8}}
+    assert {finding.rule for finding in design_findings(load_study(path))} <= allowed.get(path.stem, set())
+
+
+@pytest.mark.parametrize(
+    ("study", "options", "code"),
+    [("deepobs_check", [], 0), ("deepobs_check", ["--strict"], 1), ("smoke", ["--strict"], 0)],
+)
+def test_check_strict_exits_1_if_there_are_findings(study: str, options: list[str], code: int) -> None:
+    command = [sys.executable, "-m", "optstudy.cli", "check", f"configs/{study}.yaml", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert ("rule 1" in done.stdout) is (study == "deepobs_check")
+
+
+def test_check_reports_findings_about_the_tables_of_a_finished_study(tmp_path: Path) -> None:
+    study = load_study(Path("configs/ravine.yaml"))
+    for contender in study.optimizers:
+        for kind in ("runs", "selected"):
+            (tmp_path / study.name / kind).mkdir(parents=True, exist_ok=True)
+            edges = ["learning_rate:high"] * 9 + [""] if contender.name == "adam" else [""] * 10
+            steps = [201.0] * 10 if contender.name != "momentum" else [201.0] * 9 + [200.0]
+            paths = {"variant": "tuned", "replicate": range(10), "steps_to_tolerance": steps}
+            table = pd.DataFrame({"trial": range(10), "edge": edges, **paths})
+            table.to_csv(tmp_path / study.name / kind / f"{contender.name}.csv", index=False)
+    command = [sys.executable, "-m", "optstudy.cli", "check", "configs/ravine.yaml", "--strict"]
+    for results, code in ((tmp_path / "none", 0), (tmp_path, 1)):
+        done = subprocess.run([*command, "--results", str(results)], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout
+        assert ("9 of 10 searches" in done.stdout) is bool(code)
+        assert "rule 15" not in done.stdout  # one of the twenty gets there
+
+
+def test_a_target_that_no_training_reaches_is_found_and_gives_no_verdict(tmp_path: Path) -> None:
+    """Two epochs to a validation accuracy of 0.999: every training misses it and counts as three."""
+    claims = [
+        {"statement": "adam is faster", "better": "adam", "than": "sgd", "metric": "epochs_to_target"},
+        {**CLAIM, "margin": 0.9},
+    ]
+    study = tiny(replicates=6, target=0.999, claims=claims)
+    paths = StudyPaths(study, tmp_path / "results", tmp_path / "mlruns")
+    stages.run(paths, 1, lambda _: None, lambda _: None)
+    missed, other = json.loads((paths.tables / "claims.json").read_text())
+    assert missed["differences"] == [0.0] * 6
+    assert (missed["verdict"], missed["replicates_needed"], missed["p"]) == ("inconclusive", None, 1.0)
+    assert other["verdict"] == "equivalent"
+    words = (
+        "all values of epochs to target behind “adam is faster” are misses, so nothing is compared: "
+        "lower `target`, or train for more `epochs`"
+    )
+    found = [row for row in json.loads((paths.tables / "findings.json").read_text()) if row["rule"] == 15]
+    assert found == [{"rule": 15, "contender": "", "finding": words, "source": SOURCES[15]}]
+    assert words in (paths.tables / "report.html").read_text()
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True)))
+    command = [sys.executable, "-m", "optstudy.cli", "check", str(tmp_path / "study.yaml")]
+    utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    command += ["--results", str(paths.results)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=utf8, check=False)
+    assert f"study: {words} (rule 15; {SOURCES[15]})" in done.stdout, done.stdout + done.stderr

@@ -1,0 +1,245 @@
+"""Figures: one style for each contender in every study, distinct without colour, and points as in the tables."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from builders import tiny
+from optstudy.analysis.stats import expected_best
+from optstudy.analysis.study_results import StudyResults, read_study_results
+from optstudy.keys import derive_seed
+from optstudy.planning.layout import StudyPaths
+from optstudy.reporting.figures import PLOTS
+from optstudy.reporting.plots import budget, curves, differences, sensitivity, trajectories
+from optstudy.reporting.style import COLOURS, DASHES, MARKERS, Style, styles, styles_of
+from optstudy.tasks.functions import Ravine
+from optstudy.training.train import train
+from synthetic import answer_study
+
+SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-1}}
+FIVE = ["sgd", "momentum", "rmsprop", "adam", "adamw"]
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("figures")
+    claim = {"statement": "adam wins", "better": "adam", "than": "sgd"}
+    study = tiny(optimizers=FIVE, replicates=6, epochs=3, tuning={"trials": 4}, claims=[claim])
+    paths = StudyPaths(study, root / "results", root / "mlruns")
+    answer_study(paths)
+    return paths.tables
+
+
+@pytest.fixture(scope="module")
+def results(tables: Path) -> StudyResults:
+    return read_study_results(tables)
+
+
+LIKES = {"adam-scratch": "adam", "adamw-scratch": "adamw", "adamw-frozen": "adamw", "sgd-frozen": "sgd"}
+OWN = {"mine": "", "other": "", "third": ""}
+
+
+def test_a_contenders_colour_does_not_depend_on_the_study() -> None:
+    among = styles({name: name for name in FIVE} | LIKES | OWN)
+    for name, like in (LIKES | OWN).items():
+        assert styles({name: like})[name].colour == among[name].colour
+    assert all(styles({name: name})[name] == among[name] for name in FIVE)
+
+
+def test_a_variant_of_an_optimizer_has_its_colour_with_another_marker_and_dash() -> None:
+    chosen = styles({name: name for name in FIVE} | LIKES)
+    for name, like in LIKES.items():
+        assert chosen[name].colour == COLOURS[like]
+        assert chosen[name].marker != MARKERS[like]
+        assert chosen[name].dash != DASHES[like]
+    assert styles({"adam": "sgd"})["adam"].colour == COLOURS["sgd"]  # whatever it is called
+
+
+@pytest.mark.parametrize("further", [LIKES, OWN, LIKES | OWN])
+def test_no_two_contenders_of_a_study_have_the_same_style(further: dict[str, str]) -> None:
+    chosen = styles({name: name for name in FIVE} | further)
+    assert len({style.marker for style in chosen.values()}) == len(chosen)
+    lines = [str(style.dash) for name, style in chosen.items() if name in further]
+    assert len(set(lines)) == min(len(lines), 4)
+    assert set(COLOURS) == set(MARKERS) == set(DASHES) == set(FIVE)
+
+
+def test_styles_of_a_study_follow_the_optimizers_that_its_contenders_build_on(tmp_path: Path) -> None:
+    own = [{"name": "slow", "like": "adam"}, {"name": "nadam", "class": "torch.optim.NAdam", "search": SPACE}]
+    paths = StudyPaths(tiny(optimizers=["adam", *own]), tmp_path / "results", tmp_path / "mlruns")
+    answer_study(paths)
+    read = read_study_results(paths.tables)
+    assert styles_of(read) == styles({"adam": "adam", "slow": "adam", "nadam": ""})
+    assert isinstance(styles_of(read)["slow"], Style)
+
+
+# Brettel 1997 as simplified by Vienot 1999: linear RGB as a dichromat sees it.
+DICHROMATS = {
+    "normal": np.eye(3),
+    "protan": np.array([[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]]),
+    "deutan": np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("kind", DICHROMATS)
+def test_the_colours_of_the_five_optimizers_differ_for_colour_blind_people(kind: str) -> None:
+    """Their distances in linear RGB stay above a tenth of the range."""
+    seen = [DICHROMATS[kind] @ np.array(to_rgb(colour)) ** 2.2 for colour in COLOURS.values()]
+    assert min(float(np.linalg.norm(a - b)) for a, b in combinations(seen, 2)) > 0.1
+
+
+def test_every_trial_is_a_point_and_diverged_ones_are_crosses(results: StudyResults) -> None:
+    figure = sensitivity(results)
+    assert figure is not None
+    for axes in figure.axes[: len(FIVE)]:
+        own = results.tuning[results.tuning["contender"] == axes.get_title()]
+        assert not axes.collections[0].get_clip_on()  # a cross at chance lies on the edge
+        crosses, points = (np.asarray(group.get_offsets()) for group in axes.collections)
+        lost = own["status"] == "diverged"
+        assert sorted(crosses[:, 0]) == sorted(own["learning_rate"][lost])
+        assert sorted(points[:, 0]) == sorted(own["learning_rate"][~lost])
+        assert sorted(points[:, 1]) == sorted(own["val_accuracy"][~lost])
+
+
+def test_the_budget_curve_is_the_expected_best_of_the_pool(results: StudyResults) -> None:
+    figure = budget(results)
+    assert figure is not None
+    pool = results.tuning[results.tuning["contender"] == "adam"]
+    line = next(line for line in figure.axes[1].lines if line.get_label() == "adam")
+    ks = [int(k) for k in line.get_xdata()]
+    assert ks[0] == 1
+    assert ks[-1] == len(pool) // 2
+    found = expected_best(pool["val_accuracy"].tolist(), pool["test_accuracy"].tolist(), ks)
+    assert list(line.get_ydata()) == pytest.approx([point.test for point in found])
+
+
+def test_a_claims_dots_are_its_differences_in_percentage_points(results: StudyResults) -> None:
+    figure = differences(results)
+    assert figure is not None
+    dots = figure.axes[0].lines[0].get_xdata()
+    assert list(dots) == pytest.approx([100 * value for value in results.claims[0]["differences"]])
+
+
+def test_a_study_of_a_function_shows_its_paths_from_where_they_start(tmp_path: Path) -> None:
+    study = tiny(data="ravine", model="point", optimizers=["sgd", "momentum"], epochs=20, batch_size=64)
+    paths = StudyPaths(study, tmp_path / "results", tmp_path / "mlruns")
+    answer_study(paths, result_of=lambda job: train([job.spec])[0])
+    results = read_study_results(paths.tables)
+    drawn = {path.stem for path in (paths.tables / "figures").glob("*.svg")}
+    assert drawn == {"headline", "curves", "trajectories", "sensitivity", "budget", "sign_changes"}
+    figure = trajectories(results)
+    assert figure is not None
+    for axes in figure.axes:
+        own = results.curves[(results.curves["contender"] == axes.get_title()) & (results.curves["replicate"] == 0)]
+        path = own[own["variant"] == "tuned"].sort_values("epoch")
+        x, y = Ravine(**results.data["arguments"]).start(derive_seed(study.seed, 0, "split"))
+        assert list(axes.lines[0].get_xdata()) == [x, *path["x"].tolist()]
+        assert list(axes.lines[0].get_ydata()) == [y, *path["y"].tolist()]
+        assert list(axes.lines[1].get_xdata()) == [x]
+
+
+# A user's matplotlib settings, as environment variables or lines of a matplotlibrc.
+USER_SETTINGS: dict[str, tuple[dict[str, str], str]] = {
+    "the backend of a notebook": ({"MPLBACKEND": "module://no_such_package.backend_inline"}, ""),
+    "text by LaTeX": ({}, "text.usetex: True"),
+    "a style": ({}, "font.size: 20\nlines.linewidth: 7\naxes.grid: False\nsvg.fonttype: path\nfigure.dpi: 300"),
+    "a backend that is missing": ({}, "backend: module://no_such_package.backend_inline"),
+}
+DRAW = """
+import os, sys
+from pathlib import Path
+from optstudy.analysis.study_results import read_study_results
+from optstudy.reporting.figures import draw_all
+
+backend = os.environ.get("MPLBACKEND")
+draw_all(read_study_results(Path(sys.argv[1])), Path(sys.argv[2]))
+assert os.environ.get("MPLBACKEND") == backend
+"""
+
+
+@pytest.mark.parametrize("kind", USER_SETTINGS)
+def test_a_users_matplotlib_settings_do_not_change_figures(kind: str, tables: Path, tmp_path: Path) -> None:
+    variables, settings = USER_SETTINGS[kind]
+    (tmp_path / "matplotlibrc").write_text(settings)
+    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path / "matplotlibrc")} | variables
+    drawn = tmp_path / "figures"
+    command = [sys.executable, "-c", DRAW, str(tables), str(drawn)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ordinary = {path.name: path.read_bytes() for path in (tables / "figures").iterdir()}
+    assert {path.name: path.read_bytes() for path in drawn.iterdir()} == ordinary
+
+
+CAPTIONS = {
+    "headline": ("over 6 replicates", "95% t intervals", "tuned (filled) and untuned (hollow)"),
+    "differences": ("each of 6 replicates", "margin", "verdict"),
+    "curves": ("tuned runs", "6 replicates", "bands are 95% t intervals"),
+    "sensitivity": ("24 trials of each contender over 6 replicates",),
+    "maps": ("24 trials of each contender", "coloured by validation accuracy"),
+    "budget": ("pool", "24 trials of each contender over 6 replicates", "without replacement", "no intervals"),
+    "gap": ("over 6 replicates", "training accuracy minus test accuracy"),
+    "epochs": ("a miss counts as the budget plus one", "over 6 replicates"),
+}
+
+
+def test_captions_state_the_numbers_of_replicates_and_trials_and_what_is_shown(results: StudyResults) -> None:
+    """Six replicates of four trials."""
+    written = {plot.name: plot.caption(results) for plot in PLOTS if plot.name in CAPTIONS}
+    for name, parts in CAPTIONS.items():
+        assert [part for part in parts if part not in written[name]] == [], written[name]
+
+
+def test_the_caption_of_curves_states_which_replicates_diverged(results: StudyResults) -> None:
+    caption = next(plot.caption for plot in PLOTS if plot.name == "curves")
+    lost = results.runs.copy()
+    lost["status"] = "completed"
+    assert "left out" not in caption(replace(results, runs=lost))
+    adams = lost.index[(lost["contender"] == "adam") & (lost["variant"] == "tuned")]
+    lost.loc[adams[:2], "status"] = "diverged"
+    assert caption(replace(results, runs=lost)).endswith("left out from where they diverged: adam 2 of 6 replicates.")
+
+
+def test_bands_of_accuracies_stay_within_zero_and_one(results: StudyResults) -> None:
+    wild = results.curves.copy()
+    wild["val_accuracy"] = np.where(wild["replicate"] % 2 == 0, 0.0, 1.0)  # a t interval of 0.5 +- 0.57
+    figure = curves(replace(results, curves=wild))
+    assert figure is not None
+    axes = next(axes for axes in figure.axes if axes.get_title().startswith("validation accuracy"))
+    heights = np.concatenate([path.vertices[:, 1] for band in axes.collections for path in band.get_paths()])
+    assert (heights.min(), heights.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(("best", "by_error"), [(0.95, True), (0.85, False)])
+def test_accuracies_are_on_an_error_scale_only_if_some_are_high(
+    results: StudyResults, best: float, by_error: bool
+) -> None:
+    scaled = results.tuning.copy()
+    own = scaled["val_accuracy"].to_numpy()
+    scaled["val_accuracy"] = 0.3 + (best - 0.3) * (own - own.min()) / (own.max() - own.min())
+    figure = sensitivity(replace(results, tuning=scaled))
+    assert figure is not None
+    assert (figure.get_supylabel() == "validation accuracy, error scale") is by_error
+    low, high = figure.axes[0].get_ylim()
+    ticks = [tick for tick in figure.axes[0].get_yticks() if low <= tick <= high]
+    assert len(ticks) >= 4
+
+
+def test_the_figure_of_differences_shows_units_and_verdicts_with_their_limits(results: StudyResults) -> None:
+    claim = {**results.claims[0], "post_hoc": True, "qualifier": "from weights pretrained by adam"}
+    others = [{**claim, "metric": name} for name in ("epochs_to_target", "learning_rate_tolerance")]
+    figure = differences(replace(results, claims=[claim, *others]))
+    assert figure is not None
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    units = ("test accuracy (pp)", "epochs to target (epochs)", "learning-rate tolerance (decades)")
+    assert [unit for unit, label in zip(units, labels, strict=True) if unit not in label] == []
+    shown = figure.axes[0].texts[0].get_text().replace("\n", " ")
+    assert shown == f"{claim['verdict']}, post hoc, from weights pretrained by adam"

@@ -1,0 +1,178 @@
+"""The local executor: workers give the results of `train`, are reused, and never outlive the coordinator."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from builders import tiny
+from optstudy.running.executors.processes import Workers
+from optstudy.spec import RunResult, RunSpec, TrainingEnded
+
+
+def spec(replicate: int = 0) -> RunSpec:
+    study = tiny()
+    contender = study.optimizers[0]
+    return study.spec(contender, replicate, 5, contender.row().defaults)
+
+
+def run_code(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python code, which can import what is beside this file, in a process of its own."""
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, timeout=120)
+
+
+def ends(workers: Workers, count: int) -> list[tuple[object, RunResult]]:
+    found: list[tuple[object, RunResult]] = []
+    while len(found) < count:
+        found += [(ticket, event.result) for ticket, event in workers.events() if isinstance(event, TrainingEnded)]
+    return found
+
+
+def test_workers_import_neither_mlflow_nor_optuna_and_give_the_results_of_train(tmp_path: Path) -> None:
+    code = (
+        "from optstudy.training.train import train\n"
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from test_processes import spec\n"
+        "r = train([spec()])[0]\n"
+        "print('METRICS', r.metrics['test/loss'], sorted({'mlflow', 'optuna'} & set(sys.modules)))"
+    )
+    alone = run_code(code, tmp_path)
+    assert "[]" in alone.stdout, alone.stderr
+    with Workers(1) as workers:
+        workers.submit("ticket", [spec()])
+        assert workers.free == 0
+        [(ticket, result)] = ends(workers, 1)
+        assert ticket == "ticket"
+    assert f"METRICS {result.metrics['test/loss']} " in alone.stdout
+
+
+def test_the_fork_server_ends_without_output(tmp_path: Path) -> None:
+    code = "import optstudy.running.executors.worker_imports; print('imported', flush=True)"
+    ran = run_code(code, tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "imported\n", "")
+
+
+def test_ctrl_c_during_the_workers_imports_reaches_only_the_coordinator(tmp_path: Path) -> None:
+    code = (
+        "import os, psutil, signal, time\n"
+        "from optstudy.running.executors.processes import Workers, warm_up\n"
+        "os.setsid()\n"  # signals go to all of this group, as those of a terminal do
+        "seen = []\n"
+        "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
+        "warm_up()\n"
+        "for _ in range(20):\n"
+        "    os.killpg(0, signal.SIGINT)\n"
+        "    time.sleep(0.05)\n"
+        "assert psutil.STATUS_ZOMBIE not in [child.status() for child in psutil.Process().children()]\n"
+        "from test_processes import ends, spec\n"
+        "with Workers(1) as workers:\n"
+        "    workers.submit('ticket', [spec()])\n"
+        "    print(len(seen), [result.status for _, result in ends(workers, 1)], flush=True)"
+    )
+    ran = run_code(code, tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "20 ['completed']\n", "")
+
+
+def test_a_worker_is_free_when_its_trainings_have_ended() -> None:
+    # The coordinator stops when nothing runs: a worker that ended its training but still counts as busy would end
+    # the study before its last trainings are handed out.
+    with Workers(2) as workers:
+        for _ in range(3):
+            workers.submit("a", [spec(0)])
+            workers.submit("b", [spec(1)])
+            time.sleep(0.2)  # often enough, both end before anyone looks
+            assert sorted(str(ticket) for ticket, _ in ends(workers, 2)) == ["a", "b"]
+            assert workers.free == 2
+
+
+def where(item: str) -> tuple[str, int, set[str]]:
+    return item, os.getpid(), {"mlflow", "optuna"} & set(sys.modules)
+
+
+def test_map_uses_other_processes_in_order_once_a_training_has_run() -> None:
+    with Workers(2) as workers:
+        assert [found[:2] for found in workers.map(where, "abcd")] == [(item, os.getpid()) for item in "abcd"]
+        workers.submit("ticket", [spec()])
+        ends(workers, 1)
+        found = workers.map(where, "abcd")
+        workers.submit("again", [spec()])
+        assert [ticket for ticket, _ in ends(workers, 1)] == ["again"]
+    assert [item for item, _, _ in found] == list("abcd")
+    processes = {process for _, process, _ in found}
+    assert os.getpid() not in processes
+    assert not any(map(psutil.pid_exists, processes))
+    assert all(imported == set() for _, _, imported in found)  # of what a worker is forked off, too
+
+
+def error_of_cuda(_: object = None) -> str:
+    """Return what CUDA says to a process that wants to begin with it; empty where there is a GPU."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:  # no driver; torch built without CUDA
+        return str(error)
+    return ""
+
+
+def test_the_fork_server_has_not_initialised_cuda() -> None:
+    # CUDA cannot be used in a fork of a process that has, were it to ask whether there is a GPU.
+    with Workers(1) as workers:
+        workers.submit("ticket", [spec()])
+        ends(workers, 1)
+        assert "fork" not in workers.map(error_of_cuda, "a")[0]
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="this build of torch knows no CUDA")
+def test_a_fork_of_a_process_that_has_initialised_cuda_cannot_use_it(tmp_path: Path) -> None:
+    code = (
+        "import os, torch\n"
+        "from test_processes import error_of_cuda\n"
+        "torch.cuda.is_available()\n"
+        "print(error_of_cuda() if os.fork() == 0 else os.wait() and '')"
+    )
+    ran = run_code(code, tmp_path)
+    assert "fork" in ran.stdout, ran.stderr
+
+
+def killed_elsewhere(here: int, item: str) -> str:
+    if os.getpid() != here:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item.upper()
+
+
+def test_map_computes_here_if_a_process_is_killed() -> None:
+    with Workers(2) as workers:
+        workers.submit("ticket", [spec()])
+        ends(workers, 1)
+        assert workers.map(partial(killed_elsewhere, os.getpid()), "ab") == ["A", "B"]
+
+
+def kill_worker() -> None:
+    server = next(c for c in psutil.Process().children() if "forkserver" in " ".join(c.cmdline()))
+    [child] = server.children()
+    child.kill()
+    child.wait(timeout=60)
+
+
+def test_a_killed_worker_fails_its_training_and_is_replaced() -> None:
+    with Workers(1) as workers:
+        workers.submit("killed", [spec()])
+        kill_worker()
+        [(ticket, result)] = ends(workers, 1)
+        assert (ticket, result.status) == ("killed", "failed")
+        assert "-9" in result.message
+        workers.submit("again", [spec()])
+        assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("again", "completed")]
+        kill_worker()  # while it idles
+        workers.submit("third", [spec()])
+        assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("third", "completed")]
