@@ -179,7 +179,6 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an encoding such as Latin-1 lacks characters of our messages
     sys.path.insert(0, os.getcwd())  # a study's own classes are there; Python adds it for scripts, not for commands
-    os.environ.pop("MPLBACKEND", None)  # a notebook's, for its shell commands, too: Lightning's import fails without it
     code: object = 0
     try:
         _check_arguments(command, arguments)

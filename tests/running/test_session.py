@@ -97,7 +97,7 @@ def test_an_accepted_version_counts_as_current(paths: StudyPaths, monkeypatch: p
     assert finished(read_session(paths, accept=FACTS["training_version"])) == ALL
 
 
-@pytest.mark.parametrize("change", [other_torch, other_device])
+@pytest.mark.parametrize("change", [other_torch, other_device, other_split])
 def test_an_accepted_version_must_agree_in_everything_else(
     paths: StudyPaths, change: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,8 @@ class Fingerprints:
         data: Digest of the data set.
         weights: Digest of the pretrained weights, or the key of the pretraining; empty if there are none.
         stacking: Per contender, whether its trainings are stacked; nothing is stacked if it is empty.
-        recorded: Keys of finished trainings that are used whatever trained them, by their content key.
+        recorded: Keys of finished trainings that are used in place of current ones: by content key if `report_only`,
+            else by the current key.
         report_only: Nothing will be trained, so trainings that are not `recorded` need no key.
     """
 
@@ -47,10 +48,11 @@ class Fingerprints:
 
     def key(self, spec: RunSpec) -> str:
         """Return the key of a training."""
-        content = content_key(spec_fields(spec), self.data)
-        if content in self.recorded or self.report_only:
+        if self.report_only:
+            content = content_key(spec_fields(spec), self.data)
             return self.recorded.get(content, content)
-        return current_key(spec_fields(spec), **self.digests(spec))
+        key = current_key(spec_fields(spec), self.digests(spec))
+        return self.recorded.get(key, key)
 
     def digests(self, spec: RunSpec) -> dict[str, str]:
         """Return the digests that the journal keeps beside a training's spec, by name."""
@@ -72,14 +74,14 @@ def device_of(kind: str) -> str:
     return task_of(kind).device or device_kind()
 
 
-def current_key(spec: Mapping[str, Any], *, data: str, split: str, user_code: str) -> str:
-    """Return the key that a training with these digests has if it is trained here and now."""
+def current_key(spec: Mapping[str, Any], digests: Mapping[str, str], training_version: int | None = None) -> str:
+    """Return the key that a training with these digests has here and now, or had here with another training version."""
     return training_key(
         spec,
-        data=data,
-        split=split,
-        user_code=user_code,
-        training_version=TRAINING_VERSION,
+        data=digests["data"],
+        split=digests["split"],
+        user_code=digests["user_code"],
+        training_version=TRAINING_VERSION if training_version is None else training_version,
         torch=torch_minor(),
         device=device_of(spec["data"]["kind"]),
     )
@@ -88,7 +90,7 @@ def current_key(spec: Mapping[str, Any], *, data: str, split: str, user_code: st
 def recorded_keys(entries: Mapping[str, Entry]) -> dict[str, str]:
     """Return the keys of all entries by their content key; of several with one content, the current or else the last.
 
-    So a report finds its trainings by spec and data alone, whatever version or machine trained them.
+    So a report finds its trainings by spec and data alone, independent of the version and machine that trained them.
     """
     keys: dict[str, str] = {}
     for key, entry in sorted(entries.items(), key=lambda item: (_is_current(item[1]), item[1].ended_ms)):
@@ -97,21 +99,14 @@ def recorded_keys(entries: Mapping[str, Entry]) -> dict[str, str]:
 
 
 def accepted_keys(entries: Mapping[str, Entry], training_version: int) -> dict[str, str]:
-    """Return the keys of entries that differ from current ones in their training version alone, by content key."""
+    """Return the keys of entries that differ from current trainings in their training version alone, by current key."""
     keys: dict[str, str] = {}
     for key, entry in entries.items():
-        current = current_key(entry.spec, **{**entry.digests, "user_code": code_digest(entry.spec)})
-        older = training_key(
-            entry.spec,
-            **entry.digests,
-            training_version=training_version,
-            torch=torch_minor(),
-            device=device_of(entry.spec["data"]["kind"]),
-        )
-        if key == older and current not in entries and entry.digests["user_code"] == code_digest(entry.spec):
-            keys[content_key(entry.spec, entry.digests["data"])] = key
+        current = current_key(entry.spec, entry.digests)
+        if current not in entries and key == current_key(entry.spec, entry.digests, training_version):
+            keys[current] = key
     return keys
 
 
 def _is_current(entry: Entry) -> bool:
-    return entry.key == current_key(entry.spec, **entry.digests)
+    return entry.key == current_key(entry.spec, entry.digests)
