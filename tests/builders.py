@@ -10,7 +10,6 @@ from typing import Any
 from optstudy.spec import RunSpec
 from optstudy.study.study import Study
 
-
 TINY: Mapping[str, Any] = {
     "name": "tiny",
     "data": "digits",
