@@ -122,10 +122,10 @@ def _step_with_closure(optimizer: Optimizer, gradient: Callable[[], Tensor]) -> 
         nonlocal evaluations
         unused = evaluations == 1 and gradients == [(id(p.grad), _version(p.grad)) for p in parameters]
         if unused and all(torch.equal(p, old) for p, old in zip(parameters, before, strict=True)):
-            return loss
+            return loss.detach()
         evaluations += 1
         with torch.enable_grad():
-            return gradient()
+            return gradient().detach()
 
     optimizer.step(closure)  # type: ignore[arg-type]  # torch's types have a closure that returns a float
     return evaluations
