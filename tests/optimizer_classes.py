@@ -101,7 +101,7 @@ class Sam(torch.optim.SGD):
 class SamOfGradients(Sam):
     """It takes the gradients of the first pass as it finds them, as the authors' code does."""
 
-    def first(self, closure: Callable[[], Tensor]) -> Tensor | None:
+    def first(self, closure: Callable[[], Tensor]) -> Tensor | None:  # noqa: ARG002  # it is the base class's
         return None
 
 
