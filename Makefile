@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-hostile golden lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-hostile golden optimizers lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
@@ -21,6 +21,10 @@ test-hostile: $(VENV)/ready
 # Pins the numbers of new cases in tests/golden; all of them again after TRAINING_VERSION was raised.
 golden: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m golden.make_golden
+
+# Trains the optimizers of tests/optimizers_tried.py, and writes the table in docs/optimizers.md.
+optimizers: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m optimizers_tried
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

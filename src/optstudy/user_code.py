@@ -156,6 +156,8 @@ def constructor_arguments(cls: type) -> dict[str, inspect.Parameter]:
             continue
         _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()  # without self
         named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][1:]
+        if "defaults" in [parameter.name for parameter in named]:  # a base class that is called as torch's Optimizer is
+            break
         found = {**{parameter.name: parameter for parameter in named}, **found}
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from optstudy.catalogue import OPTIMIZERS, optimizer_path
 from optstudy.errors import DataError, one_line
 from optstudy.spec import RunSpec
+from optstudy.study.hyperparameters import parameters_of
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 from optstudy.tasks.arrays import split
@@ -123,12 +124,19 @@ def _refuse_unused(optimizer: Optimizer, given: Hyperparameters, read: Collectio
             )
 
 
+def _has_decay(path: str) -> bool:
+    parameters = parameters_of(path)
+    return parameters.more or "weight_decay" in parameters.kinds
+
+
 def weight_decay_of(study: Study, contender: Contender) -> str:
     """Return how a contender applies weight decay: "coupled", "decoupled" or "none"; empty if trying does not decide.
 
     The classes of the table and of torch are known. Another class is tried, unless the study file states its decay.
     """
     row = study.row(contender)
+    if contender.class_path is not None and not _has_decay(contender.class_path):
+        return "none"
     if row.decay is not None:
         return row.decay
     from optstudy.training.weight_decay import found_decay
