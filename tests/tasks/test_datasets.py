@@ -227,23 +227,6 @@ def test_a_root_that_cannot_hold_a_download_is_named(tmp_path: Path) -> None:
         images.kmnist()
 
 
-def test_class_folders_are_read_and_an_unreadable_image_is_named(tmp_path: Path) -> None:
-    from PIL import Image
-
-    for part in ("train", "test"):
-        for index, label in enumerate(("cat", "dog")):
-            (tmp_path / "data" / part / label).mkdir(parents=True)
-            Image.new("L", (6, 9), 255 * index).save(tmp_path / "data" / part / label / "one.png")
-    arrays = images.image_folder("train", "test", 4)
-    assert arrays.x.shape == (2, 3, 4, 4)
-    assert (arrays.x[:, 0, 0, 0].tolist(), arrays.test_y.tolist()) == ([0.0, 1.0], [0, 1])
-    (tmp_path / "data" / "test" / "dog" / "one.png").write_bytes(b"nothing of the kind")
-    with pytest.raises(DataError, match=r"dog/one\.png: not a readable image"):
-        images.image_folder("train", "test", 4)
-    with pytest.raises(DataError, match="data/nowhere: expected a folder with one folder of images per class"):
-        images.image_folder("nowhere", "test", 4)
-
-
 def test_sentences_are_read_numbered_and_padded(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.tsv").write_text("good good film\tpos\nbad\tneg\n" * 2)

@@ -46,7 +46,9 @@ DATASETS: Mapping[str, DataRow] = {
     "kmnist": DataRow("image", "optstudy.tasks.images.kmnist", side=28),
     "cifar10": DataRow("image", "optstudy.tasks.images.cifar10", side=32),
     "cifar100": DataRow("image", "optstudy.tasks.images.cifar100", side=32),
-    "image_folder": DataRow("image", "optstudy.tasks.images.image_folder", {"train": None, "test": None, "size": 64}),
+    "image_folder": DataRow(
+        "image", "optstudy.tasks.image_folders.image_folder", {"train": None, "test": None, "size": 64}
+    ),
     "text": DataRow(
         "text", "optstudy.tasks.texts.separated", {"train": None, "test": None, "tokenizer": "words", "length": 64}
     ),
