@@ -11,7 +11,7 @@ from optstudy.spec import RunSpec
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 from optstudy.tasks.arrays import split
-from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays
 from optstudy.tasks.kinds import task_of
 from optstudy.training.optimizers import build_optimizer, decay_groups
 
@@ -87,6 +87,7 @@ def try_network(spec: RunSpec) -> nn.Module:
     from optstudy.tasks.pretrained import give_start
 
     examples = training_examples(spec)
+    check_scale(spec.data, spec.model)
     network = _build_and_read(spec)
     _read_last_batch(network, spec, examples)
     give_start(network, spec)
