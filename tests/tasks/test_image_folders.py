@@ -46,7 +46,14 @@ def drawn(pixels: NDArray[Any], alpha: NDArray[Any], mode: str) -> Image.Image:
     return Image.fromarray(np.dstack([pixels, alpha]), mode)
 
 
-def palette(transparent: int | None = None) -> Image.Image:
+def with_key(pixels: NDArray[Any], key: Any) -> Image.Image:
+    """Return an image of which one colour is transparent."""
+    image = Image.fromarray(pixels)
+    image.info["transparency"] = key
+    return image
+
+
+def palette(transparent: int | bytes | None = None) -> Image.Image:
     """Return an image of two colours, red on the left and blue on the right."""
     image = Image.fromarray((LEFT == 0).astype(np.uint8), "P")
     image.putpalette([255, 0, 0, 0, 0, 255])
@@ -82,6 +89,13 @@ READ: dict[str, tuple[str, Image.Image, NDArray[np.float32]]] = {
     "palette.png": ("P", palette(), two_colours((255, 0, 0), (0, 0, 255))),
     "palette.tiff": ("P", palette(), two_colours((255, 0, 0), (0, 0, 255))),
     "palette, one transparent.png": ("P", palette(1), two_colours((255, 0, 0), (255, 255, 255))),
+    "palette with alpha.png": ("P", palette(b"\xff\x00"), two_colours((255, 0, 0), (255, 255, 255))),
+    "grey, one transparent.png": ("L", with_key(LEFT, 0), two_colours((200, 200, 200), (255, 255, 255))),
+    "a transparent colour.png": (
+        "RGB",
+        with_key(np.where(LEFT[..., None] > 0, COLOURS // 2, 255).astype(np.uint8) // 2, (127, 127, 127)),
+        colours_of(np.where(LEFT[..., None] > 0, COLOURS // 4, 255)),
+    ),
     "grey and alpha.png": ("LA", drawn(GREY, LEFT, "LA"), on_white(np.dstack([GREY] * 3), LEFT)),
     "grey and alpha.tiff": ("LA", drawn(GREY, LEFT, "LA"), on_white(np.dstack([GREY] * 3), LEFT)),
     "colours and alpha.png": ("RGBA", drawn(COLOURS, GREY, "RGBA"), on_white(COLOURS, GREY)),
@@ -195,6 +209,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "not a number.tiff": (save(float_image(float("nan"))), "found from nan to nan"),
     "infinite.tiff": (save(float_image(float("inf"))), "found from 0 to inf"),
     "white in alpha alone.png": (save(drawn(COLOURS * 0 + 255, LEFT, "RGBA")), "put it on another colour"),
+    "white on transparent black.png": (save(with_key(LEFT == 0, 0)), "put it on another colour"),
     "16 bits, transparent.png": (save(Image.fromarray(GREY.astype(np.uint16)), transparency=7), "more than 8 bits and"),
     "pages.tiff": (save(Image.fromarray(GREY), **PAGES), "more than one image"),
     "animated.png": (save(Image.fromarray(GREY), **PAGES), "more than one image"),
@@ -303,6 +318,13 @@ def test_one_folder_under_two_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train" / "a" / "other").symlink_to("../b")
     with pytest.raises(DataError, match=r"train/b: also belongs to the class folder .*train/a"):
         image_folder("train", "test", 4)
+
+
+@pytest.mark.parametrize("size", [10**8, 10**9])
+def test_images_that_do_not_fit_into_memory_are_refused(size: int, tmp_path: Path) -> None:
+    folders(tmp_path, "a", "b")
+    with pytest.raises(DataError, match=rf"data\.arguments\.size: {size}: 4 images of .*train do not fit into memory"):
+        image_folder("train", "test", size)
 
 
 def test_folders_without_what_is_expected_are_named(tmp_path: Path) -> None:

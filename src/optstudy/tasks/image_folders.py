@@ -44,7 +44,12 @@ def _class_folders(path: Path, size: int) -> tuple[NDArray[np.float32], NDArray[
     readers = dict[Path, Path]()
     files = [_image_files(path / name, readers) for name in classes]
     labels = np.repeat(np.arange(len(classes)), [len(of_class) for of_class in files])
-    x = np.empty((len(labels), 3, size, size), dtype=np.float32)
+    try:
+        x = np.empty((len(labels), 3, size, size), dtype=np.float32)
+    except (MemoryError, ValueError) as error:
+        raise DataError(
+            f"data.arguments.size: {size}: {len(labels)} images of {path} do not fit into memory"
+        ) from error
     for index, file in enumerate(file for of_class in files for file in of_class):
         x[index] = read_image(file, size)
     return x, labels, classes
