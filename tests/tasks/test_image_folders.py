@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from optstudy.errors import DataError
+from optstudy.tasks import datasets
+from optstudy.tasks.datasets import load_arrays
 from optstudy.tasks.image_folders import WHITE, image_folder, read_image
 
 SIDE = 16
@@ -229,7 +231,6 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut 16 bits.png": (cut(Image.fromarray(RNG.integers(0, 9999, (64, 64), dtype=np.uint16))), "not a readable"),
     "pipe.png": (lambda file: os.mkfifo(file), "not a file"),
     "folder.png": (lambda file: file.mkdir(), "not a file"),
-    "broken link.png": (lambda file: file.symlink_to("nowhere"), "not a file"),
 }
 
 
@@ -305,6 +306,26 @@ def test_other_links_are_followed_once(tmp_path: Path) -> None:
     arrays = image_folder("train", "test", 4)
     assert levels(arrays.x) == [0, 1, 100, 101, 77, 100, 101]
     assert levels(arrays.test_x) == [0, 1, 100, 101, 9]
+
+
+@pytest.mark.parametrize("name", ["c", "a/more", "b/7.png", "b/deep/more"])
+@pytest.mark.parametrize("target", ["nowhere", "7.png", "more"])
+def test_a_link_to_nothing_or_to_itself_is_named(name: str, target: str, tmp_path: Path) -> None:
+    folders(tmp_path, "a", "b")
+    (tmp_path / "train" / "b" / "deep").mkdir()
+    (tmp_path / "train" / name).symlink_to(target)
+    with pytest.raises(DataError, match=rf"train/{name}: a link to nothing"):
+        image_folder("train", "test", 4)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folders(tmp_path, "a", "b")
+    (tmp_path / "train" / "a" / "more").mkdir(mode=0)
+    datasets._loaded.cache_clear()
+    arguments = {"train": "train", "test": "test", "size": 4}
+    with pytest.raises(DataError, match=r"data: cannot be read: .*train/a/more"):
+        load_arrays({"name": "image_folder", "class": None, "kind": "image", "arguments": arguments})
 
 
 def test_one_folder_under_two_classes_is_refused(tmp_path: Path) -> None:

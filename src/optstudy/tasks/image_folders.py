@@ -41,6 +41,8 @@ def _class_folders(path: Path, size: int) -> tuple[NDArray[np.float32], NDArray[
         raise DataError(f"{path}: expected a folder with one folder of images per class: {_line(error)}") from error
     if not classes:
         raise DataError(f"{path}: expected a folder with one folder of images per class, found no folder in it")
+    for entry in path.iterdir():
+        _check_link(entry)
     readers = dict[Path, Path]()
     files = [_image_files(path / name, readers) for name in classes]
     labels = np.repeat(np.arange(len(classes)), [len(of_class) for of_class in files])
@@ -64,7 +66,7 @@ def _image_files(folder: Path, readers: dict[Path, Path]) -> list[Path]:
     """
     above = {*folder.parent.resolve().parents, folder.parent.resolve(), *folder.resolve().parents}
     found = list[tuple[str, list[str]]]()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
         place = Path(root).resolve()
         if place in above or readers.get(place) == folder:
             folders.clear()
@@ -84,10 +86,21 @@ def _is_image(file: Path) -> bool:
     """Return whether a file is read. Raises DataError for an image that would be left out because of its name."""
     from PIL import Image
 
+    _check_link(file)
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES and suffix in Image.registered_extensions():
         raise DataError(f"{file}: not read: names of images end in {', '.join(SUFFIXES)}; convert or delete it")
     return suffix in SUFFIXES
+
+
+def _check_link(path: Path) -> None:
+    """Raise DataError for a link to nothing: a folder of images may have stood there, on a disk that is not mounted."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path}: a link to nothing; delete it, or put back what it stands for")
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def read_image(file: Path, size: int) -> NDArray[np.float32]:
