@@ -12,7 +12,7 @@ from optstudy.study.hyperparameters import parameters_of
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 from optstudy.tasks.arrays import split
-from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays
 from optstudy.tasks.kinds import task_of
 from optstudy.training.optimizers import (
     build_optimizer,
@@ -154,6 +154,7 @@ def try_network(spec: RunSpec) -> nn.Module:
     from optstudy.tasks.pretrained import give_start
 
     examples = training_examples(spec)
+    check_scale(spec.data, spec.model)
     network = _build_and_read(spec)
     _read_last_batch(network, spec, examples)
     give_start(network, spec)

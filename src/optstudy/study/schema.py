@@ -23,10 +23,10 @@ from optstudy.study.validation import (
     all_problems,
     one_of,
 )
+from optstudy.tasks.custom_data import data_source
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import kinds_of_examples, task_of
-from optstudy.tasks.models import MODELS
-from optstudy.user_code import import_class
+from optstudy.tasks.models import MODELS, model_class
 
 
 def _number_or_flag(value: Any) -> float | bool:
@@ -40,12 +40,6 @@ def _number_or_flag(value: Any) -> float | bool:
     if not math.isfinite(number):
         raise ValueError("must be a finite number, or true or false")
     return number
-
-
-def _importable(path: str) -> str:
-    if not callable(import_class(path)):
-        raise ValueError("must be a class or a function")
-    return path
 
 
 by_name = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # digits: {name: digits}
@@ -71,7 +65,9 @@ class Data(Block):
     """The data set, how its training part is split, and how its inputs are scaled and augmented."""
 
     name: Annotated[str, one_of(DATASETS)] | None = None
-    class_path: Annotated[str, AfterValidator(_importable)] | None = Field(default=None, alias="class")
+    class_path: Annotated[str, AfterValidator(lambda path: data_source(path) and path)] | None = Field(
+        default=None, alias="class"
+    )
     kind: Annotated[str, one_of(kinds_of_examples())] | None = None
     arguments: dict[str, Any] = Field(default={})
     validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
@@ -98,7 +94,9 @@ class Model(Block):
     """The network, its arguments, and the weights that it starts from."""
 
     name: Annotated[str, one_of(MODELS)] | None = None
-    class_path: Annotated[str, AfterValidator(_importable)] | None = Field(default=None, alias="class")
+    class_path: Annotated[str, AfterValidator(lambda path: model_class(path) and path)] | None = Field(
+        default=None, alias="class"
+    )
     arguments: dict[str, Any] = Field(default={})
     pretrained: Annotated[str, Field(min_length=1)] | None = None
     pretrained_by: str = ""
