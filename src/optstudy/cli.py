@@ -78,7 +78,10 @@ def check(
     workers: Workers = default_workers(),
     results: Results = Path("results"),
 ) -> None:
-    """Validate a study, try its parts, and list what a reviewer would object to. Trains and writes nothing."""
+    """Validate a study and try its parts; list what is left to train, and what a reviewer would object to.
+
+    Trains and writes nothing.
+    """
     from optstudy.analysis.findings import design_findings, smallest_p_line, table_findings
     from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import load_study

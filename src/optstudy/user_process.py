@@ -23,7 +23,8 @@ from optstudy.errors import DataError, Stopped, one_line
 
 T = TypeVar("T")
 
-LIMIT = 600.0  # seconds for each step of a trial, unless the study file has a `timeout`
+LIMIT = 600.0  # seconds for each step of a dry run, unless the study file has a `timeout`
+GRACE = 10.0  # seconds that a process may take to end
 
 # Processes are forked from a server that has imported what workers need, once for all of them, while the coordinator
 # does its own imports. A fork of the coordinator would keep its file lock, and locks that its threads hold.
@@ -78,7 +79,9 @@ def _die_with_parent() -> None:
 
 
 def ending(process: BaseProcess) -> str:
-    """Wait until a process has ended, and return how, in words."""
+    """Wait until a process that has closed its pipe has ended, and return how, in words."""
+    process.join(GRACE)
+    process.kill()  # a user's code may have closed the pipe
     process.join()
     code = process.exitcode or 0
     if code >= 0:
