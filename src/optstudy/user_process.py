@@ -23,7 +23,7 @@ from optstudy.errors import DataError, Stopped, one_line
 
 T = TypeVar("T")
 
-LIMIT = 600.0  # seconds for each step of a dry run, unless the study file has a `timeout`
+LIMIT = 1800.0  # seconds for each step of a dry run, unless the study file has a `timeout`
 GRACE = 10.0  # seconds that a process may take to end
 
 # Processes are forked from a server that has imported what workers need, once for all of them, while the coordinator
