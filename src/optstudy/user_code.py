@@ -114,8 +114,7 @@ def _text_between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, 
 def _source_file(module: str, installed: bool) -> Path | None:
     """Return the source file of a user's module; None for other modules, and for names that are not modules.
 
-    Python runs a module's parent packages to find it, so of a package that is not the user's only the outermost module
-    is looked up.
+    Nothing is run: Python's own search for a module in a package would run the package.
     """
     outer = module.partition(".")[0]
     if outer in sys.stdlib_module_names or outer in sys.builtin_module_names:
@@ -125,10 +124,14 @@ def _source_file(module: str, installed: bool) -> Path | None:
         places = [] if top is None else [top.origin or "", *(top.submodule_search_locations or [])]
         if top is None or not (installed or all(INSTALLED.isdisjoint(Path(place).parts) for place in places)):
             return None
-        spec = top if module == outer else importlib.util.find_spec(module)
     except (ImportError, ValueError):  # the name of something in a module, or of a module that a program made
         return None
-    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+    file, folders = Path(top.origin or ""), [Path(place) for place in top.submodule_search_locations or ()]
+    for part in module.split(".")[1:]:
+        files = [folder / name for folder in folders for name in (f"{part}/__init__.py", f"{part}.py")]
+        file = next((path for path in files if path.is_file()), Path())
+        folders = [folder / part for folder in folders]
+    return file if file.suffix == ".py" else None
 
 
 def _imported_names(tree: ast.Module, package: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from builders import spec_of, tiny
 from optstudy.errors import DataError
 from optstudy.planning.dry_run import try_optimizer, weight_decay_of
+from optstudy.planning.preflight import fingerprints_of
 
 
 def tried(name: str, **given: Any) -> None:
@@ -52,3 +54,16 @@ def test_the_decay_of_a_contender_is_known_stated_or_found(changes: dict[str, An
     search = {"search": {"learning_rate": {"low": 0.01, "high": 0.1}}}
     study = tiny(optimizers=["sgd", {"name": "own", **search, **changes}])
     assert weight_decay_of(study, study.contender("own")) == decay
+
+
+def test_a_decay_that_trying_does_not_show_is_asked_for(tmp_path: Path) -> None:
+    rates = {"learning_rate": {"low": 0.01, "high": 0.1}}
+    odd = {
+        "name": "own",
+        "class": "optimizer_classes.Odd",
+        "search": {**rates, "weight_decay": {"low": 0.1, "high": 1}},
+    }
+    with pytest.raises(DataError, match="decay: trying .* does not show"):
+        fingerprints_of(tiny(optimizers=["sgd", odd]), tmp_path)
+    fingerprints_of(tiny(optimizers=["sgd", {**odd, "decay": "decoupled"}]), tmp_path)
+    fingerprints_of(tiny(optimizers=["sgd", {**odd, "search": rates}]), tmp_path)  # nothing decays

@@ -27,7 +27,8 @@ def spec(replicate: int = 0) -> RunSpec:
 
 def run_code(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run Python code, which can import what is beside this file, in a process of its own."""
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])}
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, timeout=120)
 
@@ -66,7 +67,8 @@ def test_the_fork_server_ends_without_output(tmp_path: Path) -> None:
 def test_ctrl_c_during_the_workers_imports_reaches_only_the_coordinator(tmp_path: Path) -> None:
     code = (
         "import os, psutil, signal, time\n"
-        "from optstudy.running.executors.processes import Workers, warm_up\n"
+        "from optstudy.running.executors.processes import Workers\n"
+        "from optstudy.user_process import warm_up\n"
         "os.setsid()\n"  # signals go to all of this group, as those of a terminal do
         "seen = []\n"
         "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
@@ -170,9 +172,62 @@ def test_a_killed_worker_fails_its_training_and_is_replaced() -> None:
         kill_worker()
         [(ticket, result)] = ends(workers, 1)
         assert (ticket, result.status) == ("killed", "failed")
-        assert "-9" in result.message
+        assert "its process was ended by SIGKILL" in result.message
         workers.submit("again", [spec()])
         assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("again", "completed")]
         kill_worker()  # while it idles
         workers.submit("third", [spec()])
         assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("third", "completed")]
+
+
+class Ends(torch.nn.Module):
+    """A user's own, which ends its process, or hangs, where it is trained."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.head = how, torch.nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        exec(self.how)
+        logits: torch.Tensor = self.head(x.flatten(1))
+        return logits
+
+
+def ending_spec(how: str) -> RunSpec:
+    study = tiny(model={"class": "test_processes.Ends", "arguments": {"how": how}})
+    return study.spec(study.optimizers[0], 0, 5, study.optimizers[0].row().defaults)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("sys.exit()", "SystemExit"),
+        ("sys.exit('enough')", "SystemExit: enough"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("os._exit(0)", "its process ended with exit code 0 (as os._exit does)"),
+        ("os._exit(5)", "its process ended with exit code 5 (as os._exit does)"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "its process was ended by SIGSEGV"),
+    ],
+)
+def test_a_training_whose_code_ends_its_process_fails_with_a_message(how: str, message: str) -> None:
+    with Workers(1) as workers:
+        workers.submit("ends", [ending_spec(how)])
+        [(_, result)] = ends(workers, 1)
+        assert (result.status, result.message) == ("failed", message)
+        workers.submit("next", [spec()])
+        assert [result.status for _, result in ends(workers, 1)] == ["completed"]
+
+
+def test_a_training_that_takes_longer_than_the_timeout_fails_and_its_worker_is_replaced() -> None:
+    with Workers(2, timeout=30) as workers:
+        workers.submit("hangs", [ending_spec("time.sleep(36000)")])
+        workers.submit("trains", [spec()])
+        results = dict(ends(workers, 2))
+        assert results["trains"].status == "completed"
+        assert results["hangs"].status == "failed"
+        assert results["hangs"].message == "it took longer than the 30 s of `timeout`"
+        assert workers.free == 2
+        assert list(workers.events(timeout=0)) == []
+        workers.submit("next", [spec()])
+        assert [result.status for _, result in ends(workers, 1)] == ["completed"]

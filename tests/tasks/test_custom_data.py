@@ -224,11 +224,9 @@ def test_a_study_with_unscaled_pixels_is_refused_by_the_name_of_its_data(tmp_pat
     fingerprints_of(tiny(data={**own("pixels"), "scaling": "standardised"}), tmp_path)
 
 
-CALLS = list[str]()
-
-
-def seeded() -> Any:
-    CALLS.append("seeded")
+def counted(folder: str) -> Any:
+    with (Path(folder) / "calls").open("a") as file:
+        file.write("called\n")
     x = torch.rand(400, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     return x, torch.arange(400) % 2, x, torch.arange(400) % 2
 
@@ -254,12 +252,11 @@ def test_data_that_differ_from_call_to_call_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_users_data_are_loaded_twice_only_before_the_first_training(tmp_path: Path) -> None:
-    paths = StudyPaths(tiny(data=own("seeded")), tmp_path / "results", tmp_path / "mlruns")
-    CALLS.clear()
+    data = own("counted") | {"arguments": {"folder": str(tmp_path)}}
+    paths = StudyPaths(tiny(data=data), tmp_path / "results", tmp_path / "mlruns")
     for calls in (2, 3):
-        datasets._loaded.cache_clear()
         stages.prepare(paths, lambda _: None)
-        assert len(CALLS) == calls
+        assert (tmp_path / "calls").read_text().count("called") == calls
 
 
 def test_arguments_that_a_users_data_do_not_take_are_named() -> None:

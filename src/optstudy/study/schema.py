@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
@@ -137,7 +138,12 @@ class Contender(Block):
         return self.class_path or self.like or self.name
 
     def row(self) -> OptimizerRow:
-        """Return the optimizer's row of the table with the changes of this entry.
+        """Return the optimizer's row of the table with the changes of this entry."""
+        return self._row
+
+    @cached_property
+    def _row(self) -> OptimizerRow:
+        """Compute the row: once, so that a study which another process has loaded needs no class of the user.
 
         `fixed` removes a hyperparameter from the search. A hyperparameter that is searched and has no default keeps
         its class's.
@@ -206,6 +212,7 @@ class StudyFile(Block):
     stack: Literal["auto", "on", "off"] = "auto"
     sweep: Sweep | None = None
     target: Annotated[Number, Field(gt=0, le=1)] | None = None
+    timeout: Positive | None = None
     claims: tuple[ClaimSpec, ...] = ()
 
     @property
