@@ -124,7 +124,7 @@ def report(
     study_files: Annotated[list[Path] | None, typer.Argument(metavar="[STUDY.yaml ...]")] = None,
     results: Results = Path("results"),
 ) -> None:
-    """Rebuild tables, report, MLflow and Optuna from the journals alone, by default of every study in configs/."""
+    """Rebuild tables and report from the journals; complete MLflow and Optuna. By default of every study in configs/."""
     from optstudy.planning.layout import StudyPaths
     from optstudy.reporting.pages import write_index
     from optstudy.reporting.terminal import make_console, print_results

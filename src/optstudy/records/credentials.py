@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote_plus
 MASK = "***"
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "OPTSTUDY_OPTUNA_STORAGE")  # variables
 SECRET = r"[\w.-]*(?:pass|pwd|token|secret|sig|key|credential|auth|odbc_connect)[\w.-]*"  # names of what is secret
+OPTION = re.compile(rf"(?i)(?<![\w.-]){SECRET}=(?P<value>\{{[^}}]*\}}|[^&;]*)")
 # Addresses that can hold no credential: files, servers without a user, and single words.
 PLAIN = re.compile(r"(?:sqlite(?:\+\w+)?:/{0,4}|file:)?[\w./~ -]*|https?://[\w.-]+(?::\d+)?/?")
 # In any text: what stands before the @ of an address, and the values of options that are named like a secret.
@@ -54,13 +55,13 @@ def _known_secrets() -> set[str]:
 
 
 def _secrets_of(address: str) -> Iterator[str]:
-    """Yield the credentials of an address, and their parts: libraries split one with a `/`, `:` or `@` in it there."""
+    """Yield the credentials of an address, and the parts at which libraries split one with a `/`, `:` or `@` in it.
+
+    The user is one of them: some servers take a token for it.
+    """
     rest = address.partition("://")[2] or address
-    user, given, _ = rest.rpartition("@")
-    password = user.partition(":")[2] or user
-    if given:
-        yield from (password, *re.split(r"[/:@?#]", password))
-    for option in re.split(r"[?&;]", unquote_plus(rest.partition("?")[2])):
-        name, _, value = option.partition("=")
-        if re.fullmatch(SECRET, name, re.IGNORECASE):
-            yield from (value, value.strip("{}"))
+    found = [*rest.rpartition("@")[0].split(":", 1)]
+    found += [option["value"] for option in OPTION.finditer(unquote_plus(rest.partition("?")[2]))]
+    for secret in found:
+        yield secret
+        yield from (part for part in re.split(r"[/:@?#;{}\s]+", secret) if len(part) > 2)

@@ -42,7 +42,7 @@ def cause_of(error: Exception) -> str:
     """Return in one line why a store failed, without credentials."""
     if isinstance(error, Stopped):
         return str(error)
-    return without_credentials(one_line(error.__cause__ or error))[:500]  # Optuna's own message has no details
+    return without_credentials(one_line(error.__cause__ or error)[:5000])[:500]  # Optuna's own message has no details
 
 
 def _is_defect(error: Exception) -> bool:
