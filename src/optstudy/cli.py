@@ -124,7 +124,7 @@ def report(
     study_files: Annotated[list[Path] | None, typer.Argument(metavar="[STUDY.yaml ...]")] = None,
     results: Results = Path("results"),
 ) -> None:
-    """Rebuild tables and report from the journals; complete MLflow and Optuna. By default of every study in configs/."""
+    """Rebuild tables and report from the journals, complete MLflow and Optuna; by default all studies in configs/."""
     from optstudy.planning.layout import StudyPaths
     from optstudy.reporting.pages import write_index
     from optstudy.reporting.terminal import make_console, print_results
@@ -164,11 +164,15 @@ def report(
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the MLflow UI on the right store, on 127.0.0.1."""
+    from optstudy.records.credentials import shown_address
+    from optstudy.records.databases import SERVERS
     from optstudy.records.live import opening
     from optstudy.records.mlflow_runs import MLFLOW, create_store
 
     with opening(MLFLOW):
         store = create_store(Path("mlruns"))
+    if store.startswith(SERVERS):
+        raise StudyError(f"MLFLOW_TRACKING_URI: {shown_address(store)!r}: is a server: open its own UI in a browser")
     Path("mlruns").mkdir(exist_ok=True)
     os.environ["MLFLOW_BACKEND_STORE_URI"] = store  # everybody on the machine can read the arguments of a command
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)])

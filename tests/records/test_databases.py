@@ -248,6 +248,13 @@ def test_stores_and_artifacts_are_in_the_project_whatever_its_folder_is_called(n
     assert [path.name for path in (root / "artifacts").rglob("*.csv")] == ["comparison.csv"]
 
 
+def test_an_empty_file_in_the_place_of_the_database_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    recorder, job = opened_mlflow(tmp_path, "empty"), trials()[0]
+    recorder.add(job, entry(job))
+    assert mlflow_keys(tmp_path, "empty") == [job.key]
+
+
 def forget_artifact_folders() -> None:
     """Make MLflow read again where a run's artifacts are, as another process would."""
     from mlflow.tracking._tracking_service import utils

@@ -18,6 +18,8 @@ from urllib.request import urlopen
 
 import pytest
 
+pytestmark = pytest.mark.outage
+
 STUDY = """\
 name: away
 data: digits
@@ -82,7 +84,7 @@ def optstudy(folder: Path, command: str, **environment: str) -> subprocess.Popen
 def finished_runs(database: Path) -> int:
     query = "select count(*) from runs where lifecycle_stage = 'active' and status = 'FINISHED'"
     try:
-        with closing(sqlite3.connect(database)) as connection:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             return int(connection.execute(query).fetchone()[0])
     except sqlite3.OperationalError:  # it is not there yet, or it is held by another process
         return 0

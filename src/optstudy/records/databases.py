@@ -209,6 +209,9 @@ def follow_moved_folder(root: Path) -> None:
     """
     new = artifacts_address(root)
     with closing(sqlite3.connect(default_database(root, "mlflow"))) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        if not tables >= {name for name, _ in ARTIFACT_COLUMNS}:
+            return  # an empty file, which MLflow fills, or the database of an older MLflow, which it refuses
         ends = [(place, f"/artifacts/{name}") for place, name in database.execute(PLACES_OF_ARTIFACTS)]
         former = {f"{place.removesuffix(end)}/artifacts/" for place, end in ends if place.endswith(end)}
         for old in former - {new}:
