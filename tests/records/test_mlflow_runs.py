@@ -12,7 +12,8 @@ import pytest
 from builders import tiny
 from optstudy.planning.layout import StudyPaths
 from optstudy.records.live import LIVE_AFTER_MS
-from optstudy.records.mlflow_runs import metric_name
+from optstudy.records.logged_models import log_model
+from optstudy.records.mlflow_runs import metric_name, training_identity
 from optstudy.running import stages
 from optstudy.spec import EpochEnded
 from optstudy.study.study import Study
@@ -207,6 +208,22 @@ def test_everything_that_a_study_file_may_hold_fits_into_mlflow(tmp_path: Path) 
     recorder = opened_mlflow(tmp_path, "data")
     recorder.complete(projection(tmp_path, "data", trials()[:1]))
     recorder._log_data({"name": None, "class": "x." * 400, "arguments": {"path": "y" * 100_000}}, "digest")
+
+
+def test_a_model_that_was_logged_in_part_is_logged_again_and_shown_once(tmp_path: Path) -> None:
+    recorder, job = opened_mlflow(tmp_path, "half"), trials()[0]
+    recorder.add(job, entry(job))
+    client, experiment, run = recorder._client, recorder._experiment, recorder._runs[training_identity(job)]
+    client.create_logged_model(experiment, job.contender, source_run_id=run)
+    theirs = client.create_logged_model(experiment, "theirs", source_run_id=run)
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"weights")
+    for _ in range(2):
+        log_model(client, experiment, run, job, weights)
+    models = {model.name: model.model_id for model in client.search_logged_models([experiment])}
+    assert len(client.search_logged_models([experiment])) == 2
+    assert models["theirs"] == theirs.model_id
+    assert client.get_run(run).data.tags["optstudy.model"] == f"models:/{models[job.contender]}"
 
 
 def test_a_copy_of_the_completed_database_file_is_complete(tmp_path: Path) -> None:
