@@ -107,6 +107,7 @@ def test_a_project_that_shares_a_store_neither_deletes_nor_changes_what_others_w
     commands: list[Callable[[], object]] = [
         lambda: stages.report(other, print),
         lambda: stages.run(other, 1, print, print),
+        lambda: stages.pretrain(other, print),
         lambda: stages.tune(other, "sgd", 1, print),
     ]
     for command in commands:

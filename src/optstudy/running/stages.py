@@ -95,7 +95,8 @@ def prepare(paths: StudyPaths, say: Say) -> Session:
 
 def pretrain(paths: StudyPaths, say: Say) -> None:
     """Run the study's pretraining as a stage of its own, unless its weights are there; write start.json."""
-    with Workers(1) as executor, open_session(paths) as session:
+    live = live_of(paths, say)
+    with Workers(1) as executor, open_session(paths, check=lambda _: live.check()) as session:
         _pretrain(session, executor, say)
 
 
