@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import io
 import sys
 import tokenize
@@ -140,3 +141,27 @@ def _imported_names(tree: ast.Module, package: str) -> Iterator[str]:
             with suppress(ImportError):  # a relative import outside a package fails elsewhere, with a message
                 base = importlib.util.resolve_name(base, package)
                 yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def constructor_arguments(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the named arguments of the constructor of an optimizer's class, without the parameters to train.
+
+    A constructor with `**kwargs` usually passes them on: those of its base classes are included.
+    """
+    from torch.optim import Optimizer
+
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__[: cls.__mro__.index(Optimizer)]:
+        if "__init__" not in vars(base):
+            continue
+        _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()  # without self
+        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][1:]
+        found = {**{parameter.name: parameter for parameter in named}, **found}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def accepts_more(cls: type) -> bool:
+    """Return whether the constructor of a class has `**kwargs`, and so accepts arguments of any name."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from optstudy.catalogue import OPTIMIZERS, optimizer_path
 from optstudy.errors import DataError, one_line
@@ -13,10 +13,19 @@ from optstudy.study.study import Study
 from optstudy.tasks.arrays import split
 from optstudy.tasks.datasets import inputs_of, load_arrays
 from optstudy.tasks.kinds import task_of
-from optstudy.training.optimizers import build_optimizer, decay_groups
+from optstudy.training.optimizers import (
+    build_optimizer,
+    decay_groups,
+    set_mode,
+    take_step,
+    takes_closure,
+    torch_arguments,
+)
+from optstudy.user_code import constructor_arguments
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 Hyperparameters = Mapping[str, float | bool]
 
@@ -73,9 +82,59 @@ def _step(spec: RunSpec, hyperparameters: Hyperparameters) -> None:
         module = module.to(compute_device())  # capturable optimizers work on GPUs only
     given = {name: value for name, value in hyperparameters.items() if name != "weight_decay" or examples}
     optimizer = build_optimizer(spec.optimizer, given, decay_groups(module, spec.decay_all and examples))
-    for parameter in module.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
+    read = set[str]()
+    optimizer.param_groups[:] = [WatchedGroup(group, read) for group in optimizer.param_groups]
+
+    def gradient() -> Tensor:
+        for parameter in module.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        return torch.zeros(())
+
+    set_mode(optimizer, "train")
+    take_step(optimizer, gradient, takes_closure(spec.optimizer, optimizer))
+    _refuse_unused(optimizer, given, read)
+
+
+class WatchedGroup(dict[str, Any]):
+    """A parameter group of an optimizer that adds the names of the entries that are read to `read`."""
+
+    def __init__(self, group: Mapping[str, Any], read: set[str]) -> None:
+        super().__init__(group)
+        self._read = read
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry."""
+        self._read.add(name)
+        return super().get(name, default)
+
+
+def _refuse_unused(optimizer: Optimizer, given: Hyperparameters, read: Collection[str]) -> None:
+    """Raise ValueError if a class with `**kwargs` was given a name that neither its signature nor its step knows."""
+    cls = type(optimizer)
+    own = constructor_arguments(cls)
+    for name in sorted(torch_arguments(given, cls).keys() - own.keys()):
+        if name not in read and not hasattr(optimizer, name):
+            raise ValueError(
+                f"{name} is no argument of the class, and its step does not read it; allowed: {', '.join(own)}"
+            )
+
+
+def weight_decay_of(study: Study, contender: Contender) -> str:
+    """Return how a contender applies weight decay: "coupled", "decoupled" or "none"; empty if trying does not decide.
+
+    The classes of the table and of torch are known. Another class is tried, unless the study file states its decay.
+    """
+    row = study.row(contender)
+    if row.decay is not None:
+        return row.decay
+    from optstudy.training.weight_decay import found_decay
+
+    middle = {name: space.at(0.5) for name, space in row.search.items()}
+    return found_decay(contender.optimizer, {**row.fixed, **middle, **row.defaults})
 
 
 def try_network(spec: RunSpec) -> nn.Module:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, mod
 
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
-from optstudy.study.hyperparameters import Decay, class_row, optimizer_class
+from optstudy.study.hyperparameters import Decay, class_row, optimizer_class, whole_numbers
 from optstudy.study.validation import (
     LARGEST_COUNT,
     Block,
@@ -145,15 +145,16 @@ class Contender(Block):
         its class's.
         """
         if self.class_path is not None:
-            base = class_row(self.class_path, self.decay, self.fixed)
+            base, whole = class_row(self.class_path, self.decay, self.fixed), whole_numbers(self.class_path)
         else:
-            base = OPTIMIZERS[self.optimizer]
-        spaces = {key: Space(space.low, space.high, space.log) for key, space in self.search.items()}
+            base, whole = OPTIMIZERS[self.optimizer], frozenset[str]()
+        spaces = {key: Space(space.low, space.high, space.log, key in whole) for key, space in self.search.items()}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
         fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
+        fixed = {key: int(value) if key in whole else value for key, value in fixed.items()}
         fixed_in_table = {key: value for key, value in base.fixed.items() if key in search}
         defaults = {**base.defaults, **fixed_in_table, **self.defaults}
-        defaults = {key: float(value) for key, value in defaults.items() if key not in fixed}
+        defaults = {key: (int if key in whole else float)(value) for key, value in defaults.items() if key not in fixed}
         decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
         return OptimizerRow(base.optimizer, decay, defaults, fixed, search)
 
