@@ -128,16 +128,16 @@ class Noted:
     def open(self) -> None:
         self.done.append("open")
 
-    def epochs(self, job: Job, events: Sequence[EpochEnded]) -> None:
+    def epochs(self, _: Job, events: Sequence[EpochEnded]) -> None:
         self.done.append(f"epochs {len(events)}")
 
-    def fail(self, job: Job) -> None:
+    def fail(self, _: Job) -> None:
         self.done.append("fail")
 
-    def add(self, job: Job, entry: Entry) -> None:
+    def add(self, job: Job, _: Entry) -> None:
         self.done.append(f"add {job.key}")
 
-    def complete(self, projection: Projection) -> None:
+    def complete(self, _: Projection) -> None:
         self.done.append("complete")
 
 
@@ -337,7 +337,7 @@ def test_a_defect_is_not_reported_as_an_error_of_the_store(
     defect: Callable[[Path], None], words: str, raised: str, tmp_path: Path
 ) -> None:
     class Defective(Noted):
-        def complete(self, projection: Projection) -> None:
+        def complete(self, _: Projection) -> None:
             defect(tmp_path)
 
     with pytest.raises(Exception, match=words) as caught:
