@@ -185,7 +185,8 @@ def test_notes_longer_than_mlflow_accepts_are_cut_and_name_the_report(tmp_path: 
     finished = projection(tmp_path, "noted", trials()[:1])
     for _ in range(2):
         recorder.complete(replace(finished, notes={"": LONG, "sgd": LONG}))
-    runs = {run.info.run_name: run.data.tags["mlflow.note.content"] for run in mlflow_runs(tmp_path, "noted")[:2]}
+    noted = [run for stage in ("contender", "comparison") for run in mlflow_runs(tmp_path, "noted", stage)]
+    runs = {run.info.run_name: run.data.tags["mlflow.note.content"] for run in noted}
     experiment = mlflow_client(tmp_path).get_experiment_by_name("noted").tags["mlflow.note.content"]
     assert [len(note) for note in (experiment, runs["sgd"], runs["comparison"])] == [20_000, 8_000, 8_000]
     for note in (experiment, *runs.values()):
