@@ -4,19 +4,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-hostile golden optimizers lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-hostile test-outage golden optimizers lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not outage"
 
 test-fast: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-hostile: $(VENV)/ready
 	bash tests/hostile_environment.sh $(BIN)
+
+# Kills an MLflow server and locks a database for a minute each, in mid-study.
+test-outage: $(VENV)/ready
+	$(BIN)/python -m pytest -m outage
 
 # Pins the numbers of new cases in tests/golden; all of them again after TRAINING_VERSION was raised.
 golden: $(VENV)/ready
