@@ -17,7 +17,7 @@ from optstudy.planning.stack_decisions import decisions, read_stored
 from optstudy.running.stages import prepare
 from optstudy.study.study import Study
 from optstudy.tasks.arrays import Inputs
-from optstudy.training.stacked.checks import why_solo, why_unsteady
+from optstudy.training.stacked.checks import why_bits_would_differ, why_not_stacked
 from optstudy.user_process import UserProcess
 
 NADAM = {
@@ -45,7 +45,7 @@ def decided(study: Study, data_digest: str = "digest", stored: Mapping[str, str]
     ],
 )
 def test_a_contender_is_stacked_or_has_a_reason_why_not(study: Study, contender: str, reason: str) -> None:
-    reason_given = decided(study)[contender].solo
+    reason_given = decided(study)[contender].not_stacked_because
     assert (reason_given == "") == (reason == "")
     assert reason in reason_given
 
@@ -76,14 +76,14 @@ class Centred(nn.Module):
 @pytest.mark.parametrize("buffer", [True, False])
 def test_a_network_that_keeps_running_statistics_is_not_stacked(buffer: bool) -> None:
     study = tiny(model={"class": "test_stack_decisions.Centred", "arguments": {"buffer": buffer}})
-    reason_given = decided(study)["adam"].solo
+    reason_given = decided(study)["adam"].not_stacked_because
     assert reason_given == "the network (Centred) keeps running statistics in `mean`"
 
 
 @pytest.mark.parametrize("stack", ["auto", "on"])
 def test_a_network_whose_last_bits_would_depend_on_its_neighbours_is_not_stacked(stack: str) -> None:
     model = {"class": "test_stack_decisions.Flat", "arguments": {"width": 33}}  # its rows would lie askew in memory
-    reason_given = decided(tiny(model=model, stack=stack))["adam"].solo
+    reason_given = decided(tiny(model=model, stack=stack))["adam"].not_stacked_because
     assert "its last bits would depend on the other networks" in reason_given
 
 
@@ -99,20 +99,20 @@ def test_deciding_changes_neither_the_network_nor_the_random_generator(build: Ca
     expected = torch.rand(1)
     made = [build(), build()]
     torch.manual_seed(3)
-    why_solo(spec, iter(made).__next__, inputs)
+    why_not_stacked(spec, iter(made).__next__, inputs)
     assert torch.equal(expected, torch.rand(1))
     fresh = build()
     kept = {name: value.clone() for name, value in fresh.state_dict().items()}
     torch.manual_seed(3)
-    why_unsteady(spec, fresh, inputs, [2])
+    why_bits_would_differ(spec, fresh, inputs, [2])
     assert torch.equal(expected, torch.rand(1))
     assert all(torch.equal(value, kept[name]) for name, value in fresh.state_dict().items())
 
 
 def test_auto_does_not_stack_large_networks() -> None:
     large = {"name": "mlp", "arguments": {"width": 4096}}
-    assert "saves no time" in decided(tiny(model=large))["sgd"].solo
-    assert decided(tiny(model=large, stack="on"))["sgd"].solo == ""
+    assert "saves no time" in decided(tiny(model=large))["sgd"].not_stacked_because
+    assert decided(tiny(model=large, stack="on"))["sgd"].not_stacked_because == ""
 
 
 def test_a_decision_is_stored_and_announced_once_and_then_used_as_it_is(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_decision_is_stored_and_announced_once_and_then_used_as_it_is(tmp_path
     fingerprints = prepare(paths, lines.append).fingerprints
     assert [line.split(":")[0] for line in lines] == ["nadam"]
     stored = read_stored(paths.mlruns, paths.study.name)
-    assert stored == {decision.key: decision.solo for decision in fingerprints.stacking.values()}
+    assert stored == {decision.key: decision.not_stacked_because for decision in fingerprints.stacking.values()}
     assert prepare(paths, lines.append).fingerprints == fingerprints
     assert len(lines) == 1
     stored = {fingerprints.stacking["sgd"].key: "because it was lines"}
-    assert decided(paths.study, fingerprints.data, stored)["sgd"].solo == "because it was lines"
+    assert decided(paths.study, fingerprints.data, stored)["sgd"].not_stacked_because == "because it was lines"
     assert fingerprints_of(paths.study, paths.mlruns) == fingerprints

@@ -11,7 +11,7 @@ from torch import nn
 
 from optstudy.tasks.arrays import Inputs
 from optstudy.tasks.datasets import inputs_of
-from optstudy.training.stacked.checks import why_solo, why_unsteady, work, worth_stacking
+from optstudy.training.stacked.checks import why_bits_would_differ, why_not_stacked, work, worth_stacking
 from optstudy.training.stacked.networks import chain
 from optstudy.training.train import (
     start_network,
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("network", ["Own", "chained", "flat_twice", "hooked", "Evaluating", "tied"])
 def test_a_users_network_can_be_stacked(network: str) -> None:
     spec = stacked_spec(network=network)
-    assert why_solo(spec, partial(start_network, spec, inputs_of(spec.data)), inputs_of(spec.data)) == ""
+    assert why_not_stacked(spec, partial(start_network, spec, inputs_of(spec.data)), inputs_of(spec.data)) == ""
 
 
 REASONS: dict[str, tuple[dict[str, Any], str]] = {
@@ -53,7 +53,7 @@ def test_a_training_that_cannot_be_stacked_has_a_reason(case: str) -> None:
     changes, reason = REASONS[case]
     spec = stacked_spec(**changes)
     inputs = inputs_of(spec.data)
-    assert reason in why_solo(spec, partial(start_network, spec, inputs), inputs)
+    assert reason in why_not_stacked(spec, partial(start_network, spec, inputs), inputs)
 
 
 @pytest.mark.parametrize("examples", [1, 5, 32])
@@ -62,7 +62,7 @@ def test_a_network_that_passes_the_trial_has_the_same_bits_in_each_row(width: in
     spec, inputs = stacked_spec(), Inputs((1, 8, 8), 10)
     torch.manual_seed(0)
     networks: list[nn.Module] = [Flat(width) for _ in range(8)]
-    reason = why_unsteady(spec, networks[0], inputs, [examples])
+    reason = why_bits_would_differ(spec, networks[0], inputs, [examples])
     assert same_bits(networks, inputs, examples) or reason
     if (width, examples) in {(16, 32), (9, 32)}:  # whole cache lines, and none
         assert reason == ("" if width == 16 else f"{DEPENDS}, with batches of 32")

@@ -20,7 +20,7 @@ class Decision:
     """Why a contender's trainings run one by one, empty if they are stacked; `key` hashes what it rests on."""
 
     key: str
-    solo: str
+    not_stacked_because: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Fingerprints:
 
     def stacked(self, contender: str) -> bool:
         """Return whether a contender's trainings are stacked."""
-        return contender in self.stacking and not self.stacking[contender].solo
+        return contender in self.stacking and not self.stacking[contender].not_stacked_because
 
     def key(self, spec: RunSpec) -> str:
         """Return the key of a training."""

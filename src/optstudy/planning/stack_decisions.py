@@ -43,14 +43,14 @@ def decisions(
         points = points_to_try(study, contender)
         versions = [code_digest(spec_fields(spec)), TRAINING_VERSION, torch_minor()]
         key = digest(canonical([group_key(spec), points, study.stack, data_digest, versions]))
-        solo = stored.get(key, task_of(spec.data["kind"]).solo)
+        reason = stored.get(key, task_of(spec.data["kind"]).not_stacked_because)
         if key not in stored:
             with collecting(problems):
                 call_optimizer(process, f"optimizers: {contender.name}", spec, points)
                 check_decay(study, contender, process)
             with collecting(problems):
-                solo = solo or process.call(network_key(spec), _reason_alone, study.stack, spec)
-        decided[contender.name] = Decision(key, solo)
+                reason = reason or process.call(network_key(spec), _reason_alone, study.stack, spec)
+        decided[contender.name] = Decision(key, reason)
     if problems:
         raise DataError("\n".join(dict.fromkeys(problems)))
     return decided
@@ -62,13 +62,13 @@ def _reason_alone(mode: str, spec: RunSpec) -> str:
     network = build()
     if mode == "off":
         return "the study says so"
-    from optstudy.training.stacked.checks import why_solo, why_unsteady, worth_stacking
+    from optstudy.training.stacked.checks import why_bits_would_differ, why_not_stacked, worth_stacking
 
     inputs = inputs_of(spec.data)
-    reason = why_solo(spec, build, inputs)
+    reason = why_not_stacked(spec, build, inputs)
     if not reason and mode == "auto" and not worth_stacking(network, inputs, spec.batch_size):
         reason = "its steps are so large that stacking saves no time"
-    return reason or why_unsteady(spec, network, inputs, _batch_sizes(spec))
+    return reason or why_bits_would_differ(spec, network, inputs, _batch_sizes(spec))
 
 
 def _batch_sizes(spec: RunSpec) -> list[int]:

@@ -201,12 +201,14 @@ def _store_decisions(session: Session, say: Say) -> None:
     new = {name: decision for name, decision in stacking.items() if decision.key not in stored}
     if not new:
         return
-    decided = {decision.key: decision.solo for decision in new.values()}
+    decided = {decision.key: decision.not_stacked_because for decision in new.values()}
     write_json(stored_path(session.paths.mlruns, study.name), stored | decided)
-    if study.stack == "off" or task_of(study.kind).solo:
+    if study.stack == "off" or task_of(study.kind).not_stacked_because:
         return
     for reason in dict.fromkeys(filter(None, decided.values())):
-        say(f"{', '.join(name for name in new if new[name].solo == reason)}: trained one by one: {reason}")
+        say(
+            f"{', '.join(name for name in new if new[name].not_stacked_because == reason)}: trained one by one: {reason}"
+        )
 
 
 def _say_accepted(session: Session, accept: int | None, say: Say) -> None:

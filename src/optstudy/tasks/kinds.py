@@ -20,7 +20,7 @@ class Task:
         examples: Whether there are examples: parts for training, validation and test, batches, a network with layers
             and weights. An analytic function has none of them.
         device: The device that it is always computed on; empty for the best one that the machine has.
-        solo: Why its trainings are never stacked; empty if they can be.
+        not_stacked_because: Why its trainings are never stacked; empty if they can be.
     """
 
     prepare: str
@@ -28,7 +28,7 @@ class Task:
     metrics: frozenset[str]
     examples: bool = True
     device: str = ""
-    solo: str = ""
+    not_stacked_because: str = ""
 
 
 TASKS: Mapping[str, Task] = {
@@ -52,7 +52,7 @@ TASKS: Mapping[str, Task] = {
         metrics=frozenset({"steps_to_tolerance", "sign_changes", "loss"}),
         examples=False,
         device="cpu",
-        solo="a function is not trained in batches",
+        not_stacked_because="a function is not trained in batches",
     ),
 }
 
@@ -68,7 +68,7 @@ class Kind:
         scaling: Whether inputs can be standardised.
         augment: Whether inputs can be cropped and flipped.
         channels_last: Whether networks of the table read inputs whose channels are together in memory.
-        solo: Why trainings on it are never stacked; empty if they can be.
+        not_stacked_because: Why trainings on it are never stacked; empty if they can be.
     """
 
     task: str
@@ -77,7 +77,7 @@ class Kind:
     scaling: bool = False
     augment: bool = False
     channels_last: bool = False
-    solo: str = ""
+    not_stacked_because: str = ""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -85,7 +85,9 @@ KINDS: Mapping[str, Kind] = {
         "classification", ("n", "channels", "height", "width"), scaling=True, augment=True, channels_last=True
     ),
     "sequence": Kind("classification", ("n", "steps", "features"), scaling=True),
-    "text": Kind("classification", ("n", "length"), tokens=True, solo="each batch of text has its own length"),
+    "text": Kind(
+        "classification", ("n", "length"), tokens=True, not_stacked_because="each batch of text has its own length"
+    ),
     "function": Kind("descent"),
 }
 

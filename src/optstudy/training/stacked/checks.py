@@ -26,7 +26,7 @@ MOST_WORK = 50e6
 STACK_SIZES = (2, 3, 16)  # that are tried to see whether bits depend on the size of the stack or on the row
 
 
-def why_solo(spec: RunSpec, build: Callable[[], nn.Module], inputs: Inputs) -> str:
+def why_not_stacked(spec: RunSpec, build: Callable[[], nn.Module], inputs: Inputs) -> str:
     """Return why trainings of `spec` cannot be stacked, empty if they can; `build` returns a fresh network.
 
     Two networks are built, as for two trainings, so that random numbers drawn while building differ.
@@ -63,7 +63,7 @@ def work(network: nn.Module, inputs: Inputs, batch_size: int) -> float:
     return float(counter.get_total_flops() / len(x) * batch_size)
 
 
-def why_unsteady(spec: RunSpec, network: nn.Module, inputs: Inputs, sizes: Sequence[int]) -> str:
+def why_bits_would_differ(spec: RunSpec, network: nn.Module, inputs: Inputs, sizes: Sequence[int]) -> str:
     """Return why results in a stack would depend on the other members, empty if they would not.
 
     Rows with the same weights and examples must give the same bits in any row of a stack of any size, for each of the
@@ -108,7 +108,7 @@ def _one_thread() -> Iterator[None]:
 
 def _by_spec(spec: RunSpec) -> str:
     kind = spec.data["kind"]
-    if reason := task_of(kind).solo or KINDS[kind].solo:
+    if reason := task_of(kind).not_stacked_because or KINDS[kind].not_stacked_because:
         return reason
     if spec.precision != "32-true":
         return f"precision {spec.precision} pays for large networks, and stacking for small ones"
@@ -141,7 +141,11 @@ def _by_trial(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> s
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             x = _examples(2, inputs)
-            return _written(networks[0], x) or _differing(spec, networks, inputs) or _changing(networks[0], x)
+            return (
+                _changes_itself(networks[0], x)
+                or _differs_from_alone(spec, networks, inputs)
+                or _keeps_state(networks[0], x)
+            )
     except Exception as error:  # a user's network that raises under vmap may still train alone
         return _refused(error)
 
@@ -150,7 +154,7 @@ def _refused(error: Exception) -> str:
     return f"vmap cannot run the network ({(str(error).partition('. ')[0].splitlines() or [type(error).__name__])[0]})"
 
 
-def _differing(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> str:
+def _differs_from_alone(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> str:
     """Return a reason if two networks with different weights compute something else in a stack than alone.
 
     There are more examples than networks, so that a mix-up of the two axes shows. The tolerances are far above the
@@ -174,7 +178,7 @@ def _differing(spec: RunSpec, networks: Sequence[nn.Module], inputs: Inputs) -> 
     return ""
 
 
-def _written(network: nn.Module, x: Tensor) -> str:
+def _changes_itself(network: nn.Module, x: Tensor) -> str:
     """Return a reason if a forward pass changes a buffer, tensor or number that the network keeps, naming it.
 
     Also if it draws random numbers from other generators than torch's, which vmap does not notice.
@@ -203,10 +207,10 @@ def _same(value: Tensor | float | str, before: Tensor | float | str) -> bool:
     return type(value) is type(before) and bool(value == before)
 
 
-def _changing(network: nn.Module, x: Tensor) -> str:
+def _keeps_state(network: nn.Module, x: Tensor) -> str:
     """Return a reason if a network with unchanged weights gives other logits after a forward pass.
 
-    It then keeps state where `_written` does not look.
+    It then keeps state where `_changes_itself` does not look.
     """
     copied = copy.deepcopy(network)
     first, second = (torch.cat([copied.eval()(x), copied.train()(x)]) for _ in range(2))
