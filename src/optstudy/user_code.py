@@ -170,3 +170,9 @@ def constructor_arguments(cls: type) -> dict[str, inspect.Parameter]:
 def accepts_more(cls: type) -> bool:
     """Return whether the constructor of a class has `**kwargs`, and so accepts arguments of any name."""
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+
+
+def is_users_function(value: object) -> bool:
+    """Return whether a value is a Python function, wrapped or not, from outside the standard library."""
+    function = inspect.unwrap(value) if callable(value) else value
+    return inspect.isfunction(function) and function.__module__.partition(".")[0] not in sys.stdlib_module_names

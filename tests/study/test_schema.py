@@ -97,10 +97,6 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         with_model("{class: os.system, arguments: {command: touch called}}"),
         ["model.class", "'os.system'", "a subclass of torch.nn.Module"],
     ),
-    "a function as a model": (
-        with_model("{class: torch.nn.functional.relu}"),
-        ["model.class", "'torch.nn.functional.relu'", "a subclass of torch.nn.Module"],
-    ),
     "a class that is no network": (
         with_model("{class: collections.Counter}"),
         ["model.class", "'collections.Counter'", "a subclass of torch.nn.Module"],

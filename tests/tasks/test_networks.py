@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from optstudy.errors import DataError
 from optstudy.tasks.arrays import Inputs
 from optstudy.tasks.models import MODELS
 from optstudy.tasks.networks import build_network
@@ -79,7 +80,19 @@ def test_a_network_of_torchvision_takes_a_step_on_images_of_any_size(
     assert all(gradient is not None and bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
-@pytest.mark.parametrize("path", ["os.system", "math.sqrt", "builtins.dict", "torch.nn.functional.relu"])
+@pytest.mark.parametrize("path", ["os.system", "math.sqrt", "builtins.dict", "random.seed"])
 def test_what_is_no_network_is_refused_before_it_is_called(path: str) -> None:
     with pytest.raises(ValueError, match=r"must be a subclass of torch\.nn\.Module"):
         build_network({"name": None, "class": path, "arguments": {}}, Inputs((1, 8, 8), 10))
+
+
+def text() -> str:
+    return "no network"
+
+
+def test_a_function_may_make_a_network_and_nothing_else() -> None:
+    inputs = Inputs((1, 8, 8), 10)
+    model = {"name": None, "class": "stacked_networks.chained", "arguments": {}}
+    assert isinstance(build_network(model, inputs), nn.Module)
+    with pytest.raises(DataError, match=r"test_networks\.text must return a torch\.nn\.Module, found str"):
+        build_network({**model, "class": "test_networks.text"}, inputs)

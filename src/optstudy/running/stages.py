@@ -206,9 +206,8 @@ def _store_decisions(session: Session, say: Say) -> None:
     if study.stack == "off" or task_of(study.kind).not_stacked_because:
         return
     for reason in dict.fromkeys(filter(None, decided.values())):
-        say(
-            f"{', '.join(name for name in new if new[name].not_stacked_because == reason)}: trained one by one: {reason}"
-        )
+        names = [name for name, decision in new.items() if decision.not_stacked_because == reason]
+        say(f"{', '.join(names)}: trained one by one: {reason}")
 
 
 def _say_accepted(session: Session, accept: int | None, say: Say) -> None:

@@ -27,7 +27,7 @@ from optstudy.study.validation import (
 from optstudy.tasks.custom_data import data_source
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import kinds_of_examples, task_of
-from optstudy.tasks.models import MODELS, model_class
+from optstudy.tasks.models import MODELS, model_source
 
 
 def _number_or_flag(value: Any) -> float | bool:
@@ -95,7 +95,7 @@ class Model(Block):
     """The network, its arguments, and the weights that it starts from."""
 
     name: Annotated[str, one_of(MODELS)] | None = None
-    class_path: Annotated[str, AfterValidator(lambda path: model_class(path) and path)] | None = Field(
+    class_path: Annotated[str, AfterValidator(lambda path: model_source(path) and path)] | None = Field(
         default=None, alias="class"
     )
     arguments: dict[str, Any] = Field(default={})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from optstudy.errors import DataError
 from optstudy.tasks.arrays import Arrays
 from optstudy.tasks.kinds import KINDS
-from optstudy.user_code import import_class
+from optstudy.user_code import import_class, is_users_function
 
 if TYPE_CHECKING:
     import torch
@@ -33,12 +31,8 @@ def data_source(path: str) -> Callable[..., Any]:
     Raises ValueError for anything else before it is called, such as `os.system` or `shutil.rmtree`.
     """
     source: Callable[..., Any] = import_class(path)
-    if isinstance(source, type):
-        fits = hasattr(source, "train_dataloader")  # importing Lightning takes seconds
-    else:
-        function = inspect.unwrap(source)
-        fits = inspect.isfunction(function) and function.__module__.partition(".")[0] not in sys.stdlib_module_names
-    if not fits:
+    # Importing Lightning takes seconds, so that its class is not asked for.
+    if not (hasattr(source, "train_dataloader") if isinstance(source, type) else is_users_function(source)):
         raise ValueError("must be a LightningDataModule, or a Python function from outside the standard library")
     return source
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from optstudy.user_code import import_class
+from optstudy.user_code import import_class, is_users_function
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,11 +48,15 @@ MODELS: Mapping[str, ModelRow] = {
 }
 
 
-def model_class(path: str) -> type[nn.Module]:
-    """Return the user's network at `path`. Raises ValueError for anything else, before it is called."""
+def model_source(path: str) -> Callable[..., nn.Module]:
+    """Return what makes a user's own network: the class, or the function, at `path`.
+
+    Raises ValueError for anything else before it is called, such as `os.system`.
+    """
     from torch import nn
 
-    cls = import_class(path)
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise ValueError("must be a subclass of torch.nn.Module")
-    return cls
+    source: Callable[..., nn.Module] = import_class(path)
+    if not (issubclass(source, nn.Module) if isinstance(source, type) else is_users_function(source)):
+        allowed = "a subclass of torch.nn.Module, or a Python function from outside the standard library"
+        raise ValueError(f"must be {allowed}")
+    return source

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from optstudy.errors import DataError
 from optstudy.tasks.arrays import Inputs
-from optstudy.tasks.models import MODELS, model_class
+from optstudy.tasks.models import MODELS, model_source
 from optstudy.tasks.transformers import Transformer
 from optstudy.user_code import import_class
 
@@ -272,13 +272,15 @@ def _features(layers: nn.Module, shape: tuple[int, ...]) -> int:
 def build_network(model: Mapping[str, Any], inputs: Inputs) -> nn.Module:
     """Return the network of `RunSpec.model`, freshly initialised from torch's global generator.
 
-    A user's class gets only its arguments. Raises DataError for a LightningModule with manual optimization, for which
-    Lightning would neither step the schedule nor clip gradients.
+    A user's class or function gets only its arguments. Raises DataError if a function returns no network, and for a
+    LightningModule with manual optimization, for which Lightning would neither step the schedule nor clip gradients.
     """
     path = model["class"]
     if path is None:
         return import_class(MODELS[model["name"]].network)(inputs, **model["arguments"])  # type: ignore[no-any-return]
-    network = model_class(path)(**model["arguments"])
+    network = model_source(path)(**model["arguments"])
+    if not isinstance(network, nn.Module):
+        raise DataError(f"model: class: {path} must return a torch.nn.Module, found {type(network).__name__}")
     if not getattr(network, "automatic_optimization", True):
         raise DataError(
             f"model: class: {path} sets automatic_optimization = False: its schedule would never be "
