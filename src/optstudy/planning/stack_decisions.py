@@ -5,13 +5,13 @@ What a decision rests on has been tried first, so that a stored decision also sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from optstudy.environment import torch_minor
+from optstudy.files import read_derived
 from optstudy.keys import TRAINING_VERSION, canonical, digest
 from optstudy.planning.dry_run import points_to_try, training_examples, try_network, try_optimizer
 from optstudy.planning.fingerprints import Decision, code_digest
@@ -68,6 +68,5 @@ def stored_path(mlruns: Path, study: str) -> Path:
 
 def read_stored(mlruns: Path, study: str) -> dict[str, str]:
     """Return a study's stored decisions by key."""
-    path = stored_path(mlruns, study)
-    stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return stored
+    stored = read_derived(stored_path(mlruns, study))
+    return {key: reason for key, reason in stored.items() if isinstance(reason, str)}
