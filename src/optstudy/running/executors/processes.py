@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +28,7 @@ U = TypeVar("U")
 # its own imports. A fork of the coordinator would keep its file lock, and locks that its threads hold.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["optstudy.running.executors.worker_imports"])
+SERVER_KILLED = (EOFError, ConnectionError)  # what starting a process raises then
 
 
 @dataclass
@@ -114,7 +116,8 @@ class Workers:
         listed = list(items)
         if self._server_runs:
             self._end()  # their memory may be needed
-            with suppress(BrokenProcessPool), ProcessPoolExecutor(self.count, FORKSERVER, _tie_to_coordinator) as pool:
+            pool = ProcessPoolExecutor(self.count, FORKSERVER, _tie_to_coordinator)
+            with suppress(BrokenProcessPool, *SERVER_KILLED), pool:
                 return list(pool.map(function, listed))
         return [function(item) for item in listed]
 
@@ -123,7 +126,7 @@ class Workers:
         warm_up()
         ours, theirs = FORKSERVER.Pipe()
         process = FORKSERVER.Process(target=_work, args=(theirs,), daemon=True)
-        process.start()
+        _start_process(process)
         self._server_runs = True
         theirs.close()
         worker = _Worker(process, ours)
@@ -140,6 +143,17 @@ class Workers:
         message = f"the worker process ended with exit code {worker.process.exitcode} (negative: by that signal)"
         result = RunResult("failed", {}, (), 0.0, message)
         return [TrainingEnded(index, result, 0, (), 0) for index in sorted(worker.trainings)]
+
+
+def _start_process(process: BaseProcess) -> None:
+    """Start a process; again if its server was killed meanwhile: once the server has ended, another is started."""
+    for seconds in (0.1, 1.0):
+        try:
+            process.start()
+            return
+        except SERVER_KILLED:
+            time.sleep(seconds)
+    process.start()
 
 
 def _work(pipe: Connection) -> None:
