@@ -1,10 +1,10 @@
-# make demo: the main job.  make test: the whole suite.  make test-fast: what takes seconds.  PYTHON=python3.12 chooses
-# the interpreter.
+# make demo: the main job.  make test: the whole suite.  make test-fast: what takes seconds.  make test-long: what takes
+# half an hour.  PYTHON=python3.12 chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-hostile golden lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-long test-hostile golden lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
@@ -14,6 +14,9 @@ test: $(VENV)/ready
 
 test-fast: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-long: $(VENV)/ready
+	$(BIN)/python -m pytest -n auto -m long
 
 test-hostile: $(VENV)/ready
 	bash tests/hostile_environment.sh $(BIN)
