@@ -28,7 +28,8 @@ def spec(replicate: int = 0) -> RunSpec:
 
 def run_code(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run Python code, which can import what is beside this file, in a process of its own."""
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])}
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    found = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, cwd=folder, env=found, capture_output=True, text=True, timeout=120)
 
