@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-long test-hostile golden lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-long test-hostile golden optimizers lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
@@ -24,6 +24,10 @@ test-hostile: $(VENV)/ready
 # Pins the numbers of new cases in tests/golden; all of them again after TRAINING_VERSION was raised.
 golden: $(VENV)/ready
 	PYTHONPATH=tests $(BIN)/python -m golden.make_golden
+
+# Trains the optimizers of tests/optimizers_tried.py, and writes the table in docs/optimizers.md.
+optimizers: $(VENV)/ready
+	PYTHONPATH=tests $(BIN)/python -m optimizers_tried
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -55,7 +59,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 # Resolve again for every supported Python; no index addresses in the file.
 lock: $(VENV)/ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --group dev --extra text pyproject.toml -o requirements.lock
+		--no-emit-find-links --no-header --group dev --extra text --extra optimizers pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV)

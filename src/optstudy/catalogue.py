@@ -13,20 +13,27 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Space:
-    """An interval to search, log-uniformly unless `log` is false."""
+    """An interval to search, log-uniformly unless `log` is false; `whole` if it has whole numbers alone."""
 
     low: float
     high: float
     log: bool = True
+    whole: bool = False
 
     def at(self, u: float) -> float:
-        """Return the value at `u` in [0, 1) of the way from low to high."""
+        """Return the value at `u` in [0, 1) of the way from low to high.
+
+        A whole number has the share of the whole numbers' interval that is nearest to it, as in Optuna's `suggest_int`.
+        """
+        if self.whole:
+            wider = Space(self.low - 0.5, self.high + 0.5, self.log)
+            return int(min(max(round(wider.at(u)), self.low), self.high))
         if self.log:
             return math.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
         return self.low + u * (self.high - self.low)
 
     def position(self, value: float) -> float:
-        """Return where `value` lies: 0 at low, 1 at high; the inverse of `at`."""
+        """Return where `value` lies: 0 at low, 1 at high; the inverse of `at` for an interval of real numbers."""
         if self.log:
             return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
@@ -39,14 +46,14 @@ class OptimizerRow:
     Attributes:
         optimizer: Path of its class.
         decay: How it applies weight decay: "coupled" (added to the gradient) or "decoupled" (subtracted from the
-            weights, multiplied by the learning rate as in PyTorch).
+            weights, multiplied by the learning rate as in PyTorch). None if its class has to be tried.
         defaults: Values of the searched hyperparameters in the untuned variant (docs/protocol.md).
         fixed: Hyperparameters that are not searched.
         search: Search space of each searched hyperparameter.
     """
 
     optimizer: str
-    decay: Literal["coupled", "decoupled"]
+    decay: Literal["coupled", "decoupled"] | None
     defaults: Mapping[str, float]
     fixed: Mapping[str, float | bool]
     search: Mapping[str, Space]

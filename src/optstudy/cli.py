@@ -24,6 +24,7 @@ from optstudy.environment import default_workers
 from optstudy.errors import Stopped, StudyError, one_line
 
 if TYPE_CHECKING:
+    from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -53,8 +54,8 @@ def run(
 ) -> None:
     """Tune, train and compare. Resume an interrupted study."""
     from optstudy.planning.layout import StudyPaths
-    from optstudy.running.executors.processes import warm_up
     from optstudy.study.study import load_study
+    from optstudy.user_process import warm_up
 
     study = load_study(study_file)
     paths = StudyPaths(study, results)
@@ -79,12 +80,18 @@ def check(
     workers: Workers = default_workers(),
     results: Results = Path("results"),
 ) -> None:
-    """Validate a study, and list what a reviewer would object to. Trains nothing."""
+    """Validate a study and try its parts; list what is left to train, and what a reviewer would object to.
+
+    Trains and writes nothing.
+    """
     from optstudy.analysis.findings import design_findings, smallest_p_line, table_findings
+    from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import load_study
 
     study = load_study(study_file)
-    for line in _summary_lines(study_file, study):
+    paths = StudyPaths(study, results)
+    planned = _planned_lines(paths)
+    for line in [*_summary_lines(study_file, study), *planned]:
         typer.echo(line)
     findings = [*design_findings(study), *table_findings(study, results / study.name)]
     for finding in findings:
@@ -92,12 +99,28 @@ def check(
     if smallest_p_line(study):
         typer.echo(smallest_p_line(study))
     if measure:
-        from optstudy.planning.layout import StudyPaths
         from optstudy.running.cost import cost_line, cost_of
+        from optstudy.running.session import read_session
 
-        typer.echo(cost_line(cost_of(StudyPaths(study, results), workers)))
+        typer.echo(cost_line(cost_of(read_session(paths), workers)))
     if strict and findings:
         raise typer.Exit(1)
+
+
+def _planned_lines(paths: StudyPaths) -> list[str]:
+    """Try what `run` tries before its first training, and return what is left to train.
+
+    A study of rows of our tables that has not begun has nothing to try or to tell, and needs no slow import.
+    """
+    from optstudy.planning.dry_run import names_own_parts
+
+    if not paths.journal.exists() and not names_own_parts(paths.study):
+        return []
+    from optstudy.planning.new_trainings import journal_lines
+    from optstudy.running.session import read_session
+
+    session = read_session(paths)
+    return journal_lines(paths.study, session.fingerprints, session.entries)
 
 
 def _summary_lines(study_file: Path, study: Study) -> list[str]:

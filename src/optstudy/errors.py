@@ -42,8 +42,17 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def error_prefix(name: str) -> Iterator[None]:
-    """Put a study's name, or a key, before the message of a DataError: the code that loads data knows neither."""
+    """Put a study's name, or a key, before each line of a DataError: the code that loads data knows neither."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"{name}: {error}") from error
+        raise DataError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from error
+
+
+@contextmanager
+def collecting(problems: list[str]) -> Iterator[None]:
+    """Add the lines of a DataError to `problems`, so that what follows is checked, too."""
+    try:
+        yield
+    except DataError as error:
+        problems += str(error).splitlines()

@@ -10,6 +10,10 @@ ROUNDING = 1e-9  # relative to the sum of the magnitudes added: differences of 1
 BEYOND = 1e-6  # how far beyond 0 or 1 an accuracy summed in single precision may lie
 
 
+# How often a step computed the gradient: of trainings whose optimizer did so more than once.
+GRADIENTS_PER_STEP = "gradients_per_step"
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric.
@@ -87,6 +91,7 @@ METRICS = {
     "train_accuracy": Metric("training accuracy", True, share=True),
     "train_loss": Metric("training loss", False),
     "test_loss": Metric("test loss", False),
+    GRADIENTS_PER_STEP: Metric("gradients per step", False),
 }
 HEADLINES = {name: row for name, row in METRICS.items() if row.margin is not None}
 

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import io
 import sys
 import tokenize
@@ -113,8 +114,7 @@ def _text_between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, 
 def _source_file(module: str, installed: bool) -> Path | None:
     """Return the source file of a user's module; None for other modules, and for names that are not modules.
 
-    Python runs a module's parent packages to find it, so of a package that is not the user's only the outermost module
-    is looked up.
+    Nothing is run: Python's own search for a module in a package would run the package.
     """
     outer = module.partition(".")[0]
     if outer in sys.stdlib_module_names or outer in sys.builtin_module_names:
@@ -124,10 +124,14 @@ def _source_file(module: str, installed: bool) -> Path | None:
         places = [] if top is None else [top.origin or "", *(top.submodule_search_locations or [])]
         if top is None or not (installed or all(INSTALLED.isdisjoint(Path(place).parts) for place in places)):
             return None
-        spec = top if module == outer else importlib.util.find_spec(module)
     except (ImportError, ValueError):  # the name of something in a module, or of a module that a program made
         return None
-    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+    file, folders = Path(top.origin or ""), [Path(place) for place in top.submodule_search_locations or ()]
+    for part in module.split(".")[1:]:
+        files = [folder / name for folder in folders for name in (f"{part}/__init__.py", f"{part}.py")]
+        file = next((path for path in files if path.is_file()), Path())
+        folders = [folder / part for folder in folders]
+    return file if file.suffix == ".py" else None
 
 
 def _imported_names(tree: ast.Module, package: str) -> Iterator[str]:
@@ -140,3 +144,29 @@ def _imported_names(tree: ast.Module, package: str) -> Iterator[str]:
             with suppress(ImportError):  # a relative import outside a package fails elsewhere, with a message
                 base = importlib.util.resolve_name(base, package)
                 yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def constructor_arguments(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the named arguments of the constructor of an optimizer's class, without the parameters to train.
+
+    A constructor with `**kwargs` usually passes them on: those of its base classes are included.
+    """
+    from torch.optim import Optimizer
+
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__[: cls.__mro__.index(Optimizer)]:
+        if "__init__" not in vars(base):
+            continue
+        _, *parameters = inspect.signature(vars(base)["__init__"]).parameters.values()  # without self
+        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][1:]
+        if "defaults" in [parameter.name for parameter in named]:  # a base class that is called as torch's Optimizer is
+            break
+        found = {**{parameter.name: parameter for parameter in named}, **found}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def accepts_more(cls: type) -> bool:
+    """Return whether the constructor of a class has `**kwargs`, and so accepts arguments of any name."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())

@@ -29,6 +29,7 @@ from optstudy.analysis.findings import (
     smallest_p_line,
 )
 from optstudy.keys import TRAINING_VERSION
+from optstudy.metrics import GRADIENTS_PER_STEP
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.layout import StudyPaths
 from optstudy.running import stages
@@ -189,6 +190,13 @@ def test_trainings_of_another_training_version_are_found_even_if_all_have_it() -
     assert (found.rule, found.source) == (16, SOURCES[16])
     assert f"training version 0 are shown, but this code has version {TRAINING_VERSION}" in found.finding
     assert len(facts_findings([trained(), trained(training_version=0)])) == 2
+
+
+def test_an_optimizer_that_computes_several_gradients_per_step_is_a_finding() -> None:
+    result = RunResult("completed", {GRADIENTS_PER_STEP: 2.0}, (), 1.0)
+    entry = Entry("key", {"optimizer": "mine.Sam"}, {}, FACTS, result, 0, (), 1)
+    [found] = facts_findings([trained(), entry, entry])
+    assert found.finding.startswith("mine.Sam computes 2 gradients per step")
 
 
 @pytest.mark.parametrize("check", DESIGN_CHECKS)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from builders import tiny
 from optstudy.errors import DataError, TrainingFailed
-from optstudy.planning import stack_decisions
 from optstudy.planning.layout import StudyPaths
-from optstudy.planning.preflight import check_start, fingerprints_of
+from optstudy.planning.preflight import fingerprints_of
 from optstudy.running import stages
 from optstudy.running.cost import cost_of
+from optstudy.running.session import read_session
 from optstudy.study.study import Study
 
 CLASS = "test_preflight.Wide"
@@ -46,7 +46,7 @@ class Normed(Wide):
 
 
 def small() -> Any:
-    x, y = torch.zeros(200, 1, 4, 4), torch.arange(200) % 10
+    x, y = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 10
     return x, y, x, y
 
 
@@ -68,7 +68,6 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "argument unknown": (wide(width=8, depth=2), [CLASS, "'depth': 2", "unexpected keyword argument 'depth'"]),
     "argument of another type": (wide(width="eight"), [CLASS, "'width': 'eight'", "TypeError"]),
     "constructor that raises": (wide(width=2000), [CLASS, "RuntimeError: too wide for this machine"]),
-    "no network": ({"model": {"class": "math.sqrt", "arguments": {}}}, ["math.sqrt", "TypeError"]),
     "logits for other classes": (wide(width=8, classes=3), [CLASS, "expected logits (2, 10)", "found (2, 3)"]),
     "images too small": ({"model": "3c3d", "data": SMALL}, ["model.name: 3c3d", "RuntimeError"]),
     "other inputs": (
@@ -139,11 +138,22 @@ def test_a_broken_network_is_refused_whether_or_not_it_would_be_stacked(stack: s
         fingerprints_of(tiny(stack=stack, **wide(width=2000)), tmp_path)
 
 
-def test_a_network_with_a_stored_decision_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = StudyPaths(tiny(**wide(width=8)), tmp_path / "results", tmp_path / "mlruns")
+class Counted(Wide):
+    """It leaves a file for each time that it is built."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(8)
+        (Path(folder) / f"built {len(list(Path(folder).glob('built *')))}").touch()
+
+
+def test_a_network_with_a_stored_decision_is_not_tried_again(tmp_path: Path) -> None:
+    study = tiny(model={"class": "test_preflight.Counted", "arguments": {"folder": str(tmp_path)}})
+    paths = StudyPaths(study, tmp_path / "results", tmp_path / "mlruns")
     fingerprints = stages.prepare(paths, lambda _: None).fingerprints
-    monkeypatch.setattr(stack_decisions, "try_network", lambda _: pytest.fail("tried again"))
+    built = len(list(tmp_path.glob("built *")))
+    assert built > 0
     assert fingerprints_of(paths.study, paths.mlruns) == fingerprints
+    assert len(list(tmp_path.glob("built *"))) == built
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="capturable is for GPUs")
@@ -179,11 +189,11 @@ def test_estimating_the_cost_refuses_what_running_refuses(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     study = tiny(**contender("NAdam", fixed={"momentum_decay": -1.0}))
     with pytest.raises(DataError, match=r"optimizers: own: .* Invalid momentum_decay"):
-        cost_of(StudyPaths(study, Path("results")), 1)
+        cost_of(read_session(StudyPaths(study, Path("results"))), 1)
     block = {"data": "digits", "optimizer": study.optimizers[1].model_dump(by_alias=True) | {"search": {}}, "epochs": 1}
     model = {"name": "mlp", "pretrained": "pretraining"}
     with pytest.raises(DataError, match=r"tiny: pretraining: optimizer: own: .* Invalid momentum_decay"):
-        cost_of(StudyPaths(tiny(model=model, pretraining=block), Path("results")), 1)
+        cost_of(read_session(StudyPaths(tiny(model=model, pretraining=block), Path("results"))), 1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -202,36 +212,32 @@ def test_a_network_that_fails_while_its_steps_are_timed_is_reported_in_one_line(
     monkeypatch.chdir(tmp_path)
     study = tiny(model={"class": "test_preflight.Tired", "arguments": {"width": 8}})
     with pytest.raises(TrainingFailed, match=r"^tiny: sgd: cannot be timed: RuntimeError: so many at once$"):
-        cost_of(StudyPaths(study, Path("results")), 1)
-
-
-def start(study: Study, tmp_path: Path) -> None:
-    check_start(study, fingerprints_of(study, tmp_path))
+        cost_of(read_session(StudyPaths(study, Path("results"))), 1)
 
 
 def test_a_pretraining_on_data_that_the_model_cannot_read_is_refused(tmp_path: Path) -> None:
     model = {"class": CLASS, "arguments": {"width": 8}, "pretrained": "pretraining"}
     block = {"data": SMALL, "optimizer": "adam", "epochs": 1}
     with pytest.raises(DataError, match=r"tiny: pretraining: model\.class: .* cannot be multiplied"):
-        start(tiny(model=model, pretraining=block), tmp_path)
+        fingerprints_of(tiny(model=model, pretraining=block), tmp_path)
     model["pretrained"] = None
-    start(tiny(model=model), tmp_path)
+    fingerprints_of(tiny(model=model), tmp_path)
 
 
 def test_a_pretraining_that_contenders_cannot_start_from_is_refused_before_it_is_trained(tmp_path: Path) -> None:
     block = {"data": SMALL, "optimizer": "adam", "epochs": 1}
     model = {"name": "mlp", "pretrained": "pretraining"}
     with pytest.raises(DataError, match=r"tiny: model\.pretrained: pretraining: does not fit .* 1 have another shape"):
-        start(tiny(model=model, pretraining=block), tmp_path)
+        fingerprints_of(tiny(model=model, pretraining=block), tmp_path)
     model["name"] = "cnn"  # whose convolutions know no size of images
-    start(tiny(model=model, pretraining=block), tmp_path)
+    fingerprints_of(tiny(model=model, pretraining=block), tmp_path)
 
 
 def test_a_pretraining_with_a_last_batch_that_it_cannot_train_on_is_refused(tmp_path: Path) -> None:
     block = {"data": {"name": "digits", "train_size": 60}, "optimizer": "adam", "epochs": 1, "batch_size": 47}
     model = {"class": "test_preflight.Normed", "pretrained": "pretraining"}
     with pytest.raises(DataError, match=r"tiny: pretraining: batch_size: 47"):
-        start(tiny(model=model, pretraining=block), tmp_path)
+        fingerprints_of(tiny(model=model, pretraining=block), tmp_path)
 
 
 def test_a_pretraining_must_number_words_as_the_study_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,8 +254,8 @@ def test_a_pretraining_must_number_words_as_the_study_does(tmp_path: Path, monke
         return tiny(data=text("one.txt"), model={"name": "bag", "pretrained": "pretraining"}, pretraining=block)
 
     with pytest.raises(DataError, match=r"tiny: pretraining: data\.arguments\.tokenizer: 'words': .* other numbers"):
-        start(study(text("two.txt")), tmp_path)  # as many words: the weights would fit
-    start(study(text("one.txt", length=3)), tmp_path)
+        fingerprints_of(study(text("two.txt")), tmp_path)  # as many words: the weights would fit
+    fingerprints_of(study(text("one.txt", length=3)), tmp_path)
 
 
 def test_weights_that_do_not_fit_are_refused_even_if_another_contender_needs_none(
@@ -260,19 +266,31 @@ def test_weights_that_do_not_fit_are_refused_even_if_another_contender_needs_non
     scratch = {"name": "scratch", "like": "sgd", "from_scratch": True}
     study = tiny(model={"name": "mlp", "pretrained": "other.pt"}, optimizers=["sgd", scratch])
     with pytest.raises(DataError, match=r"tiny: .*other\.pt: does not fit the network"):
-        start(study, tmp_path)
+        fingerprints_of(study, tmp_path)
 
 
-def test_the_check_does_not_import_lightning(tmp_path: Path) -> None:
+def test_the_coordinator_imports_neither_torch_nor_a_users_module(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n\n\nclass Own(torch.optim.SGD): ...\n\n\ndef data():\n"
+        "    x, y = torch.rand(40, 4, 1, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2\n"
+        "    return x, y, x, y\n"
+    )
+    (tmp_path / "study.yaml").write_text(
+        "name: own\ndata: {class: mine.data, kind: sequence}\nmodel: linear\nepochs: 1\nreplicates: 2\noptimizers:\n"
+        "  - {name: own, class: mine.Own, search: {learning_rate: {low: 1.0e-3, high: 1.0e-1}}}\n"
+    )
     code = """
 import sys
-from builders import tiny
-from optstudy.planning.preflight import check_start, fingerprints_of
-study = tiny(model="cnn", optimizers=["sgd", {"name": "frozen", "like": "sgd", "freeze": ["body"]}])
-check_start(study, fingerprints_of(study))
-assert "torch" in sys.modules and "pytorch_lightning" not in sys.modules
+from pathlib import Path
+from optstudy.planning.preflight import fingerprints_of
+from optstudy.study.study import load_study
+study = load_study(Path("study.yaml"))
+[contender] = study.optimizers
+assert study.row(contender).defaults["learning_rate"] == 1e-3  # of the signature
+assert fingerprints_of(study).digests(study.spec(contender, 0, 0, {}))["user_code"]
+assert not {"torch", "mine"} & set(sys.modules)
 """
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n{code}"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {"mine.py", "study.yaml", "__pycache__"}

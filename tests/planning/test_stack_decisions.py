@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -10,18 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from builders import tiny
+from optstudy.planning.fingerprints import Decision
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.preflight import fingerprints_of
 from optstudy.planning.stack_decisions import decisions, read_stored
 from optstudy.running.stages import prepare
+from optstudy.study.study import Study
 from optstudy.tasks.arrays import Inputs
 from optstudy.training.stacked.checks import why_solo, why_unsteady
+from optstudy.user_process import UserProcess
 
 NADAM = {
     "name": "nadam",
     "class": "torch.optim.NAdam",
     "search": {"learning_rate": {"low": 1e-3, "high": 1e-1}},
 }
+
+
+def decided(study: Study, data_digest: str = "digest", stored: Mapping[str, str] | None = None) -> dict[str, Decision]:
+    with UserProcess() as process:
+        return decisions(study, data_digest, "", stored or {}, process)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +44,8 @@ NADAM = {
         (tiny(data="ravine", model="point", batch_size=64), "sgd", "a function"),
     ],
 )
-def test_a_contender_is_stacked_or_has_a_reason_why_not(study: object, contender: str, reason: str) -> None:
-    reason_given = decisions(study, "digest", "", {})[contender].solo  # type: ignore[arg-type]
+def test_a_contender_is_stacked_or_has_a_reason_why_not(study: Study, contender: str, reason: str) -> None:
+    reason_given = decided(study)[contender].solo
     assert (reason_given == "") == (reason == "")
     assert reason in reason_given
 
@@ -68,14 +76,14 @@ class Centred(nn.Module):
 @pytest.mark.parametrize("buffer", [True, False])
 def test_a_network_that_keeps_running_statistics_is_not_stacked(buffer: bool) -> None:
     study = tiny(model={"class": "test_stack_decisions.Centred", "arguments": {"buffer": buffer}})
-    reason_given = decisions(study, "digest", "", {})["adam"].solo
+    reason_given = decided(study)["adam"].solo
     assert reason_given == "the network (Centred) keeps running statistics in `mean`"
 
 
 @pytest.mark.parametrize("stack", ["auto", "on"])
 def test_a_network_whose_last_bits_would_depend_on_its_neighbours_is_not_stacked(stack: str) -> None:
     model = {"class": "test_stack_decisions.Flat", "arguments": {"width": 33}}  # its rows would lie askew in memory
-    reason_given = decisions(tiny(model=model, stack=stack), "digest", "", {})["adam"].solo
+    reason_given = decided(tiny(model=model, stack=stack))["adam"].solo
     assert "its last bits would depend on the other networks" in reason_given
 
 
@@ -103,8 +111,8 @@ def test_deciding_changes_neither_the_network_nor_the_random_generator(build: Ca
 
 def test_auto_does_not_stack_large_networks() -> None:
     large = {"name": "mlp", "arguments": {"width": 4096}}
-    assert "saves no time" in decisions(tiny(model=large), "digest", "", {})["sgd"].solo
-    assert decisions(tiny(model=large, stack="on"), "digest", "", {})["sgd"].solo == ""
+    assert "saves no time" in decided(tiny(model=large))["sgd"].solo
+    assert decided(tiny(model=large, stack="on"))["sgd"].solo == ""
 
 
 def test_a_decision_is_stored_and_announced_once_and_then_used_as_it_is(tmp_path: Path) -> None:
@@ -117,5 +125,5 @@ def test_a_decision_is_stored_and_announced_once_and_then_used_as_it_is(tmp_path
     assert prepare(paths, lines.append).fingerprints == fingerprints
     assert len(lines) == 1
     stored = {fingerprints.stacking["sgd"].key: "because it was lines"}
-    assert decisions(paths.study, fingerprints.data, "", stored)["sgd"].solo == "because it was lines"
+    assert decided(paths.study, fingerprints.data, stored)["sgd"].solo == "because it was lines"
     assert fingerprints_of(paths.study, paths.mlruns) == fingerprints

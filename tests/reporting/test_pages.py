@@ -24,10 +24,10 @@ from optstudy.reporting.pages import write_index, write_report
 from optstudy.reporting.style import INK, PAPER
 from optstudy.reporting.summary import answer, notes
 from optstudy.reporting.terminal import verdict_table
-from optstudy.running.executors.processes import FORKSERVER
 from optstudy.running.outputs import write_answer
 from optstudy.study.claim import TOPICS
 from optstudy.study.study import Study
+from optstudy.user_process import FORKSERVER
 from synthetic import answer_study, fill_journal, jobs_of
 
 EVIL = "<script>alert('x')</script> & $\\frac{1}{0}$ <b>"

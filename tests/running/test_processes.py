@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from builders import tiny
-from optstudy.running.executors.processes import Workers, warm_up
+from optstudy.running.executors.processes import Workers
 from optstudy.spec import RunResult, RunSpec, TrainingEnded
+from optstudy.user_process import warm_up
 
 
 def spec(replicate: int = 0) -> RunSpec:
@@ -68,7 +69,8 @@ def test_the_fork_server_ends_without_output(tmp_path: Path) -> None:
 def test_ctrl_c_during_the_workers_imports_reaches_only_the_coordinator(tmp_path: Path) -> None:
     code = (
         "import os, psutil, signal, time\n"
-        "from optstudy.running.executors.processes import Workers, warm_up\n"
+        "from optstudy.running.executors.processes import Workers\n"
+        "from optstudy.user_process import warm_up\n"
         "os.setsid()\n"  # signals go to all of this group, as those of a terminal do
         "seen = []\n"
         "signal.signal(signal.SIGINT, lambda *_: seen.append(1))\n"
@@ -172,7 +174,7 @@ def test_a_killed_worker_fails_its_training_and_is_replaced() -> None:
         kill_worker()
         [(ticket, result)] = ends(workers, 1)
         assert (ticket, result.status) == ("killed", "failed")
-        assert "-9" in result.message
+        assert "its process was ended by SIGKILL" in result.message
         workers.submit("again", [spec()])
         assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("again", "completed")]
         kill_worker()  # while it idles
@@ -206,10 +208,63 @@ def test_the_fork_server_ends_with_its_coordinator_even_during_its_imports(tmp_p
     code = (
         "import os, signal\n"
         "from multiprocessing import forkserver\n"
-        "from optstudy.running.executors.processes import warm_up\n"
+        "from optstudy.user_process import warm_up\n"
         "warm_up()\n"
         "print(forkserver._forkserver._forkserver_pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     server = psutil.Process(int(run_code(code, tmp_path).stdout))
     assert psutil.wait_procs([server], timeout=5)[1] == []
+
+
+class Ends(torch.nn.Module):
+    """A user's own, which ends its process, or hangs, where it is trained."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.head = how, torch.nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        exec(self.how)
+        logits: torch.Tensor = self.head(x.flatten(1))
+        return logits
+
+
+def ending_spec(how: str) -> RunSpec:
+    study = tiny(model={"class": "test_processes.Ends", "arguments": {"how": how}})
+    return study.spec(study.optimizers[0], 0, 5, study.optimizers[0].row().defaults)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("sys.exit()", "SystemExit"),
+        ("sys.exit('enough')", "SystemExit: enough"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("os._exit(0)", "its process ended with exit code 0 (as os._exit does)"),
+        ("os._exit(5)", "its process ended with exit code 5 (as os._exit does)"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "its process was ended by SIGSEGV"),
+    ],
+)
+def test_a_training_whose_code_ends_its_process_fails_with_a_message(how: str, message: str) -> None:
+    with Workers(1) as workers:
+        workers.submit("ends", [ending_spec(how)])
+        [(_, result)] = ends(workers, 1)
+        assert (result.status, result.message) == ("failed", message)
+        workers.submit("next", [spec()])
+        assert [result.status for _, result in ends(workers, 1)] == ["completed"]
+
+
+def test_a_training_that_takes_longer_than_the_timeout_fails_and_its_worker_is_replaced() -> None:
+    with Workers(2, timeout=30) as workers:
+        workers.submit("hangs", [ending_spec("time.sleep(36000)")])
+        workers.submit("trains", [spec()])
+        results = dict(ends(workers, 2))
+        assert results["trains"].status == "completed"
+        assert results["hangs"].status == "failed"
+        assert results["hangs"].message == "it took longer than the 30 s of `timeout`"
+        assert workers.free == 2
+        assert list(workers.events(timeout=0)) == []
+        workers.submit("next", [spec()])
+        assert [result.status for _, result in ends(workers, 1)] == ["completed"]

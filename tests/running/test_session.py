@@ -155,13 +155,13 @@ def test_trainings_that_end_while_a_session_is_opened_are_read(
     whole = paths.journal.read_bytes()
     first = whole[: whole.index(b"\n") + 1]
     paths.journal.write_bytes(first)
-    check = sessions.check_start
+    resolve = sessions.fingerprints_of
 
-    def check_while_another_process_writes(*arguments: Any) -> None:
-        check(*arguments)
+    def resolve_while_another_process_writes(*arguments: Any) -> fingerprints.Fingerprints:
         paths.journal.write_bytes(whole)
+        return resolve(*arguments)
 
-    monkeypatch.setattr(sessions, "check_start", check_while_another_process_writes)
+    monkeypatch.setattr(sessions, "fingerprints_of", resolve_while_another_process_writes)
     with open_session(paths) as session:
         assert session.entries == journal.read_journal(paths.journal)
         assert len(session.entries) == ALL

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from optstudy.catalogue import Space
 from optstudy.errors import StudyError
 from optstudy.study.study import load_study
 from study_texts import CLASS, NADAM, contender, missing_pieces, missing_words, with_contender, with_pretraining
@@ -72,7 +73,18 @@ LINES: dict[str, tuple[str, list[str]]] = {
         contender("{name: momentum, defaults: {momentum: 0.5}}"),
         ["optimizers.1.defaults.momentum: 0.5: is fixed"],
     ),
-    "a closure": (contender(CLASS % "torch.optim.LBFGS"), ["optimizers.1.class: 'torch.optim.LBFGS': cannot be used"]),
+    "a whole number with a fraction": (
+        contender(CLASS.replace("search", "fixed: {k: 2.5, every: 1.5}, search") % "optimizer_classes.Whole"),
+        ["fixed.k: 2.5: must be a whole number", "fixed.every: 1.5: must be a whole number"],
+    ),
+    "a space of whole numbers with a fraction": (
+        contender("{name: n, class: optimizer_classes.Whole, search: {k: {low: 1.5, high: 10}}}"),
+        ["search.k.low: 1.5: must be a whole number"],
+    ),
+    "a fourth beta": (
+        contender(CLASS.replace("search", "fixed: {beta4: 0.9}, search") % "optimizer_classes.ThreeBetas"),
+        ["fixed.beta4: 0.9: optimizer_classes.ThreeBetas has no beta4; allowed: learning_rate, beta1, beta2, beta3"],
+    ),
     "matrices alone": (
         contender(CLASS % "torch.optim.Muon"),
         ["optimizers.1.class: 'torch.optim.Muon': cannot be used"],
@@ -160,9 +172,9 @@ def test_the_hyperparameters_of_a_users_optimizer_are_those_of_its_signature(
         CLASS.replace("search", "fixed: {rho: 2.5}, defaults: {learning_rate: 0.1}, search") % "own_optimizers.Strict"
     )
     row = load_study(write(contender(text))).contender("n").row()
-    assert (row.decay, row.fixed, row.defaults) == ("decoupled", {"rho": 2.5}, {"learning_rate": 0.1})
+    assert (row.decay, row.fixed, row.defaults) == (None, {"rho": 2.5}, {"learning_rate": 0.1})
     text = CLASS.replace("search", "fixed: {nesterov: true, momentum: 0.9}, search") % "own_optimizers.Open"
-    assert load_study(write(contender(text))).contender("n").row().decay == "coupled"
+    assert load_study(write(contender(text))).contender("n").row().decay is None  # it is tried
 
 
 @pytest.mark.parametrize(
@@ -189,6 +201,22 @@ def test_the_decay_of_a_class_of_torch_is_named_as_torch_applies_it(
     cls([theta], **given).step()
     decoupled = abs(theta.item() - 3.0 * (1 - 0.1 * 0.5)) < 1e-6  # multiplied by the rate; no gradient, no other step
     assert row.decay == decay == ("decoupled" if decoupled else "coupled")
+
+
+def test_whole_numbers_of_a_class_stay_whole(write: Any) -> None:
+    text = CLASS.replace("search: {", "fixed: {every: 3.0}, search: {k: {low: 1, high: 10, log: false}, ")
+    study = load_study(write(contender(text % "optimizer_classes.Whole")))
+    row = study.contender("n").row()
+    assert (row.fixed, type(row.fixed["every"])) == ({"every": 3}, int)
+    values = [row.search["k"].at(u / 1000) for u in range(1000)]
+    assert {type(value) for value in values} == {int}
+    assert {values.count(k) for k in range(1, 11)} <= {99, 100, 101}  # each has the same share
+
+
+def test_whole_numbers_on_a_log_scale_cover_both_ends() -> None:
+    values = [Space(1, 64, whole=True).at(u / 5000) for u in range(5000)]
+    assert sorted(set(values)) == list(range(1, 65))
+    assert values == sorted(values)
 
 
 def test_a_pretraining_can_use_an_optimizer_class_without_a_search(write: Any) -> None:

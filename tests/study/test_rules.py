@@ -125,11 +125,11 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         ["data.arguments.classes", "[[1], [2]]", "0, 1, 2"],
     ),
     "a date for the user's own": (
-        with_data("{class: os.getcwd, kind: image, arguments: {day: 2020-01-31}}"),
+        with_data("{class: sklearn.datasets.load_digits, kind: image, arguments: {day: 2020-01-31}}"),
         ["data.arguments.day", "2020", "text, a finite number"],
     ),
     "no number for the user's own": (
-        with_model("{class: os.getcwd, arguments: {rates: [1.0, .nan]}}"),
+        with_model("{class: torch.nn.Identity, arguments: {rates: [1.0, .nan]}}"),
         ["model.arguments.rates", "[1.0, nan]", "a finite number"],
     ),
     "an infinite argument": (

@@ -81,6 +81,30 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         edited("data: digits", "data: {name: digits, validation_share: 1.5}"),
         ["data.validation_share", "1.5", "less than 1"],
     ),
+    "data from the system": (
+        edited("data: digits", "data: {class: os.system, kind: image, arguments: {command: touch called}}"),
+        ["data.class", "'os.system'", "a LightningDataModule, or a Python function from outside the standard library"],
+    ),
+    "a file's deletion as data": (
+        edited("data: digits", "data: {class: shutil.rmtree, kind: image, arguments: {path: .}}"),
+        ["data.class", "'shutil.rmtree'", "a Python function from outside the standard library"],
+    ),
+    "a network as data": (
+        edited("data: digits", "data: {class: torch.nn.Identity, kind: image}"),
+        ["data.class", "'torch.nn.Identity'", "a LightningDataModule, or a Python function"],
+    ),
+    "model from the system": (
+        with_model("{class: os.system, arguments: {command: touch called}}"),
+        ["model.class", "'os.system'", "a subclass of torch.nn.Module"],
+    ),
+    "a function as a model": (
+        with_model("{class: torch.nn.functional.relu}"),
+        ["model.class", "'torch.nn.functional.relu'", "a subclass of torch.nn.Module"],
+    ),
+    "a class that is no network": (
+        with_model("{class: collections.Counter}"),
+        ["model.class", "'collections.Counter'", "a subclass of torch.nn.Module"],
+    ),
     "weights without a name": (
         with_model("{name: linear, pretrained: ''}"),
         ["model.pretrained", "''", "at least 1 character"],

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from builders import tiny
+from builders import TINY, tiny, tiny_file
 from optstudy.cli import app
 from optstudy.errors import StudyError, StudyHeld, TrainingFailed
 from optstudy.planning import journal
@@ -43,10 +43,7 @@ def test_help_and_check_import_nothing_heavy(arguments: list[str], tmp_path: Pat
 def test_report_imports_neither_lightning_nor_torch(tmp_path: Path) -> None:
     paths = StudyPaths(tiny(), tmp_path / "results", tmp_path / "mlruns")
     fill_journal(paths)
-    (tmp_path / "study.yaml").write_text(
-        "name: tiny\ndata: digits\nmodel: linear\nepochs: 2\nbatch_size: 256\nreplicates: 2\n"
-        "optimizers: [sgd, adam]\ntuning: {trials: 2}\n"
-    )
+    (tmp_path / "study.yaml").write_text(tiny_file())
     code = (
         "import sys, optstudy.cli as cli\n"
         "sys.argv = ['optstudy', 'report', 'study.yaml']\n"
@@ -176,18 +173,6 @@ def test_a_signal_ends_the_command_at_once_even_in_a_finalizer(name: str, code: 
     assert "the same command" in ended.stderr
 
 
-STUDY = {
-    "name": "tiny",
-    "data": "digits",
-    "model": "linear",
-    "epochs": 2,
-    "batch_size": 256,
-    "replicates": 2,
-    "optimizers": ["sgd", "adam"],
-    "tuning": {"trials": 2},
-}
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.py")), ids=lambda path: path.stem)
 def test_a_pipeline_script_without_arguments_names_those_that_it_takes(path: Path, tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -239,7 +224,7 @@ def test_a_results_folder_that_cannot_be_made_exits_2_before_anything_is_trained
     results: str, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(TINY))
     command = [sys.executable, "-m", "optstudy.cli", "run", "study.yaml", "--results", results]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2, ended.stderr
@@ -253,7 +238,7 @@ def test_square_brackets_are_printed_literally_and_lines_are_not_wrapped(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     claim = {"statement": "adam [/i] wins", "better": "adam", "than": "sgd"}
-    study = {**STUDY, "name": "a-name-of-many-words", "question": "which [/b] one?", "claims": [claim]}
+    study = {**TINY, "name": "a-name-of-many-words", "question": "which [/b] one?", "claims": [claim]}
     Path("study.yaml").write_text(yaml.safe_dump(study))
     results = Path("[bold]" + "x" * 80)
     fill_journal(StudyPaths(tiny(**study), results))
@@ -278,7 +263,7 @@ def test_a_report_without_any_study_exits_2_and_writes_nothing(tmp_path: Path) -
         assert reason in ended.stderr
         assert not (tmp_path / "results").exists()
         (tmp_path / "configs").mkdir(exist_ok=True)
-        (tmp_path / "configs" / "study.yaml").write_text(yaml.safe_dump(STUDY))
+        (tmp_path / "configs" / "study.yaml").write_text(yaml.safe_dump(TINY))
 
 
 def test_only_the_tables_of_a_removed_contender_are_deleted(tmp_path: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import re
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,8 @@ from optstudy.planning.preflight import fingerprints_of
 from optstudy.running import stages
 from optstudy.tasks import datasets
 from optstudy.tasks.arrays import Arrays
-from optstudy.tasks.datasets import data_digest, load_arrays
+from optstudy.tasks.custom_data import custom_arrays, data_source
+from optstudy.tasks.datasets import check_scale, data_digest, load_arrays
 
 X = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(20) % 2
@@ -31,6 +37,10 @@ def of(made: object, kind: str = "image", **arguments: Any) -> Arrays:
     globals()["made"] = made if callable(made) else lambda: made
     datasets._loaded.cache_clear()
     return load_arrays({"name": None, "kind": kind, "class": "test_custom_data.made", "arguments": arguments})
+
+
+WITH_NAN, LABEL_1E9 = X.clone(), Y.clone()
+WITH_NAN[3, 0, 1, 2], LABEL_1E9[3] = torch.nan, 10**9
 
 
 class Module(pl.LightningDataModule):
@@ -100,6 +110,17 @@ BROKEN: dict[str, tuple[Any, str, list[str]]] = {
     "negative ids": ((TOKENS - 5, Y, TOKENS, Y), "text", ["whole numbers from 0", "-5"]),
     "words for images": ((np.full((20, 1, 4, 4), "a"), Y, X, Y), "image", ["finite numbers", "<U1"]),
     "not a number": ((X / 0 * 0, Y, X, Y), "image", ["finite numbers", "nan"]),
+    "one that is not a number": ((WITH_NAN, Y, X, Y), "image", ["x: ", "finite numbers", "nan"]),
+    "infinite": ((X, Y, X / 0, Y), "image", ["test_x: ", "finite numbers", "to inf"]),
+    "tensors beyond float32": ((X.double() * 1e300, Y, X, Y), "image", ["from -3.40282e+38 to 3.40282e+38", "e+299"]),
+    "arrays beyond float32": (
+        (X, Y, X.numpy() * np.float64(-1e300), Y),
+        "image",
+        ["test_x: ", "values from -9.", "e+299"],
+    ),
+    "huge ids": ((TOKENS + 10**9, Y, TOKENS, Y), "text", ["whole numbers from 0 to 999999", "1e+09"]),
+    "ids beyond 63 bits": ((TOKENS.numpy().astype(np.uint64) + 2**63, Y, TOKENS, Y), "text", ["9.22337e+18"]),
+    "exit": (lambda: sys.exit(3), "image", ["SystemExit: 3"]),
     "empty": ((X[:0], Y[:0], X, Y), "image", ["x", "not empty", "(0, 1, 4, 4)"]),
     "empty test": ((X, Y, X[:0], Y[:0]), "image", ["test_x", "not empty"]),
     "another test": ((X, Y, X[:, :, :2], Y), "image", ["same shape", "(20, 1, 2, 4)"]),
@@ -108,6 +129,8 @@ BROKEN: dict[str, tuple[Any, str, list[str]]] = {
     "one-hot labels": ((X, torch.eye(2)[Y], X, Y), "image", ["y: expected (20,)", "(20, 2)"]),
     "labels from -1": ((X, Y - 1, X, Y), "image", ["count from 0", "-1"]),
     "labels from 1": ((X, Y + 1, X, Y + 1), "image", ["every label from 0 to 2", "no 0"]),
+    "a huge label": ((X, LABEL_1E9, X, Y), "image", ["count from 0, at most 19 of 20 examples; found 1000000000"]),
+    "a huge test label": ((X, Y, X, LABEL_1E9), "image", ["test_y: expected labels from 0 to 1", "1000000000"]),
     "a single label": ((X, Y * 0, X, Y * 0), "image", ["y: expected two labels or more", "found 0 only"]),
     "new test labels": ((X, Y, X, Y + 1), "image", ["test_y: expected labels from 0 to 1", "2"]),
 }
@@ -124,11 +147,86 @@ def test_other_data_are_refused_in_one_line_that_says_what_is_expected(name: str
     assert [word for word in words if word not in message] == []
 
 
-CALLS = list[str]()
+# What `data: class` names: Python functions and LightningDataModules, as they are or wrapped.
+def plain() -> None: ...
 
 
-def seeded() -> Any:
-    CALLS.append("seeded")
+@functools.cache
+def kept() -> None: ...
+
+
+@functools.wraps(plain)
+def decorated() -> None: ...
+
+
+from_system, from_shutil, of_one, number = os.system, shutil.rmtree, functools.partial(plain), 7
+
+
+@pytest.mark.parametrize("name", ["plain", "kept", "decorated", "Module"])
+def test_functions_and_data_modules_are_accepted_as_data(name: str) -> None:
+    assert data_source(f"test_custom_data.{name}") is globals()[name]
+
+
+NOT_DATA = [f"test_custom_data.{name}" for name in ("from_system", "from_shutil", "of_one", "number", "tiny.cache")]
+
+
+@pytest.mark.parametrize(
+    "path", ["os.system", "os._exit", "subprocess.run", "shutil.rmtree", "builtins.eval", "builtins.dict", *NOT_DATA]
+)
+def test_anything_else_is_refused_as_data_before_it_is_called(path: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a LightningDataModule, or a Python function|cannot be imported"):
+        data_source(path)
+    with pytest.raises(DataError, match=r"must be a LightningDataModule, or a Python function|cannot be imported"):
+        custom_arrays(path, {}, "image")
+
+
+PIXELS = (X * 255).byte()
+# name -> (what is made, its kind, whether the inputs are near enough to one)
+SCALES: dict[str, tuple[Any, str, bool]] = {
+    "in [0, 1]": (X, "image", True),
+    "standardised": ((X - 0.5) * 3.5, "image", True),
+    "up to 16, as sklearn's digits": (X * 16, "image", True),
+    "a rare large value": (X * (X.max() - 1e-6 < X) * 100, "image", True),
+    "bytes": (PIXELS, "image", False),
+    "pixels as floats": (PIXELS.float(), "image", False),
+    "dark pixels": (PIXELS.double() * (X > 0.95), "image", False),
+    "below zero": (PIXELS.float() - 255, "image", False),
+    "whose square overflows": (X * 1e30, "image", False),
+    "sequences of bytes": (PIXELS[:, 0], "sequence", False),
+    "token ids": (TOKENS * 1000, "text", True),
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_own_inputs_that_are_not_scaled_are_refused_for_networks_of_the_table(name: str) -> None:
+    x, kind, fits = SCALES[name]
+    of((x, Y, x, Y), kind)
+    data = {"name": None, "kind": kind, "class": "test_custom_data.made", "arguments": {}, "scaling": "unit"}
+    row, own_network = {"name": "linear", "class": None}, {"name": None, "class": "mine.Scaling"}
+    check_scale(data, own_network)
+    check_scale({**data, "scaling": "standardised"}, row)
+    if fits:
+        check_scale(data, row)
+        return
+    with pytest.raises(DataError) as caught:
+        check_scale(data, row)
+    words = r"inputs from \S+ to \S+: their root mean square is \S+, must be at most 10: return scaled inputs .*"
+    assert re.fullmatch(rf"data\.class: test_custom_data\.made: {words}", str(caught.value))
+
+
+def pixels() -> Any:
+    return PIXELS, Y, PIXELS, Y
+
+
+def test_a_study_with_unscaled_pixels_is_refused_by_the_name_of_its_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^tiny: data\.class: test_custom_data\.pixels: inputs from 0 to 254"):
+        fingerprints_of(tiny(data=own("pixels")), tmp_path)
+    fingerprints_of(tiny(data={**own("pixels"), "scaling": "standardised"}), tmp_path)
+
+
+def counted(folder: str) -> Any:
+    with (Path(folder) / "calls").open("a") as file:
+        file.write("called\n")
     x = torch.rand(400, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     return x, torch.arange(400) % 2, x, torch.arange(400) % 2
 
@@ -154,12 +252,11 @@ def test_data_that_differ_from_call_to_call_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_users_data_are_loaded_twice_only_before_the_first_training(tmp_path: Path) -> None:
-    paths = StudyPaths(tiny(data=own("seeded")), tmp_path / "results", tmp_path / "mlruns")
-    CALLS.clear()
+    data = own("counted") | {"arguments": {"folder": str(tmp_path)}}
+    paths = StudyPaths(tiny(data=data), tmp_path / "results", tmp_path / "mlruns")
     for calls in (2, 3):
-        datasets._loaded.cache_clear()
         stages.prepare(paths, lambda _: None)
-        assert len(CALLS) == calls
+        assert (tmp_path / "calls").read_text().count("called") == calls
 
 
 def test_arguments_that_a_users_data_do_not_take_are_named() -> None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +19,8 @@ import pytest
 
 from builders import tiny
 from optstudy.errors import DataError
-from optstudy.tasks import images
+from optstudy.planning.preflight import fingerprints_of
+from optstudy.tasks import datasets, images
 from optstudy.tasks.arrays import split
 from optstudy.tasks.datasets import data_digest
 from optstudy.tasks.images import digits
@@ -227,23 +228,6 @@ def test_a_root_that_cannot_hold_a_download_is_named(tmp_path: Path) -> None:
         images.kmnist()
 
 
-def test_class_folders_are_read_and_an_unreadable_image_is_named(tmp_path: Path) -> None:
-    from PIL import Image
-
-    for part in ("train", "test"):
-        for index, label in enumerate(("cat", "dog")):
-            (tmp_path / "data" / part / label).mkdir(parents=True)
-            Image.new("L", (6, 9), 255 * index).save(tmp_path / "data" / part / label / "one.png")
-    arrays = images.image_folder("train", "test", 4)
-    assert arrays.x.shape == (2, 3, 4, 4)
-    assert (arrays.x[:, 0, 0, 0].tolist(), arrays.test_y.tolist()) == ([0.0, 1.0], [0, 1])
-    (tmp_path / "data" / "test" / "dog" / "one.png").write_bytes(b"nothing of the kind")
-    with pytest.raises(DataError, match=r"dog/one\.png: not a readable image"):
-        images.image_folder("train", "test", 4)
-    with pytest.raises(DataError, match="data/nowhere: expected a folder with one folder of images per class"):
-        images.image_folder("nowhere", "test", 4)
-
-
 def test_sentences_are_read_numbered_and_padded(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.tsv").write_text("good good film\tpos\nbad\tneg\n" * 2)
@@ -336,3 +320,64 @@ def test_text_batches_are_cut_to_their_longest_sentence() -> None:
     for x, y in shuffled:
         assert x.shape[1] == max(1, *(int((tokens[i] != 0).sum()) for i in y))
         assert torch.equal(x, tokens[y][:, : x.shape[1]])
+
+
+def pictures(root: Path, train: list[int], test: list[int], classes: str = "ab") -> dict[str, Any]:
+    """Write an image of each grey level in turn into the class folders, and return the block of the data set."""
+    from PIL import Image
+
+    for part, grey in (("train", train), ("test", test)):
+        for index, level in enumerate(grey):
+            folder = root / part / classes[index % len(classes)]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), level).save(folder / f"{index}.png")
+    return {"name": "image_folder", "arguments": {"train": "train", "test": "test", "size": 8}}
+
+
+def sentences(root: Path, train: str, test: str, length: int = 8) -> dict[str, Any]:
+    root.mkdir()
+    (root / "train.tsv").write_text(train)
+    (root / "test.tsv").write_text(test)
+    return {"name": "text", "arguments": {"train": "train.tsv", "test": "test.tsv", "length": length}}
+
+
+def given(_: Path, x: Any, y: Any, test_x: Any, test_y: Any) -> dict[str, Any]:
+    globals()["made"] = lambda: (np.asarray(x, np.float64).reshape(-1, 1, 1), y, np.reshape(test_x, (-1, 1, 1)), test_y)
+    return {"class": "test_datasets.made", "kind": "sequence"}
+
+
+LINES, FINE, EVEN = "a fine film\t1\na poor one\t0\n", "fine\t1\npoor\t1\n", np.arange(6) % 2
+SIX = np.arange(6)
+# name -> (what writes the data and returns their block, its arguments, what is found; nothing if the data are good)
+ALIKE: dict[str, tuple[Callable[..., dict[str, Any]], tuple[Any, ...], str]] = {
+    "pictures": (pictures, ([1, 2, 3, 4], [5, 6]), ""),
+    "pictures of one class": (pictures, ([1, 2, 3, 4], [5, 6], "a"), "4 training examples of one class"),
+    "the same picture": (pictures, ([9] * 6, [5, 6]), "6 training inputs that are all the same"),
+    "the same test picture": (pictures, ([1, 2, 3, 4], [9] * 4), "4 test inputs that are all the same"),
+    "sentences": (sentences, (LINES * 2, LINES), ""),
+    "one test sentence": (sentences, (LINES * 2, "a film\t1\n"), ""),
+    "sentences of one class": (sentences, (FINE, FINE), "2 training examples of one class"),
+    "test sentences of one class": (sentences, (LINES * 2, FINE), "2 test examples of one class"),
+    "the same sentence": (sentences, ("so\t1\nso\t0\n" * 2, LINES), "4 training inputs"),
+    "sentences that differ after their end": (sentences, (LINES * 2, LINES, 1), "4 training inputs"),
+    "own": (given, (SIX, EVEN, SIX, EVEN), ""),
+    "own inputs that are all the same": (given, (SIX * 0, EVEN, SIX, EVEN), "6 training inputs"),
+    "own inputs that float32 does not tell apart": (given, (SIX + 1e9, EVEN, SIX, EVEN), "6 training inputs"),
+    "own test inputs of one class": (given, (SIX, EVEN, SIX, EVEN * 0), "6 test examples of one class"),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_data_of_which_nothing_can_be_learned_are_refused_by_their_name(name: str, tmp_path: Path) -> None:
+    make, arguments, words = ALIKE[name]
+    data = make(tmp_path / "data", *arguments)
+    datasets._loaded.cache_clear()
+    study = tiny(data={**data, "validation_share": 0.5}, model="bag" if data.get("name") == "text" else "linear")
+    if not words:
+        assert len(fingerprints_of(study, tmp_path).data) == 16
+        return
+    with pytest.raises(DataError) as caught:
+        fingerprints_of(study, tmp_path)
+    key = f"data.class: {data['class']}: " if "class" in data else f"data.name: {data['name']}, arguments {{"
+    assert str(caught.value).startswith(f"tiny: {key}")
+    assert f"found {words}" in str(caught.value)

@@ -77,3 +77,9 @@ def test_a_network_of_torchvision_takes_a_step_on_images_of_any_size(
     loss.backward()
     gradients = [parameter.grad for parameter in network.parameters()]
     assert all(gradient is not None and bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+
+@pytest.mark.parametrize("path", ["os.system", "math.sqrt", "builtins.dict", "torch.nn.functional.relu"])
+def test_what_is_no_network_is_refused_before_it_is_called(path: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a subclass of torch\.nn\.Module"):
+        build_network({"name": None, "class": path, "arguments": {}}, Inputs((1, 8, 8), 10))

@@ -16,7 +16,7 @@ import torch
 from builders import tiny
 from optstudy.errors import DataError
 from optstudy.paths import transformer_folder
-from optstudy.planning.preflight import check_start, fingerprints_of
+from optstudy.planning.preflight import fingerprints_of
 from optstudy.spec import RunSpec
 from optstudy.study.study import Study, StudyError
 from optstudy.tasks.arrays import Inputs
@@ -354,7 +354,7 @@ def test_the_key_of_wrong_weights_in_the_study_file_is_named(
     save_weights(tmp_path / "folder" / "model.safetensors", {"w": np.zeros(1, np.float32)})
     study = tiny(model={"name": "cnn", "pretrained": source})
     with pytest.raises(DataError, match=rf"^tiny: model\.pretrained: .*{source}"):
-        check_start(study, fingerprints_of(study, tmp_path))
+        fingerprints_of(study, tmp_path)
 
 
 def test_published_weights_of_another_name_are_listed() -> None:

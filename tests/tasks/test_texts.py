@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from optstudy.errors import DataError
-from optstudy.tasks.texts import separated
+from optstudy.tasks.texts import hub, separated, trec6
 
 LINES = "a fine film\t1\na poor one\t0\n"
 
@@ -42,6 +47,36 @@ def test_a_mistake_is_reported_with_its_file_and_line_or_label(
     write(tmp_path, train, test)
     with pytest.raises(DataError, match=words):
         tokens()
+
+
+@pytest.mark.parametrize(("text", "label"), [("", 1), ("  ", 1), (None, 1), ("fine", None), ("fine", "")])
+def test_a_row_of_the_hub_without_text_or_label_is_named(
+    text: str | None, label: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Part(dict[str, list[Any]]):
+        column_names = ("text", "label")
+
+    part = Part(text=["a fine film", "a poor film", text], label=[1, 0, label])
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda *_, **__: part))
+    with pytest.raises(DataError, match=r"films: test: row 2: expected text and a label, found \("):
+        hub("films", "text", "label", "test", "test", "words", 8)
+
+
+@pytest.mark.parametrize("line", ["ENTY:animal", "ENTY:animal ", "ENTY animal"])
+def test_a_question_of_trec_without_text_or_class_is_named(line: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "trec6"
+    folder.mkdir()
+    for part in ("train", "test"):
+        (folder / f"{part}.label").write_text(f"DESC:manner How did it open ?\n{line}\n")
+    with pytest.raises(DataError, match=r"train\.label: line 2: expected COARSE:fine and a question"):
+        trec6("words", 8)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()])
+def test_what_is_not_a_file_is_not_read(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / "data" / "odd.tsv")
+    with pytest.raises(DataError, match=r"odd\.tsv: expected a file of text"):
+        separated("odd.tsv", "test.tsv", "words", 8)
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_word(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from builders import tiny
+from builders import spec_of, tiny
 from optstudy.errors import DataError
 from optstudy.planning.stack_decisions import decisions
 from optstudy.spec import RunSpec
@@ -42,13 +41,13 @@ class Own(pl.LightningModule):
         self.log("test/accuracy", (self.network(batch[0].flatten(1)).argmax(1) == batch[1]).float().mean())
 
 
-def spec_of(name: str = "adam", by_hand: bool = False, **changes: Any) -> RunSpec:
-    study = tiny(model={"class": "test_custom_module.Own", "arguments": {"by_hand": by_hand}}, optimizers=[name])
-    return replace(study.spec(study.optimizers[0], 0, 5, {"learning_rate": 0.01, "weight_decay": 0.0}), **changes)
+def own_of(name: str = "adam", by_hand: bool = False, **changes: Any) -> RunSpec:
+    model = {"class": "test_custom_module.Own", "arguments": {"by_hand": by_hand}}
+    return spec_of(name, {"learning_rate": 0.01, "weight_decay": 0.0}, {"model": model}, **changes)
 
 
 def test_manual_optimization_is_an_input_error() -> None:
-    spec = spec_of(by_hand=True)
+    spec = own_of(by_hand=True)
     with pytest.raises(
         DataError, match=r"test_custom_module\.Own sets automatic_optimization = False: its schedule would never"
     ):
@@ -62,7 +61,7 @@ def test_manual_optimization_is_an_input_error() -> None:
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_gradients_are_clipped_in_every_precision(name: str, precision: str) -> None:
     """With momentum none and one step, SGD moves the weights by no more than rate times the norm clipped to."""
-    spec = spec_of(name, clip=1e-3, precision=precision, epochs=1, batch_size=2000)
+    spec = own_of(name, clip=1e-3, precision=precision, epochs=1, batch_size=2000)
     kept: list[Any] = []
     [result] = train([spec], kept.append, weights=True)
     assert result.status == "completed", result.message

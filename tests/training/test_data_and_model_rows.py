@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import tiny
+from builders import spec_of, tiny
 from optstudy.catalogue import OPTIMIZERS
-from optstudy.spec import RunSpec
 from optstudy.tasks.arrays import Arrays
 from optstudy.tasks.datasets import DATASETS, load_arrays
 from optstudy.tasks.models import MODELS
@@ -97,17 +96,12 @@ def test_one_batch_trains(data: str, model: str, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("model", ["linear", "mlp", "cnn", "lstm"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_learns_with_the_small_models(name: str, model: str) -> None:
-    result = train([spec_of(name, model)])[0]
+    rate = OPTIMIZERS[name].search["learning_rate"].at(0.6)
+    hyperparameters = {"learning_rate": rate, "weight_decay": 0.0}
+    result = train([spec_of(name, hyperparameters, {"model": model, "epochs": 4, "batch_size": 32})])[0]
     assert result.status == "completed"
     assert len(result.curve) == 4
     assert result.metrics["train/loss"] < np.log(10)
-
-
-def spec_of(name: str, model: str) -> RunSpec:
-    study = tiny(optimizers=[name], model=model, epochs=4, batch_size=32)
-    contender = study.optimizers[0]
-    rate = contender.row().search["learning_rate"].at(0.6)
-    return study.spec(contender, 0, 5, {"learning_rate": rate, "weight_decay": 0.0})
 
 
 @pytest.mark.parametrize("model", ["2c2d", "3c3d", "resnet20"])

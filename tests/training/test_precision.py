@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from builders import tiny
+from builders import spec_of
 from optstudy.analysis.stats import t_interval
 from optstudy.spec import RunSpec
 from optstudy.training.train import build_trainer, prepare_training, train
@@ -18,14 +17,13 @@ from optstudy.training.train import build_trainer, prepare_training, train
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def spec_of(**changes: Any) -> RunSpec:
-    study = tiny(optimizers=["adam"], model="cnn", epochs=10, batch_size=64)
-    contender = study.optimizers[0]
-    return replace(study.spec(contender, 0, 0, {"learning_rate": 3e-3, "weight_decay": 1e-4}), **changes)
+def cnn_of(**changes: Any) -> RunSpec:
+    hyperparameters = {"learning_rate": 3e-3, "weight_decay": 1e-4}
+    return spec_of("adam", hyperparameters, {"model": "cnn", "epochs": 10, "batch_size": 64}, **changes)
 
 
 def test_bf16_and_fp32_end_within_noise_of_each_other_over_ten_seeds() -> None:
-    specs = [spec_of(precision=precision, seed=seed) for precision in ("32-true", "bf16-mixed") for seed in range(10)]
+    specs = [cnn_of(precision=precision, seed=seed) for precision in ("32-true", "bf16-mixed") for seed in range(10)]
     results = train(specs)
     single, half = np.array([result.metrics["test/accuracy"] for result in results]).reshape(2, 10)
     assert single.min() > 0.9
@@ -39,7 +37,7 @@ def test_bf16_and_fp32_end_within_noise_of_each_other_over_ten_seeds() -> None:
 
 @pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
 def test_convolutions_compute_in_the_precision_asked_for_and_channels_last(precision: str, dtype: torch.dtype) -> None:
-    spec = spec_of(precision=precision, epochs=1)
+    spec = cnn_of(precision=precision, epochs=1)
     fitting = prepare_training(spec, lambda _: None)
     seen = list[tuple[bool, bool, torch.dtype]]()
 

@@ -11,21 +11,15 @@ from typing import Any
 
 import pytest
 
-from builders import tiny
+from builders import spec_of, tiny
 from optstudy.catalogue import OPTIMIZERS
-from optstudy.spec import RunSpec, TrainingEnded
+from optstudy.spec import TrainingEnded
 from optstudy.tasks.arrays import split
 from optstudy.tasks.datasets import load_arrays
 from optstudy.training.batches import ArrayData
 from optstudy.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def spec_of(name: str = "adam", **changes: object) -> RunSpec:
-    study = tiny(optimizers=[name])
-    contender = study.optimizers[0]
-    return replace(study.spec(contender, 0, 5, contender.row().defaults), **changes)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -127,7 +121,7 @@ def test_a_finished_training_leaves_no_tensors_behind(stacked: bool, monkeypatch
 
 @pytest.mark.parametrize("network", ["Noisy", "NoisyByNumpy"])
 def test_a_seed_is_one_of_all_generators_that_a_users_network_may_draw_from(network: str) -> None:
-    study = tiny(model={"class": f"test_stacked.{network}", "arguments": {}}, optimizers=["sgd"])
+    study = tiny(model={"class": f"stacked_networks.{network}", "arguments": {}}, optimizers=["sgd"])
     spec = study.spec(study.optimizers[0], 0, 5, {"learning_rate": 0.1})
     before = random.getstate()
     first, again, other = train([spec, spec, replace(spec, seed=6)])

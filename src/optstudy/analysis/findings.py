@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from optstudy.analysis.evaluate_claims import only_misses
 from optstudy.analysis.stats import LEVEL, reaches_an_end, smallest_p
 from optstudy.keys import TRAINING_VERSION
-from optstudy.metrics import amount, counted, metric
+from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.selection import EDGE_SHARE
 from optstudy.study.claim import SWEPT
@@ -108,7 +108,7 @@ def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Findin
 
 
 def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
-    """Return the findings about the machines and versions that trained a study."""
+    """Return the findings about how, and with which versions and machines, a study was trained."""
     return _findings(FACTS_CHECKS, entries)
 
 
@@ -287,6 +287,16 @@ def _other_training_version(entries: Sequence[Entry]) -> Iterator[Finding]:
         yield _finding(16, "", f"{words}: it may train differently")
 
 
+def _several_gradients_per_step(entries: Sequence[Entry]) -> Iterator[Finding]:
+    ratios = defaultdict[str, list[float]](list)
+    for entry in entries:
+        if GRADIENTS_PER_STEP in entry.result.metrics:
+            ratios[entry.spec["optimizer"]].append(entry.result.metrics[GRADIENTS_PER_STEP])
+    for optimizer, values in ratios.items():
+        words = f"{optimizer} computes {sum(values) / len(values):.2g} gradients per step, and others one"
+        yield _finding(2, "", f"{words}: in the same number of epochs it has more computation")
+
+
 DESIGN_CHECKS = (
     _nothing_tuned,
     _fixed_rate,
@@ -301,4 +311,4 @@ DESIGN_CHECKS = (
 )
 TABLE_CHECKS = (_selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
 HISTORY_CHECKS = (_withdrawn_claims, _other_replicates)
-FACTS_CHECKS = (_mixed_facts, _other_training_version)
+FACTS_CHECKS = (_mixed_facts, _other_training_version, _several_gradients_per_step)

@@ -1,22 +1,37 @@
-"""Tries an optimizer and a network on a little data before anything is trained, without importing Lightning."""
+"""Tries an optimizer and a network on a little data before anything is trained.
+
+What runs a user's code is called in a process of its own (see `UserProcess`); the coordinator never calls it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from optstudy.catalogue import OPTIMIZERS, optimizer_path
-from optstudy.errors import DataError, one_line
+from optstudy.errors import DataError, error_prefix, one_line
 from optstudy.spec import RunSpec
+from optstudy.study.hyperparameters import parameters_of
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 from optstudy.tasks.arrays import split
-from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays
 from optstudy.tasks.kinds import task_of
-from optstudy.training.optimizers import build_optimizer, decay_groups
+from optstudy.training.optimizers import (
+    build_optimizer,
+    decay_groups,
+    set_mode,
+    take_step,
+    takes_closure,
+    torch_arguments,
+)
+from optstudy.user_code import constructor_arguments
+from optstudy.user_process import UserProcess
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
 
 Hyperparameters = Mapping[str, float | bool]
 
@@ -43,6 +58,47 @@ def points_to_try(study: Study, contender: Contender) -> list[Hyperparameters]:
 def is_table_row(contender: Contender) -> bool:
     """Return whether a contender is an unchanged row of the optimizer table."""
     return contender.class_path is None and contender.row() == OPTIMIZERS[contender.optimizer]
+
+
+def names_own_parts(study: Study) -> bool:
+    """Return whether the study has more to try than rows of our tables, which are known to work.
+
+    A study without such parts is checked without a trial, which takes seconds.
+    """
+    own = study.data.class_path or study.model.class_path or study.model.pretrained
+    return bool(own) or any(one.freeze or points_to_try(study, one) for one in study.optimizers)
+
+
+def call_optimizer(process: UserProcess, key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> None:
+    """Try an optimizer in `process`, if there are points to try. Raises what `try_optimizer` raises."""
+    if points:
+        process.call(f"{key}: {optimizer_path(spec.optimizer)}", try_optimizer, key, spec, points)
+
+
+def call_decay(process: UserProcess, key: str, study: Study, contender: Contender) -> None:
+    """Raise DataError if the contender decays weights, and trying its class in `process` does not show in which way."""
+    row = study.row(contender)
+    decays = "weight_decay" in row.search or row.fixed.get("weight_decay") or row.defaults.get("weight_decay")
+    if row.decay is None and decays and not process.call(f"{key}: {row.optimizer}", weight_decay_of, study, contender):
+        allowed = "`coupled` (added to the gradient) or `decoupled`"
+        raise DataError(f"{key}: decay: trying {row.optimizer} does not show how it decays weights: state {allowed}")
+
+
+def call_network(process: UserProcess, spec: RunSpec) -> None:
+    """Try a network in `process`. Raises what `try_network` raises."""
+    process.call(network_key(spec), _network_works, spec)
+
+
+def _network_works(spec: RunSpec) -> bool:
+    """Try a network, which stays in this process: elsewhere, reading it would import the user's module."""
+    return try_network(spec) is not None
+
+
+def network_key(spec: RunSpec) -> str:
+    """Return the model's key and value in the study file."""
+    name = spec.model["name"]
+    key = f"model.name: {name}" if name else f"model.class: {spec.model['class']}"
+    return f"{key}, arguments {spec.model['arguments']}"
 
 
 def try_optimizer(key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> None:
@@ -73,9 +129,76 @@ def _step(spec: RunSpec, hyperparameters: Hyperparameters) -> None:
         module = module.to(compute_device())  # capturable optimizers work on GPUs only
     given = {name: value for name, value in hyperparameters.items() if name != "weight_decay" or examples}
     optimizer = build_optimizer(spec.optimizer, given, decay_groups(module, spec.decay_all and examples))
-    for parameter in module.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
+    read = set[str]()
+    optimizer.param_groups[:] = [WatchedGroup(group, read) for group in optimizer.param_groups]
+
+    def gradient() -> Tensor:
+        for parameter in module.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        return torch.zeros(())
+
+    set_mode(optimizer, "train")
+    take_step(optimizer, gradient, takes_closure(spec.optimizer, optimizer))
+    _refuse_unused(optimizer, given, read)
+
+
+class WatchedGroup(dict[str, Any]):
+    """A parameter group of an optimizer that adds the names of the entries that are read to `read`."""
+
+    def __init__(self, group: Mapping[str, Any], read: set[str]) -> None:
+        super().__init__(group)
+        self._read = read
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry."""
+        self._read.add(name)
+        return super().get(name, default)
+
+
+def _refuse_unused(optimizer: Optimizer, given: Hyperparameters, read: Collection[str]) -> None:
+    """Raise ValueError if a class with `**kwargs` was given a name that neither its signature nor its step knows."""
+    cls = type(optimizer)
+    own = constructor_arguments(cls)
+    for name in sorted(torch_arguments(given, cls).keys() - own.keys()):
+        if name not in read and not hasattr(optimizer, name):
+            raise ValueError(
+                f"{name} is no argument of the class, and its step does not read it; allowed: {', '.join(own)}"
+            )
+
+
+def _has_decay(path: str) -> bool:
+    parameters = parameters_of(path)
+    return parameters.more or "weight_decay" in parameters.kinds
+
+
+def weight_decay_of(study: Study, contender: Contender) -> str:
+    """Return how a contender applies weight decay: "coupled", "decoupled" or "none"; empty if trying does not decide.
+
+    The classes of the table and of torch are known. Another class is tried, unless the study file states its decay.
+    """
+    row = study.row(contender)
+    if contender.class_path is not None and not _has_decay(contender.class_path):
+        return "none"
+    if row.decay is not None:
+        return row.decay
+    middle = {name: space.at(0.5) for name, space in row.search.items()}
+    with suppress(DataError), UserProcess(study.timeout) as process:
+        key = f"optimizers: {contender.name}: {contender.optimizer}"
+        return process.call(key, _found_decay, contender.optimizer, {**row.fixed, **middle, **row.defaults})
+    return ""
+
+
+def _found_decay(optimizer: str, hyperparameters: Hyperparameters) -> str:
+    from optstudy.training.weight_decay import found_decay
+
+    try:
+        return found_decay(optimizer, hyperparameters)
+    except Exception:  # a user's class may raise anything, and has been tried with other gradients only
+        return ""
 
 
 def try_network(spec: RunSpec) -> nn.Module:
@@ -87,6 +210,7 @@ def try_network(spec: RunSpec) -> nn.Module:
     from optstudy.tasks.pretrained import give_start
 
     examples = training_examples(spec)
+    check_scale(spec.data, spec.model)
     network = _build_and_read(spec)
     _read_last_batch(network, spec, examples)
     give_start(network, spec)
@@ -111,9 +235,7 @@ def _build_and_read(spec: RunSpec) -> nn.Module:
     except DataError:
         raise
     except Exception as error:  # a user's model may raise anything, and torch's layers raise much
-        name = spec.model["name"]
-        key = f"model.name: {name}" if name else f"model.class: {spec.model['class']}"
-        raise DataError(f"{key}, arguments {spec.model['arguments']}: {one_line(error)}") from error
+        raise DataError(f"{network_key(spec)}: {one_line(error)}") from error
     return network
 
 
@@ -149,3 +271,17 @@ def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
     shape = tuple(getattr(logits, "shape", ())) or type(logits).__name__
     if shape != (len(x), arrays.classes):
         raise ValueError(f"expected logits {(len(x), arrays.classes)} of inputs {tuple(x.shape)}, found {shape}")
+
+
+def start_from_pretraining(before: RunSpec, spec: RunSpec) -> None:
+    """Try the network of a pretraining, and whether the training `spec` can start from its weights.
+
+    Raises DataError if it cannot.
+    """
+    from optstudy.tasks.pretrained import PRETRAINING, fill
+
+    with error_prefix(PRETRAINING):
+        pretrained = try_network(before)
+    network = try_network(spec)
+    with error_prefix("model.pretrained"):
+        fill(network, pretrained.state_dict(), PRETRAINING)

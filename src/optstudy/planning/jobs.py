@@ -13,7 +13,7 @@ from optstudy.planning.fingerprints import Fingerprints, code_digest, device_of
 from optstudy.planning.journal import Entry
 from optstudy.planning.samplers import drawn_points, next_point
 from optstudy.planning.selection import Selections, select, validation
-from optstudy.spec import RunSpec, spec_fields
+from optstudy.spec import RunSpec, fields_of, spec_fields
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
@@ -204,7 +204,7 @@ def resolved(study: Study, name: str, fingerprints: Fingerprints) -> dict[str, A
         "decay": row.decay,
         "defaults": dict(row.defaults),
         "fixed": dict(row.fixed),
-        "search": {key: {"low": space.low, "high": space.high, "log": space.log} for key, space in row.search.items()},
+        "search": {key: fields_of(space) for key, space in row.search.items()},
         "schedule": dict(template.schedule),
         "clip": template.clip,
         "decay_all": study.decay_all,

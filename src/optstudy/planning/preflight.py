@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from optstudy.errors import DataError, error_prefix
+from optstudy.errors import DataError, collecting, error_prefix
 from optstudy.keys import canonical
-from optstudy.planning.dry_run import is_table_row, try_network, try_optimizer
+from optstudy.planning.dry_run import (
+    call_network,
+    call_optimizer,
+    is_table_row,
+    network_key,
+    start_from_pretraining,
+)
 from optstudy.planning.fingerprints import Decision, Fingerprints, accepted_keys, recorded_keys
 from optstudy.planning.jobs import unit_jobs, units
 from optstudy.planning.journal import Entry
@@ -19,29 +27,59 @@ from optstudy.planning.stack_decisions import decisions, read_stored
 from optstudy.spec import RunSpec
 from optstudy.study.schema import Data, Pretraining
 from optstudy.study.study import Study
-from optstudy.tasks.datasets import data_digest, load_arrays
-from optstudy.tasks.pretrained import PRETRAINING, fill, weights_digest
+from optstudy.tasks.arrays import Arrays
+from optstudy.tasks.datasets import data_digest, hand_over, load_arrays
+from optstudy.tasks.pretrained import PRETRAINING, weights_digest
+from optstudy.user_process import UserProcess
 
 
 def fingerprints_of(
     study: Study, mlruns: Path = MLRUNS, entries: Mapping[str, Entry] | None = None, accept: int | None = None
 ) -> Fingerprints:
-    """Return the digests of what the study's names stand for; loads its data, and tries its networks on them once.
+    """Return the digests of what the study's names stand for; loads its data, and tries its parts on them once.
 
-    With `accept`, finished trainings among `entries` of that training version are used as if they were current.
-    Raises DataError if data or weights are missing, or if data, model and contenders do not fit.
+    A user's code runs in another process. With `accept`, finished trainings among `entries` of that training version
+    are used as if they were current. Raises DataError, with a line for each problem, if data or weights are missing, or
+    if data, model, weights and contenders do not fit.
     """
     recorded = {} if accept is None else accepted_keys(entries or {}, accept)
-    with error_prefix(study.name):
+    stored = read_stored(mlruns, study.name)
+    stacking, problems = dict[str, Decision](), list[str]()
+    with error_prefix(study.name), UserProcess(study.timeout) as process:
+        _load_custom_data(study, process)
         data, source = data_digest(study.data.resolved()), study.model.pretrained
         key = "" if study.pretraining is None else pretraining_data(study, recorded).key(study.pretraining_spec())
         with error_prefix("model.pretrained"):
             weights = "" if source is None else weights_digest(source, key)
-        stored = read_stored(mlruns, study.name)
-        stacking = decisions(study, data, weights, stored)
-        if not {decision.key for decision in stacking.values()} <= stored.keys():
-            _check_repeatable(study)  # a stored decision rests on the same data in another process
+        with collecting(problems):
+            stacking = decisions(study, data, weights, stored, process)
+        if not {decision.key for decision in stacking.values()} <= stored.keys() or problems:
+            with collecting(problems):
+                _check_repeatable(study, process)  # a stored decision rests on the same data in another process
+            with collecting(problems):
+                _check_start(study, Fingerprints(data, weights, stacking), process)
+        if problems:
+            raise DataError("\n".join(dict.fromkeys(problems)))
         return Fingerprints(data, weights, stacking, recorded)
+
+
+def _load_custom_data(study: Study, process: UserProcess) -> None:
+    """Load a user's own data in `process`, and take over the arrays, or the error that `load_arrays` is to raise."""
+    loaded = list[tuple[Mapping[str, Any], Arrays | DataError]]()
+    for prefix, data in _custom_data(study):
+        source = data.resolved()
+        try:
+            with error_prefix(prefix) if prefix else nullcontext():
+                loaded.append((source, process.call(f"data.class: {data.class_path}", load_arrays, source)))
+        except DataError as error:
+            loaded.append((source, error))
+    hand_over(loaded)
+
+
+def _custom_data(study: Study) -> list[tuple[str, Data]]:
+    """Return the data of the study, and of its pretraining, that a user's code loads, each with its key's prefix."""
+    before = [] if study.pretraining is None else [(PRETRAINING, study.pretraining.data)]
+    return [(prefix, data) for prefix, data in [("", study.data), *before] if data.class_path is not None]
 
 
 def pretraining_data(study: Study, recorded: Mapping[str, str] | None = None) -> Fingerprints:
@@ -56,6 +94,8 @@ def recorded_fingerprints(study: Study, entries: Mapping[str, Entry]) -> Fingerp
     The data's digest is that of the data on this machine, or, if they cannot be loaded, of the journal's last training.
     """
     mine = [entry for entry in entries.values() if canonical(entry.spec["data"]) == canonical(study.data.resolved())]
+    with UserProcess(study.timeout) as process:
+        _load_custom_data(study, process)
     try:
         data = data_digest(study.data.resolved())
     except DataError:
@@ -77,56 +117,50 @@ def _recorded_stacking(study: Study, fingerprints: Fingerprints, entries: Mappin
     return stacking
 
 
-def _check_repeatable(study: Study) -> None:
-    """Load a user's own data once more. Raises DataError if they differ.
+def _check_repeatable(study: Study, process: UserProcess) -> None:
+    """Load a user's own data once more in `process`. Raises DataError if they differ.
 
     Each worker loads them for itself, and would train on other data than the digest says.
     """
-    _check_same_again(study.data)
-    if study.pretraining is not None:
-        with error_prefix(PRETRAINING):
-            _check_same_again(study.pretraining.data)
+    for prefix, data in _custom_data(study):
+        with error_prefix(prefix) if prefix else nullcontext():
+            if not process.call(f"data.class: {data.class_path}", _loads_the_same_again, data.resolved()):
+                raise DataError(f"data.class: {data.class_path}: differs from call to call: seed its generator")
 
 
-def _check_same_again(data: Data) -> None:
-    if data.class_path is None:
-        return
+def _loads_the_same_again(source: Mapping[str, Any]) -> bool:
+    """Return whether a user's code gives the same data as when this process loaded them first."""
     from optstudy.tasks.custom_data import custom_arrays
 
-    source = data.resolved()
     first, again = load_arrays(source), custom_arrays(source["class"], source["arguments"], source["kind"])
     parts = ("x", "y", "test_x", "test_y")
-    if not all(np.array_equal(getattr(first, part), getattr(again, part)) for part in parts):
-        raise DataError(f"data.class: {data.class_path}: differs from call to call: seed its generator")
+    return all(np.array_equal(getattr(first, part), getattr(again, part)) for part in parts)
 
 
-def check_start(study: Study, fingerprints: Fingerprints) -> None:
+def _check_start(study: Study, fingerprints: Fingerprints, process: UserProcess) -> None:
     """Check that contenders can start from the pretrained weights, or from those that a pretraining will make.
 
     Raises DataError if weights do not fit the network, or if the pretraining's data or optimizer do not.
     """
     if study.model.pretrained is None:
         return
-    with error_prefix(study.name):
-        if study.pretraining is not None:
-            _check_pretraining(study, study.pretraining, fingerprints)
-            return
-        specs = [spec_without_pretraining(study, contender.name, fingerprints) for contender in study.optimizers]
-        for spec in {spec.pretrained is None: spec for spec in specs}.values():
-            try_network(spec)
+    if study.pretraining is not None:
+        _check_pretraining(study, study.pretraining, fingerprints, process)
+        return
+    specs = [spec_without_pretraining(study, contender.name, fingerprints) for contender in study.optimizers]
+    for spec in {spec.pretrained is None: spec for spec in specs}.values():
+        call_network(process, spec)
 
 
-def _check_pretraining(study: Study, block: Pretraining, fingerprints: Fingerprints) -> None:
+def _check_pretraining(study: Study, block: Pretraining, fingerprints: Fingerprints, process: UserProcess) -> None:
     """Raise DataError if the pretraining cannot be trained, or if contenders cannot start from its weights."""
-    spec = study.pretraining_spec()
+    before = study.pretraining_spec()
     with error_prefix(PRETRAINING):
-        points = [] if is_table_row(block.optimizer) else [spec.hyperparameters]
-        try_optimizer(f"optimizer: {block.optimizer.name}", spec, points)
-        pretrained = try_network(spec)
+        points = [] if is_table_row(block.optimizer) else [before.hyperparameters]
+        call_optimizer(process, f"optimizer: {block.optimizer.name}", before, points)
         _check_word_numbers(study.data, block.data)
-    network = try_network(spec_without_pretraining(study, study.optimizers[0].name, fingerprints))
-    with error_prefix("model.pretrained"):
-        fill(network, pretrained.state_dict(), PRETRAINING)
+    spec = spec_without_pretraining(study, study.optimizers[0].name, fingerprints)
+    process.call(network_key(spec), start_from_pretraining, before, spec)
 
 
 def _check_word_numbers(data: Data, before: Data) -> None:

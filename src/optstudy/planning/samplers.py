@@ -8,12 +8,16 @@ random sampler repeats its first point after a restart.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from optstudy.catalogue import SAMPLERS, Direction, Space
 from optstudy.keys import derive_seed
 from optstudy.user_code import import_class
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 
 def sobol_points(seed: int, replicate: int, trials: int, dimensions: int) -> list[list[float]]:
@@ -70,14 +74,20 @@ def tpe_point(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions: dict[str, optuna.distributions.BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(space.low, space.high, log=space.log)
-        for name, space in spaces.items()
-    }
+    distributions = {name: distribution(space) for name, space in spaces.items()}
     sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, replicate, "tpe", len(history)))
     study = optuna.create_study(direction=direction, sampler=sampler)
     for hyperparameters, value in history:
         past = optuna.trial.create_trial(params=dict(hyperparameters), distributions=distributions, value=value)
         study.add_trial(past)
     trial = study.ask(distributions)
-    return {name: float(trial.params[name]) for name in spaces}
+    return {name: trial.params[name] for name in spaces}
+
+
+def distribution(space: Space) -> BaseDistribution:
+    """Return Optuna's form of a search space."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if space.whole:
+        return IntDistribution(int(space.low), int(space.high), log=space.log)
+    return FloatDistribution(space.low, space.high, log=space.log)

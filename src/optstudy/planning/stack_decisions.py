@@ -11,37 +11,53 @@ from functools import partial
 from pathlib import Path
 
 from optstudy.environment import torch_minor
+from optstudy.errors import DataError, collecting
 from optstudy.files import read_derived
 from optstudy.keys import TRAINING_VERSION, canonical, digest
-from optstudy.planning.dry_run import points_to_try, training_examples, try_network, try_optimizer
+from optstudy.planning.dry_run import (
+    call_decay,
+    call_optimizer,
+    network_key,
+    points_to_try,
+    training_examples,
+    try_network,
+)
 from optstudy.planning.fingerprints import Decision, code_digest
 from optstudy.spec import RunSpec, group_key, spec_fields
 from optstudy.study.study import Study
 from optstudy.tasks.datasets import inputs_of
 from optstudy.tasks.kinds import task_of
+from optstudy.user_process import UserProcess
 
 
-def decisions(study: Study, data_digest: str, weights: str, stored: Mapping[str, str]) -> dict[str, Decision]:
-    """Return the decision for each contender: the stored one, else a new one, which needs torch and the network.
+def decisions(
+    study: Study, data_digest: str, weights: str, stored: Mapping[str, str], process: UserProcess
+) -> dict[str, Decision]:
+    """Return the decision for each contender: the stored one, else a new one, which `process` tries.
 
-    Raises DataError if an optimizer or the network does not work.
+    Raises DataError, with a line for each problem, if optimizers or the network do not work.
     """
-    decided = {}
+    decided, problems = dict[str, Decision](), list[str]()
     for contender in study.optimizers:
         spec = study.spec(contender, 0, 0, study.row(contender).defaults, weights)
         points = points_to_try(study, contender)
         versions = [code_digest(spec_fields(spec)), TRAINING_VERSION, torch_minor()]
         key = digest(canonical([group_key(spec), points, study.stack, data_digest, versions]))
+        solo = stored.get(key, task_of(spec.data["kind"]).solo)
         if key not in stored:
-            try_optimizer(f"optimizers: {contender.name}", spec, points)
-        decided[contender.name] = Decision(key, stored[key] if key in stored else _reason_alone(study.stack, spec))
+            with collecting(problems):
+                call_optimizer(process, f"optimizers: {contender.name}", spec, points)
+                call_decay(process, f"optimizers: {contender.name}", study, contender)
+            with collecting(problems):
+                solo = solo or process.call(network_key(spec), _reason_alone, study.stack, spec)
+        decided[contender.name] = Decision(key, solo)
+    if problems:
+        raise DataError("\n".join(dict.fromkeys(problems)))
     return decided
 
 
 def _reason_alone(mode: str, spec: RunSpec) -> str:
     """Return why the trainings of `spec` run one by one, empty if they are stacked; `mode` is the study's `stack`."""
-    if reason := task_of(spec.data["kind"]).solo:
-        return reason
     build = partial(try_network, replace(spec, pretrained=None))  # weights may not be made yet, and change nothing here
     network = build()
     if mode == "off":

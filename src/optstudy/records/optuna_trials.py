@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from optstudy.catalogue import OBJECTIVES, Space
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
+from optstudy.planning.samplers import distribution
 from optstudy.records.databases import create_missing, optuna_storage
 from optstudy.records.recorder import Projection
 from optstudy.spec import EpochEnded
@@ -99,13 +100,12 @@ def _create_tables(storage: str) -> None:
 
 
 def _frozen_trial(job: Job, entry: Entry, spaces: Mapping[str, Space], objective: str) -> optuna.trial.FrozenTrial:
-    from optuna.distributions import FloatDistribution
     from optuna.trial import create_trial
 
     attributes = {name: getattr(job, name) for name in ("replicate", "trial", "seed", "key")}
     trial = create_trial(
         params=dict(job.hyperparameters),
-        distributions={name: FloatDistribution(space.low, space.high, log=space.log) for name, space in spaces.items()},
+        distributions={name: distribution(space) for name, space in spaces.items()},
         value=entry.result.metrics[objective],
         user_attrs={**attributes, "status": entry.result.status},
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optstudy.catalogue import optimizer_path
+from optstudy.planning.dry_run import weight_decay_of
 from optstudy.planning.jobs import Job
 from optstudy.spec import RunSpec
 from optstudy.study.study import Study
@@ -23,7 +24,7 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
     freeze = {"freeze": ", ".join(spec.freeze) or "none"} if task_of(study.kind).examples else {}
     return {
         **_shared(spec, row.fixed),
-        "decay": row.decay,
+        "decay": weight_decay_of(study, contender) or "not known",
         "defaults": _pairs(row.defaults) or "those of the optimizer",
         "clip": "none" if spec.clip is None else f"gradient norm {spec.clip:g}",
         **spaces,

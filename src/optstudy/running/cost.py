@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
 
 from optstudy.errors import Stopped, TrainingFailed, one_line
 from optstudy.planning.jobs import jobs_in, named_jobs
-from optstudy.planning.layout import StudyPaths
 from optstudy.planning.preflight import spec_without_pretraining
-from optstudy.running.session import Session, read_session
+from optstudy.running.session import Session
+from optstudy.spec import RunSpec
+from optstudy.user_process import UserProcess
 
 RECORDERS, RECORDERS_EACH = 5.0, 0.02  # seconds to open MLflow and Optuna, and to write one training into them
 
@@ -36,28 +35,24 @@ class Cost:
     timed: str
 
 
-def cost_of(paths: StudyPaths, workers: int) -> Cost:
+def cost_of(session: Session, workers: int) -> Cost:
     """Estimate a study's cost from the journal's seconds, or by ten timed steps of the first contender without any.
 
-    Writes nothing. Raises what `read_session` raises, and TrainingFailed if the timed steps raise anything.
+    Writes nothing. Raises TrainingFailed if the timed steps raise anything.
     """
+    study, each, contenders = session.study, _recorded_seconds(session), session.paths.contenders
+    recorded, timed = tuple(each), next((name for name in contenders if name not in each), "")
     clock = time.perf_counter()
-    import torch
-
-    from optstudy.training.timing import seconds_of
-
-    torch.set_num_threads(1)  # as in a worker
-    imports = time.perf_counter() - clock  # a worker imports the same
-    session = read_session(paths)
-    study, each = session.study, _recorded_seconds(session)
-    recorded = tuple(each)
-    timed = next((name for name in paths.contenders if name not in each), "")
-    if timed:
-        with _timing(f"{study.name}: {timed}"):
-            seconds = seconds_of(spec_without_pretraining(study, timed, session.fingerprints))
-        each = {name: each.get(name, seconds) for name in paths.contenders}
-    with _timing(f"{study.name}: pretraining"):
-        pretraining = 0.0 if study.pretraining is None else seconds_of(study.pretraining_spec())
+    with UserProcess(study.timeout) as process:
+        process.call("imports", _one_thread)
+        imports = time.perf_counter() - clock  # a worker imports the same
+        if timed:
+            name, spec = f"{study.name}: {timed}", spec_without_pretraining(study, timed, session.fingerprints)
+            seconds = process.call(name, _timed, name, spec)
+            each = {name: each.get(name, seconds) for name in contenders}
+        pretraining, name = 0.0, f"{study.name}: pretraining"
+        if study.pretraining is not None:
+            pretraining = process.call(name, _timed, name, study.pretraining_spec())
     trainings = sum(seconds * jobs_in(study, name) for name, seconds in each.items()) / workers
     recorders = RECORDERS + RECORDERS_EACH * sum(jobs_in(study, name) for name in each)
     return Cost(imports + pretraining + trainings + recorders, workers, each, recorded, timed)
@@ -74,11 +69,19 @@ def _recorded_seconds(session: Session) -> dict[str, float]:
     return seconds
 
 
-@contextmanager
-def _timing(name: str) -> Iterator[None]:
-    """Turn anything that the timed steps raise into TrainingFailed: a user's model may raise anything."""
+def _one_thread() -> None:
+    """Compute with one thread, as a worker does."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _timed(name: str, spec: RunSpec) -> float:
+    """Return the seconds of a training. Raises TrainingFailed for anything that the timed steps raise."""
+    from optstudy.training.timing import seconds_of
+
     try:
-        yield
+        return seconds_of(spec)
     except Stopped:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ from optstudy.planning import journal
 from optstudy.planning.fingerprints import Fingerprints
 from optstudy.planning.journal import Entry
 from optstudy.planning.layout import StudyPaths, remove_leftovers
-from optstudy.planning.preflight import check_start, fingerprints_of, recorded_fingerprints
+from optstudy.planning.preflight import fingerprints_of, recorded_fingerprints
 from optstudy.records.databases import check_stores
 from optstudy.study.study import Study
 
@@ -65,9 +65,7 @@ def read_session(paths: StudyPaths, *, report_only: bool = False, accept: int | 
         return Session(paths, recorded_fingerprints(paths.study, entries), entries)
     if accept is not None:
         _check_accepted(paths, entries, accept)
-    fingerprints = fingerprints_of(paths.study, paths.mlruns, entries, accept)
-    check_start(paths.study, fingerprints)
-    return Session(paths, fingerprints, entries)
+    return Session(paths, fingerprints_of(paths.study, paths.mlruns, entries, accept), entries)
 
 
 def _check_accepted(paths: StudyPaths, entries: dict[str, Entry], accept: int) -> None:

@@ -44,7 +44,7 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
     `accept` is the older training version whose finished trainings are kept, if any. Raises StudyHeld if another
     process runs the study, and TrainingFailed if a training raised.
     """
-    with Workers(workers) as executor, open_session(paths, accept=accept) as session:
+    with Workers(workers, paths.study.timeout) as executor, open_session(paths, accept=accept) as session:
         _write_resolved(session, say)
         _say_accepted(session, accept, say)
         _pretrain(session, executor, say)
@@ -90,13 +90,13 @@ def prepare(paths: StudyPaths, say: Say) -> Session:
 
 def pretrain(paths: StudyPaths, say: Say) -> None:
     """Run the study's pretraining as a stage of its own, unless its weights are there; write start.json."""
-    with Workers(1) as executor, open_session(paths) as session:
+    with Workers(1, paths.study.timeout) as executor, open_session(paths) as session:
         _pretrain(session, executor, say)
 
 
 def tune(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgress) -> None:
     """Run one contender's searches and write tuning/ and selected/."""
-    with Workers(workers) as executor, open_session(paths, check=_needs_weights) as session:
+    with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_needs_weights) as session:
         todo = units(paths.study, [contender])
         complete(session, todo, executor, live_of(paths), on_progress, finals=False)
         write_tuning(session, contender)
@@ -108,7 +108,7 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
     if paths.study.tuning.trials:
         name = paths.study.contender(contender).name
         _needs(paths, paths.tables / "selected" / f"{name}.csv", f"tune.py {name}")
-    with Workers(workers) as executor, open_session(paths, check=_needs_weights) as session:
+    with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_needs_weights) as session:
         todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
         complete(session, todo, executor, live_of(paths), on_progress, selections=selections)
         write_runs(session, contender)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from optstudy.catalogue import OPTIMIZERS, OptimizerRow
-from optstudy.user_code import import_class
+from optstudy.user_code import accepts_more, constructor_arguments, import_class
 
 Decay = Literal["coupled", "decoupled"]
 
@@ -46,14 +47,13 @@ TORCH_BOUNDS: Mapping[str, Bounds] = {
 # torch's names for what has another name in a study file, or is decided elsewhere.
 TORCHS_NAMES = {
     "lr": "write learning_rate",
-    "betas": "write beta1 and beta2",
+    "betas": "write beta1, beta2, ...",
     "params": "`freeze` names parameters that are not trained",
 }
 
 # torch's classes with decoupled weight decay (the others have coupled), and those that a study cannot train with.
 DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon"})
 REFUSED = {
-    "LBFGS": "its step needs a closure, which evaluates the loss several times",
     "SparseAdam": "it needs sparse gradients, and networks here have dense ones",
     "Muon": "it trains only matrices, and networks have biases",
 }
@@ -66,12 +66,9 @@ def optimizer_class(path: str) -> Any:
     cls = import_class(path)
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)) or cls is Optimizer:
         raise ValueError("must be a subclass of torch.optim.Optimizer")
-    reason = next((REFUSED[name] for name in _torch_bases(cls) if name in REFUSED), "")
-    closure = inspect.signature(cls.step).parameters.get("closure")
-    if closure is not None and closure.default is closure.empty:
-        reason = reason or REFUSED["LBFGS"]
-    if reason:
-        raise ValueError(f"cannot be used: {reason}")
+    for name in _torch_bases(cls):
+        if name in REFUSED:
+            raise ValueError(f"cannot be used: {REFUSED[name]}")
     return cls
 
 
@@ -85,16 +82,22 @@ def comes_with_torch(cls: type) -> bool:
     return f"{cls.__module__}.".startswith("torch.optim.")
 
 
-def decay_of(cls: type, fixed: Mapping[str, Any]) -> Decay:
-    """Return how a class applies weight decay, as far as torch's code shows it; a user's class may differ."""
-    decoupled = fixed.get("decoupled_weight_decay") or DECOUPLED & set(_torch_bases(cls))
-    return "decoupled" if decoupled else "coupled"
+def decay_of(cls: type, fixed: Mapping[str, Any]) -> Decay | None:
+    """Return how a class of torch applies weight decay; None for other classes, which have to be tried.
+
+    `training.weight_decay.found_decay` tries them.
+    """
+    if fixed.get("decoupled_weight_decay"):
+        return "decoupled"
+    if not comes_with_torch(cls):
+        return None
+    return "decoupled" if DECOUPLED & set(_torch_bases(cls)) else "coupled"
 
 
 def class_row(path: str, decay: Decay | None, fixed: Mapping[str, Any]) -> OptimizerRow:
     """Return the row of a class that is not in the table, with the defaults of its signature."""
     cls = optimizer_class(path)
-    parameters = inspect.signature(cls).parameters
+    parameters = constructor_arguments(cls)
     names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
     defaults = {
         name: float(parameters[torch_name].default)
@@ -109,7 +112,7 @@ class Parameters:
     """The hyperparameters of a class, by their names in a study file.
 
     Attributes:
-        kinds: `float` or `bool` for each.
+        kinds: `float`, `int` or `bool` for each.
         needed: Those without a default.
         more: Whether the class has `**kwargs`, and so accepts any other.
     """
@@ -121,22 +124,31 @@ class Parameters:
 
 def parameters_of(path: str) -> Parameters:
     """Return the hyperparameters of the class at `path`."""
-    parameters = list(inspect.signature(import_class(path)).parameters.values())[1:]
+    cls = import_class(path)
+    parameters = constructor_arguments(cls).values()
     kinds = {name: kind for parameter in parameters for name, kind in _kinds(parameter)}
-    needed = [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    return Parameters(kinds, tuple(name for p in needed for name, _ in _kinds(p)), more)
+    needed = [name for p in parameters if p.default is p.empty for name, _ in _kinds(p)]
+    return Parameters(kinds, tuple(needed), accepts_more(cls))
 
 
 def _kinds(parameter: inspect.Parameter) -> list[tuple[str, type]]:
-    """Return a parameter's names in a study file, and their kinds; none if it is text or a tuple."""
-    name, default = parameter.name, parameter.default
+    """Return a parameter's names in a study file, and their kinds; none if it is text or another tuple than `betas`."""
+    name, default, annotation = parameter.name, parameter.default, str(parameter.annotation)
     if name == "betas":
-        return [("beta1", float), ("beta2", float)]
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or isinstance(default, str | tuple | list):
+        count = len(default) if isinstance(default, tuple | list) else 2
+        return [(f"beta{index}", float) for index in range(1, count + 1)]
+    if isinstance(default, str | tuple | list):
         return []
-    flag = isinstance(default, bool) or (default is None and "bool" in str(parameter.annotation))
-    return [("learning_rate" if name == "lr" else name, bool if flag else float)]
+    if isinstance(default, bool) or (default is None and "bool" in annotation):
+        return [(name, bool)]
+    return [("learning_rate" if name == "lr" else name, int if _is_whole(parameter) else float)]
+
+
+def _is_whole(parameter: inspect.Parameter) -> bool:
+    """Return whether a parameter is a whole number: by its annotation, or without one by its default."""
+    if parameter.annotation is not parameter.empty:
+        return set(re.findall(r"\w+", str(parameter.annotation))) & {"int", "float", "Tensor"} == {"int"}
+    return isinstance(parameter.default, int) and parameter.name not in {"lr", *BOUNDS, *TORCH_BOUNDS}
 
 
 def problem_with(path: str, name: str, value: float | bool) -> str:
@@ -151,10 +163,17 @@ def problem_with(path: str, name: str, value: float | bool) -> str:
         kind = has.kinds.get(name, float if name in BOUNDS else None)
     if kind is not None and isinstance(value, bool) != (kind is bool):
         return "must be true or false" if kind is bool else "must be a number, not true or false"
+    if kind is int and value != int(value):
+        return "must be a whole number, as its default is (or annotate the argument of the class as a float)"
     if name == "maximize" and value is True:
         return "must be false: it would maximise the loss"
     bounds = BOUNDS.get(name) or (TORCH_BOUNDS.get(name) if path.startswith("torch.optim.") else None)
     return bounds.words if bounds is not None and not bounds.contains(value) else ""
+
+
+def whole_numbers(path: str) -> frozenset[str]:
+    """Return the hyperparameters of the class at `path` that are whole numbers."""
+    return frozenset(name for name, kind in parameters_of(path).kinds.items() if kind is int)
 
 
 def _in_a_row(path: str, name: str) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
-from optstudy.study.hyperparameters import Decay, class_row, optimizer_class
+from optstudy.study.hyperparameters import Decay, class_row, optimizer_class, whole_numbers
 from optstudy.study.validation import (
     LARGEST_COUNT,
     Block,
@@ -23,10 +24,10 @@ from optstudy.study.validation import (
     all_problems,
     one_of,
 )
+from optstudy.tasks.custom_data import data_source
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import kinds_of_examples, task_of
-from optstudy.tasks.models import MODELS
-from optstudy.user_code import import_class
+from optstudy.tasks.models import MODELS, model_class
 
 
 def _number_or_flag(value: Any) -> float | bool:
@@ -40,12 +41,6 @@ def _number_or_flag(value: Any) -> float | bool:
     if not math.isfinite(number):
         raise ValueError("must be a finite number, or true or false")
     return number
-
-
-def _importable(path: str) -> str:
-    if not callable(import_class(path)):
-        raise ValueError("must be a class or a function")
-    return path
 
 
 by_name = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # digits: {name: digits}
@@ -71,7 +66,9 @@ class Data(Block):
     """The data set, how its training part is split, and how its inputs are scaled and augmented."""
 
     name: Annotated[str, one_of(DATASETS)] | None = None
-    class_path: Annotated[str, AfterValidator(_importable)] | None = Field(default=None, alias="class")
+    class_path: Annotated[str, AfterValidator(lambda path: data_source(path) and path)] | None = Field(
+        default=None, alias="class"
+    )
     kind: Annotated[str, one_of(kinds_of_examples())] | None = None
     arguments: dict[str, Any] = Field(default={})
     validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
@@ -98,7 +95,9 @@ class Model(Block):
     """The network, its arguments, and the weights that it starts from."""
 
     name: Annotated[str, one_of(MODELS)] | None = None
-    class_path: Annotated[str, AfterValidator(_importable)] | None = Field(default=None, alias="class")
+    class_path: Annotated[str, AfterValidator(lambda path: model_class(path) and path)] | None = Field(
+        default=None, alias="class"
+    )
     arguments: dict[str, Any] = Field(default={})
     pretrained: Annotated[str, Field(min_length=1)] | None = None
     pretrained_by: str = ""
@@ -139,21 +138,27 @@ class Contender(Block):
         return self.class_path or self.like or self.name
 
     def row(self) -> OptimizerRow:
-        """Return the optimizer's row of the table with the changes of this entry.
+        """Return the optimizer's row of the table with the changes of this entry."""
+        return self._row
+
+    @cached_property
+    def _row(self) -> OptimizerRow:
+        """Compute the row: once, so that a study which another process has loaded needs no class of the user.
 
         `fixed` removes a hyperparameter from the search. A hyperparameter that is searched and has no default keeps
         its class's.
         """
         if self.class_path is not None:
-            base = class_row(self.class_path, self.decay, self.fixed)
+            base, whole = class_row(self.class_path, self.decay, self.fixed), whole_numbers(self.class_path)
         else:
-            base = OPTIMIZERS[self.optimizer]
-        spaces = {key: Space(space.low, space.high, space.log) for key, space in self.search.items()}
+            base, whole = OPTIMIZERS[self.optimizer], frozenset[str]()
+        spaces = {key: Space(space.low, space.high, space.log, key in whole) for key, space in self.search.items()}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
         fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
+        fixed = {key: int(value) if key in whole else value for key, value in fixed.items()}
         fixed_in_table = {key: value for key, value in base.fixed.items() if key in search}
         defaults = {**base.defaults, **fixed_in_table, **self.defaults}
-        defaults = {key: float(value) for key, value in defaults.items() if key not in fixed}
+        defaults = {key: (int if key in whole else float)(value) for key, value in defaults.items() if key not in fixed}
         decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
         return OptimizerRow(base.optimizer, decay, defaults, fixed, search)
 
@@ -207,6 +212,7 @@ class StudyFile(Block):
     stack: Literal["auto", "on", "off"] = "auto"
     sweep: Sweep | None = None
     target: Annotated[Number, Field(gt=0, le=1)] | None = None
+    timeout: Positive | None = None
     claims: tuple[ClaimSpec, ...] = ()
 
     @property

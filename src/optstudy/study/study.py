@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from optstudy.errors import StudyError
+from optstudy.errors import StudyError, collecting
 from optstudy.keys import derive_seed
 from optstudy.spec import RunSpec
 from optstudy.study.rules import problems_of
 from optstudy.study.schema import Contender, StudyFile
 from optstudy.study.study_yaml import read_yaml
 from optstudy.study.validation import all_problems, problem_lines
+from optstudy.user_code import NOT_THE_USERS, import_class
+from optstudy.user_process import UserProcess
 
 
 class Study(StudyFile):
@@ -109,7 +112,42 @@ def load_study(path: Path) -> Study:
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
+    classes = {key: name for key, name in _classes(content) if name.partition(".")[0] not in NOT_THE_USERS}
+    if not classes:
+        return _validated(path, content)
+    timeout, problems = content.get("timeout"), list[str]()
+    with UserProcess(timeout if isinstance(timeout, int | float) and timeout > 0 else None) as process:
+        for key, name in classes.items():
+            with collecting(problems):
+                process.call(f"{path}: {key}: {name!r}", _try_import, name)
+        if problems:
+            raise StudyError("\n".join(problems))
+        return process.call(str(path), _validated, path, content)
+
+
+def _classes(part: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the key and the path of each class that a study file names."""
+    inside = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for name, value in inside:
+        if name == "class" and isinstance(value, str):
+            yield f"{key}class", value
+        elif name != "arguments":  # they are the class's own
+            yield from _classes(value, f"{key}{name}.")
+
+
+def _try_import(path: str) -> None:
+    """Import a user's class, which may end the process. That it cannot be imported is for the schema to report."""
+    with suppress(ValueError):
+        import_class(path)
+
+
+def _validated(path: Path, content: dict[str, Any]) -> Study:
+    """Return the study with its optimizers' rows, for which their classes are imported."""
     try:
-        return Study.model_validate(content)
+        study = Study.model_validate(content)
     except ValidationError as error:
         raise StudyError("\n".join(problem_lines(path, error))) from error
+    before = [] if study.pretraining is None else [study.pretraining.optimizer]
+    for optimizer in (*study.optimizers, *before):
+        optimizer.row()
+    return study

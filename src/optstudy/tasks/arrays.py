@@ -42,6 +42,20 @@ class Inputs:
     tokens: int = 0
 
 
+def check_differences(arrays: Arrays) -> None:
+    """Raise DataError if nothing can be learned or measured: one label alone, or inputs that do not differ.
+
+    A test part of a single example passes.
+    """
+    for name, x, y in (("training", arrays.x, arrays.y), ("test", arrays.test_x, arrays.test_y)):
+        if name == "test" and len(y) == 1:
+            continue
+        if (y == y[0]).all():
+            raise DataError(f"expected two classes or more, found {len(y)} {name} examples of one class")
+        if all(np.array_equal(x[0], other) for other in x[1:]):  # stops at the first that differs
+            raise DataError(f"expected inputs that differ, found {len(y)} {name} inputs that are all the same")
+
+
 def split(
     y: NDArray[np.int64], split_seed: int, share: float, size: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from optstudy.errors import DataError
@@ -14,6 +15,11 @@ from optstudy.tasks.arrays import Arrays
 from optstudy.tasks.kinds import KINDS
 from optstudy.user_code import import_class
 
+if TYPE_CHECKING:
+    import torch
+
+MOST_TOKENS = 10**6  # the largest vocabularies of pretrained models have a quarter of that; each id is a row of weights
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
 EXPECTED = "a LightningDataModule, or a function that returns (x, y, test_x, test_y) as tensors or numpy arrays"
 
 
@@ -21,11 +27,27 @@ class Unfit(ValueError):
     """The data are not of their kind. The message says what is expected and what was found."""
 
 
+def data_source(path: str) -> Callable[..., Any]:
+    """Return what makes a user's own data: the LightningDataModule, or the function, at `path`.
+
+    Raises ValueError for anything else before it is called, such as `os.system` or `shutil.rmtree`.
+    """
+    source: Callable[..., Any] = import_class(path)
+    if isinstance(source, type):
+        fits = hasattr(source, "train_dataloader")  # importing Lightning takes seconds
+    else:
+        function = inspect.unwrap(source)
+        fits = inspect.isfunction(function) and function.__module__.partition(".")[0] not in sys.stdlib_module_names
+    if not fits:
+        raise ValueError("must be a LightningDataModule, or a Python function from outside the standard library")
+    return source
+
+
 def custom_arrays(path: str, arguments: Mapping[str, Any], kind: str) -> Arrays:
     """Return the arrays of what the callable at `path` returns. Raises DataError for anything that goes wrong in it."""
     try:
-        return arrays_of(import_class(path)(**arguments), kind)
-    except Exception as error:  # a user's code may raise anything
+        return arrays_of(data_source(path)(**arguments), kind)
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         name = "" if isinstance(error, Unfit) else f"{type(error).__name__}: "
         raise DataError(f"data.class: {path}: {name}{' '.join(str(error).split())}") from error
 
@@ -51,6 +73,8 @@ def arrays_of(loaded: Any, kind: str) -> Arrays:
     if x.shape[1:] != test_x.shape[1:]:
         raise Unfit(f"x and test_x: expected the same shape except for n, found {x.shape} and {test_x.shape}")
     classes = int(y.max()) + 1
+    if classes > len(y):  # before anything of that size is made
+        raise Unfit(f"y: expected labels that count from 0, at most {len(y) - 1} of {len(y)} examples; found {y.max()}")
     if classes < 2:
         raise Unfit("y: expected two labels or more, counted from 0; found 0 only: there is nothing to learn")
     missing = sorted(set(range(classes)) - set(y.tolist()))
@@ -65,20 +89,25 @@ def arrays_of(loaded: Any, kind: str) -> Arrays:
 
 
 def _array(part: Any) -> NDArray[Any]:
+    import torch
+
     if not isinstance(part, torch.Tensor):
         return np.asarray(part)
     part = part.detach().cpu()
-    array: NDArray[Any] = (part.float() if part.is_floating_point() else part).numpy()  # numpy has no bfloat16
+    short = part.is_floating_point() and part.dtype not in (torch.float32, torch.float64)
+    array: NDArray[Any] = (part.float() if short else part).numpy()  # numpy has no bfloat16
     return array
 
 
 def _check_inputs(name: str, x: NDArray[Any], kind: str) -> None:
-    axes = ", ".join(KINDS[kind].axes)
-    allowed, numbers = ("iu", "whole numbers from 0") if KINDS[kind].tokens else ("biuf", "finite numbers")
-    if x.ndim != len(KINDS[kind].axes) or 0 in x.shape or x.dtype.kind not in allowed:
+    axes, tokens = ", ".join(KINDS[kind].axes), KINDS[kind].tokens
+    least, largest = (0, MOST_TOKENS - 1) if tokens else (-LARGEST_FLOAT, LARGEST_FLOAT)
+    numbers = f"{'whole' if tokens else 'finite'} numbers from {least:g} to {largest:g}"
+    if x.ndim != len(KINDS[kind].axes) or 0 in x.shape or x.dtype.kind not in ("iu" if tokens else "biuf"):
         raise Unfit(f"{name}: data of kind {kind} are ({axes}), not empty, {numbers}; found {x.shape} of {x.dtype}")
-    if not (x.min() >= 0 if KINDS[kind].tokens else np.isfinite(x).all()):
-        raise Unfit(f"{name}: data of kind {kind} are {numbers}; found values from {x.min()} to {x.max()}")
+    low, high = float(x.min()), float(x.max())
+    if not least <= low <= high <= largest:  # also where some are not numbers
+        raise Unfit(f"{name}: data of kind {kind} are {numbers}; found values from {low:g} to {high:g}")
 
 
 def _check_labels(name: str, y: NDArray[Any], count: int) -> None:
@@ -89,6 +118,8 @@ def _check_labels(name: str, y: NDArray[Any], count: int) -> None:
 
 
 def _collected(loader: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # a loader that shuffles gives the same order in each process
         batches = list(loader)

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from optstudy.errors import DataError
+from optstudy.errors import DataError, error_prefix
 from optstudy.keys import canonical, digest
-from optstudy.tasks.arrays import Arrays, Inputs, split
+from optstudy.tasks.arrays import Arrays, Inputs, check_differences, split
 from optstudy.tasks.functions import Ravine, Rosenbrock
-from optstudy.tasks.kinds import task_of
+from optstudy.tasks.kinds import KINDS, task_of
 from optstudy.user_code import import_class
+
+SAMPLE = 2048  # examples by which the scale of inputs is judged
+LARGEST_SIZE = 10  # their root mean square; that of standardised inputs, and of pixels in [0, 1], is at most 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ DATASETS: Mapping[str, DataRow] = {
     "kmnist": DataRow("image", "optstudy.tasks.images.kmnist", side=28),
     "cifar10": DataRow("image", "optstudy.tasks.images.cifar10", side=32),
     "cifar100": DataRow("image", "optstudy.tasks.images.cifar100", side=32),
-    "image_folder": DataRow("image", "optstudy.tasks.images.image_folder", {"train": None, "test": None, "size": 64}),
+    "image_folder": DataRow(
+        "image", "optstudy.tasks.image_folders.image_folder", {"train": None, "test": None, "size": 64}
+    ),
     "text": DataRow(
         "text", "optstudy.tasks.texts.separated", {"train": None, "test": None, "tokenizer": "words", "length": 64}
     ),
@@ -67,8 +72,26 @@ def load_arrays(data: Mapping[str, Any]) -> Arrays:
 
     Raises DataError if files are missing or broken, or if a user's own class fails or returns something else.
     """
+    source = _source_of(data)
+    arrays = _HANDED_OVER[source] if source in _HANDED_OVER else _loaded(*source)
+    if isinstance(arrays, DataError):
+        raise arrays
+    return arrays
+
+
+def hand_over(loaded: Sequence[tuple[Mapping[str, Any], Arrays | DataError]]) -> None:
+    """Make `load_arrays` give what loading in another process gave, in place of what it was handed before."""
+    _HANDED_OVER.clear()
+    _HANDED_OVER.update((_source_of(data), arrays) for data, arrays in loaded)
+
+
+_HANDED_OVER: dict[tuple[str, str, str], Arrays | DataError] = {}
+
+
+def _source_of(data: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the arguments of `_loaded`: all that the arrays depend on."""
     path = data["class"] or DATASETS[data["name"]].load
-    return _loaded(path, json.dumps(data["arguments"], sort_keys=True), "" if data["name"] else data["kind"])
+    return path, json.dumps(data["arguments"], sort_keys=True), "" if data["name"] else data["kind"]
 
 
 @lru_cache(maxsize=2)  # the data of the study, and of its pretraining
@@ -86,15 +109,41 @@ def _loaded(path: str, arguments: str, custom_kind: str) -> Arrays:
 
 
 def data_digest(data: Mapping[str, Any]) -> str:
-    """Return a hash of a data set's values and shapes; an analytic function has no values, and gets its kind."""
+    """Return a hash of a data set's values and shapes; an analytic function has no values, and gets its kind.
+
+    Every study asks for it before it trains. Raises DataError if nothing can be learned from the data.
+    """
     if not task_of(data["kind"]).examples:
         return str(data["kind"])
     arrays = load_arrays(data)
+    with error_prefix(_named(data)):
+        check_differences(arrays)
     content = hashlib.sha256()
     for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y):
         content.update(f"{part.dtype} {part.shape}".encode())
         content.update(np.ascontiguousarray(part).data)
     return content.hexdigest()[:16]
+
+
+def check_scale(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Raise DataError if a network of the table would read a user's own data that are not scaled, as pixels up to 255.
+
+    Its trainings would diverge, as if the optimizers were to blame. A user's own network may scale its inputs.
+    """
+    if data["class"] is None or model["class"] is not None or not KINDS[data["kind"]].scaling:
+        return
+    x = load_arrays(data).x[:SAMPLE]
+    size = float(np.sqrt(np.square(x, dtype=np.float64).mean()))
+    if data["scaling"] == "unit" and size > LARGEST_SIZE:
+        raise DataError(
+            f"{_named(data)}: inputs from {x.min():g} to {x.max():g}: their root mean square is {size:.3g}, must be at "
+            f"most {LARGEST_SIZE}: return scaled inputs (pixels / 255), or write `scaling: standardised`"
+        )
+
+
+def _named(data: Mapping[str, Any]) -> str:
+    name = f"data.name: {data['name']}" if data["class"] is None else f"data.class: {data['class']}"
+    return f"{name}, arguments {data['arguments']}" if data["arguments"] else name
 
 
 def split_digest(data: Mapping[str, Any], split_seed: int) -> str:

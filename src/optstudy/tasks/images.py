@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.errors import DataError
-from optstudy.paths import below_root, data_root
+from optstudy.paths import data_root
 from optstudy.tasks.arrays import Arrays
 
 # The four files of MNIST's format: magic number and sizes, big-endian, then one byte per pixel or label.
@@ -71,33 +71,6 @@ def cifar10() -> Arrays:
 def cifar100() -> Arrays:
     """Return CIFAR-100 (Krizhevsky 2009), its 100 fine classes."""
     return _cifar("CIFAR100")
-
-
-def image_folder(train: str, test: str, size: int) -> Arrays:
-    """Return two folders of class folders of images, resized to `size` x `size`, RGB in [0, 1]."""
-    x, y, classes = _class_folders(below_root(train), size)
-    test_x, test_y, test_classes = _class_folders(below_root(test), size)
-    if classes != test_classes:
-        raise DataError(f"{below_root(test)}: its class folders {test_classes} must be those of {train}: {classes}")
-    return Arrays(x, y, test_x, test_y, len(classes))
-
-
-def _class_folders(path: Path, size: int) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        folder = ImageFolder(str(path), lambda image: np.asarray(image.convert("RGB").resize((size, size))))
-    except OSError as error:
-        raise DataError(f"{path}: expected a folder with one folder of images per class: {_line(error)}") from error
-    images, labels = [], []
-    for index, (file, _) in enumerate(folder.samples):
-        try:
-            image, label = folder[index]
-        except Exception as error:  # each decoder has errors of its own
-            raise DataError(f"{file}: not a readable image ({_line(error)}); replace or delete it") from error
-        images.append(image)
-        labels.append(label)
-    return _unit(np.stack(images).transpose(0, 3, 1, 2)), np.array(labels, dtype=np.int64), folder.classes
 
 
 def _idx(name: str) -> Arrays:

@@ -1,10 +1,15 @@
-"""The table of models: the network of each name, and the kinds of data that it reads. No torch."""
+"""The table of models: the network of each name, and the kinds of data that it reads. Torch only for a user's class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from optstudy.user_code import import_class
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -41,3 +46,13 @@ MODELS: Mapping[str, ModelRow] = {
     "transformer": ModelRow("optstudy.tasks.transformers.Transformer", TEXT, {"folder": None}),
     "point": ModelRow("optstudy.tasks.networks.Point", FUNCTION),
 }
+
+
+def model_class(path: str) -> type[nn.Module]:
+    """Return the user's network at `path`. Raises ValueError for anything else, before it is called."""
+    from torch import nn
+
+    cls = import_class(path)
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ValueError("must be a subclass of torch.nn.Module")
+    return cls

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from optstudy.errors import DataError
 from optstudy.tasks.arrays import Inputs
-from optstudy.tasks.models import MODELS
+from optstudy.tasks.models import MODELS, model_class
 from optstudy.tasks.transformers import Transformer
 from optstudy.user_code import import_class
 
@@ -275,9 +275,10 @@ def build_network(model: Mapping[str, Any], inputs: Inputs) -> nn.Module:
     A user's class gets only its arguments. Raises DataError for a LightningModule with manual optimization, for which
     Lightning would neither step the schedule nor clip gradients.
     """
-    path = model["class"] or MODELS[model["name"]].network
-    given = (inputs,) if model["class"] is None else ()
-    network: nn.Module = import_class(path)(*given, **model["arguments"])
+    path = model["class"]
+    if path is None:
+        return import_class(MODELS[model["name"]].network)(inputs, **model["arguments"])  # type: ignore[no-any-return]
+    network = model_class(path)(**model["arguments"])
     if not getattr(network, "automatic_optimization", True):
         raise DataError(
             f"model: class: {path} sets automatic_optimization = False: its schedule would never be "

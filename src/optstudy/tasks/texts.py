@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,10 +55,17 @@ def hub(dataset: str, text: str, label: str, train: str, test: str, tokenizer: s
         for column in sorted({text, label} - set(part.column_names)):
             raise DataError(f"{dataset}: {name}: has no column {column!r}; it has {', '.join(part.column_names)}")
     first, second = (
-        Sentences(f"{dataset}: {name}", [str(one) for one in part[text]], [str(one) for one in part[label]])
+        _read_columns(f"{dataset}: {name}", part[text], part[label])
         for name, part in zip((train, test), parts, strict=True)
     )
     return _arrays(first, second, tokenizer, length)
+
+
+def _read_columns(source: str, texts: Sequence[Any], labels: Sequence[Any]) -> Sentences:
+    for row, pair in enumerate(zip(texts, labels, strict=True)):
+        if not all(one is not None and str(one).strip() for one in pair):
+            raise DataError(f"{source}: row {row}: expected text and a label, found {str(pair)[:60]}")
+    return Sentences(source, [str(one) for one in texts], [str(one) for one in labels])
 
 
 def _read_separated(path: Path) -> Sentences:
@@ -74,9 +82,9 @@ def _read_separated(path: Path) -> Sentences:
 def _read_trec(path: Path) -> Sentences:
     texts, labels = [], []
     for number, line in _lines(path, "latin-1"):  # the encoding in which it is published
-        label, space, text = line.partition(" ")
+        label, _, text = line.partition(" ")
         coarse, colon, _ = label.partition(":")
-        if not space or not colon:
+        if not text.strip() or not colon:
             raise DataError(f"{path}: line {number}: expected COARSE:fine and a question, found {line[:60]!r}")
         texts.append(text)
         labels.append(coarse)
@@ -85,6 +93,8 @@ def _read_trec(path: Path) -> Sentences:
 
 def _lines(path: Path, encoding: str = "utf-8-sig") -> list[tuple[int, str]]:
     """Return the lines that are not blank, each with its number in the file. Raises DataError if there are none."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: expected a file of text")  # reading a pipe or a device would not end
     try:
         content = path.read_text(encoding=encoding)
     except OSError as error:

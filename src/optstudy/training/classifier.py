@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from optstudy.metrics import GRADIENTS_PER_STEP
 from optstudy.spec import Outcome, Part, RunSpec, pack
 from optstudy.training.batches import SAMPLE, STEPS_PER_CHUNK, ArrayData, BatchChunks
 from optstudy.training.device import to_device
-from optstudy.training.optimizers import build_optimizer, decay_groups
+from optstudy.training.optimizers import build_optimizer, decay_groups, set_mode, take_step, takes_closure
 from optstudy.training.schedules import build_schedule
 
 Batch = tuple[Tensor, Tensor]
@@ -75,6 +78,7 @@ class Classifier(pl.LightningModule):
         self.network, self.data, self.spec = network.to(data.device), data, spec
         self.on_epoch, self.steps_per_chunk = on_epoch, steps_per_chunk
         self.sums, self.start = Sums(), math.inf
+        self.steps, self.evaluations = 0, 0  # taken, and gradients computed for them
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, classes)."""
@@ -92,7 +96,8 @@ class Classifier(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Note the loss of the initial weights."""
-        self.start = self.score("train", SAMPLE).loss
+        with self._judged_weights():
+            self.start = self.score("train", SAMPLE).loss
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums, and remember its initial learning rate."""
@@ -105,27 +110,50 @@ class Classifier(pl.LightningModule):
         Lightning's wrappers of `step` and `backward` are avoided: they cost as much as the rest of a chunk.
         """
         optimizer, by_step = self._optimizer(), self.spec.schedule["interval"] == "step"
+        closure = takes_closure(self.spec.optimizer, optimizer)
         done = list[tuple[Tensor, Tensor, Tensor]]()
         for x, y in batch:
-            logits = self.network(x)
-            loss = functional.cross_entropy(logits, y)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if self.spec.clip is not None:
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.clip)
-            optimizer.step()
-            torch.clear_autocast_cache()  # it holds the weights in bf16 until the chunk ends
+            evaluated = list[tuple[Tensor, Tensor]]()
+            gradient = partial(self._gradient, optimizer, x, y, evaluated)
+            self.evaluations += take_step(optimizer, gradient, closure)
+            self.steps += 1
+            logits, loss = evaluated[0]
             done.append((logits.detach(), y, loss.detach()))
             if by_step:
                 self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         self.sums.add(done)
 
+    def _gradient(self, optimizer: Any, x: Tensor, y: Tensor, evaluated: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Compute the clipped gradient of a batch, append its logits and loss to `evaluated`, and return the loss."""
+        logits = self.network(x)
+        loss = functional.cross_entropy(logits, y)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.spec.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.clip)
+        torch.clear_autocast_cache()  # it would hold the weights in bf16 until the chunk ends
+        evaluated.append((logits, loss))
+        return loss
+
     def on_train_epoch_end(self) -> None:
         """Report the epoch, and stop if the training has diverged."""
         if self.spec.schedule["interval"] == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
-        val = self.score("val") if "val" in self.data.present() else None
-        self.trainer.should_stop = not self.report(self.sums.means()[0], self.rate, val, finite_weights(self.network))
+        with self._judged_weights():
+            val = self.score("val") if "val" in self.data.present() else None
+            finite = finite_weights(self.network)
+        self.trainer.should_stop = not self.report(self.sums.means()[0], self.rate, val, finite)
+
+    def on_train_end(self) -> None:
+        """Leave the weights that are judged and kept."""
+        set_mode(self._optimizer(), "eval")
+
+    @contextmanager
+    def _judged_weights(self) -> Iterator[None]:
+        """Give the network the weights that its optimizer wants to be judged by, while a training goes on."""
+        set_mode(self._optimizer(), "eval")
+        yield
+        set_mode(self._optimizer(), "train")
 
     def report(self, train: Mapping[str, float], rate: float, val: Score | None, finite: bool) -> bool:
         """Pass the metrics of an epoch to `on_epoch` if they are finite, and the weights too, as `finite` says.
@@ -166,6 +194,8 @@ class Classifier(pl.LightningModule):
         if diverged:
             metrics, right = chance(self.data, metrics), self.data.of_largest_class("test")
         metrics["generalisation_gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
+        if self.evaluations > self.steps:
+            metrics[GRADIENTS_PER_STEP] = self.evaluations / self.steps
         return Outcome("diverged" if diverged else "completed", metrics, pack(right))
 
 

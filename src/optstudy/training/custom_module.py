@@ -13,16 +13,35 @@ from optstudy.catalogue import optimizer_path
 from optstudy.spec import Outcome, RunSpec
 from optstudy.training.batches import ArrayData
 from optstudy.training.classifier import all_finite, chance, finite_weights, optimization
-from optstudy.training.optimizers import FUSED
+from optstudy.training.optimizers import FUSED, set_mode
 
 LOGGED = ("train/", "val/", "test/")
 
 
 class Watch(pl.Callback):
-    """Passes what a user's LightningModule logged in an epoch to `on_epoch`; stops the training if it is not finite."""
+    """Passes what a user's LightningModule logged in an epoch to `on_epoch`; stops the training if it is not finite.
+
+    The optimizer is in its evaluation mode, if it has one, around each validation and from the end of the training on.
+    """
 
     def __init__(self, on_epoch: Callable[[dict[str, float]], None]) -> None:
         self.on_epoch = on_epoch
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Set the optimizer to training."""
+        set_mode(trainer.optimizers[0], "train")
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Set the optimizer to evaluation."""
+        set_mode(trainer.optimizers[0], "eval")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Set the optimizer to training."""
+        set_mode(trainer.optimizers[0], "train")
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Set the optimizer to evaluation, for the weights that are judged and kept."""
+        set_mode(trainer.optimizers[0], "eval")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the epoch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from optstudy.spec import Outcome, RunSpec
 from optstudy.tasks.datasets import function_of
 from optstudy.tasks.networks import Point
-from optstudy.training.optimizers import build_optimizer
+from optstudy.training.optimizers import build_optimizer, set_mode, take_step, takes_closure
 from optstudy.training.schedules import build_schedule
 from optstudy.training.setup import TrainingSetup
 
@@ -42,7 +43,8 @@ class Descent(pl.LightningModule):
 
     def loss(self) -> float:
         """Return the function's value where the parameters are."""
-        return float(self.function(*self.position()))
+        with torch.no_grad():
+            return float(self.function(self.point.x, self.point.y))  # tensors overflow to infinity; floats raise
 
     def train_dataloader(self) -> Any:
         """Return one empty batch: an epoch is one step."""
@@ -60,17 +62,13 @@ class Descent(pl.LightningModule):
 
     def training_step(self, batch: Tensor, batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
         """Take one step and record the position that it reaches."""
-        optimizer: Any = self.optimizers()
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
         rate = optimizer.param_groups[0]["lr"]
-        optimizer.zero_grad()
-        self.manual_backward(self.function(self.point.x, self.point.y))
-        assert self.point.x.grad is not None
-        assert self.point.y.grad is not None
-        across, up = self.function.steep
-        self.along.append(across * self.point.x.grad.item() + up * self.point.y.grad.item())
-        if self.spec.clip is not None:
-            nn.utils.clip_grad_norm_(self.point.parameters(), self.spec.clip)
-        optimizer.step()
+        set_mode(optimizer, "train")
+        signs = len(self.along)
+        take_step(optimizer, partial(self._gradient, optimizer), takes_closure(self.spec.optimizer, optimizer))
+        del self.along[signs + 1 :]  # of further evaluations in the same step
+        set_mode(optimizer, "eval")
         self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         self.losses.append(self.loss())
         if not all(abs(value) < float("inf") for value in (self.losses[-1], self.along[-1])):
@@ -78,6 +76,19 @@ class Descent(pl.LightningModule):
             return
         x, y = self.position()
         self.on_epoch({"loss": self.losses[-1], "x": x, "y": y, "learning_rate": rate})
+
+    def _gradient(self, optimizer: Any) -> Tensor:
+        """Compute the clipped gradient, note its component along the steep axis, and return the loss."""
+        optimizer.zero_grad()
+        loss: Tensor = self.function(self.point.x, self.point.y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert self.point.x.grad is not None
+        assert self.point.y.grad is not None
+        across, up = self.function.steep
+        self.along.append(across * self.point.x.grad.item() + up * self.point.y.grad.item())
+        if self.spec.clip is not None:
+            nn.utils.clip_grad_norm_(self.point.parameters(), self.spec.clip)
+        return loss
 
     def outcome(self) -> Outcome:
         """Return how the descent ended; a diverged one is scored at its start, and as not reaching the tolerance.

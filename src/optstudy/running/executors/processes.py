@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.forkserver import ensure_running
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import TypeVar
 
 from optstudy.spec import Event, RunResult, RunSpec, TrainingEnded
+from optstudy.user_process import FORKSERVER, SERVER_KILLED, end_of, ending, start, tie_to_coordinator
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-# Workers are forked from a server that has imported what they need, once for all of them, while the coordinator does
-# its own imports. A fork of the coordinator would keep its file lock, and locks that its threads hold.
-FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["optstudy.running.executors.worker_imports"])
-SERVER_KILLED = (EOFError, ConnectionError)  # what starting a process raises then
 
 
 @dataclass
@@ -37,26 +26,17 @@ class _Worker:
     pipe: Connection
     ticket: object = None
     trainings: set[int] = field(default_factory=set)  # indices of those that have not ended
-
-
-def warm_up() -> None:
-    """Start the workers' imports, which take seconds, in the background.
-
-    SIGINT is blocked while the server starts, and stays blocked in it: Ctrl-C is for the coordinator.
-    """
-    resource_tracker.ensure_running()  # the server needs it, and starting it would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    until: float | None = None  # when they must have ended, by time.monotonic
 
 
 class Workers:
-    """`count` worker processes, started when they are first needed and reused. See `Executor` for the contract."""
+    """`count` worker processes, started when they are first needed and reused. See `Executor` for the contract.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    A training may take `timeout` seconds, and those that are trained as one group as many times that; None for ever.
+    """
+
+    def __init__(self, count: int, timeout: float | None = None) -> None:
+        self.count, self.timeout = count, timeout
         self._workers: list[_Worker] = []
         self._server_runs = False
 
@@ -91,18 +71,26 @@ class Workers:
             self.submit(ticket, specs, weights)
             return
         worker.ticket, worker.trainings = ticket, set(range(len(specs)))
+        worker.until = None if self.timeout is None else time.monotonic() + self.timeout * len(specs)
 
     def events(self, timeout: float | None = None) -> Iterator[tuple[object, Event]]:
         """Wait for at least one event, up to `timeout` seconds, and yield all that have come.
 
-        The trainings of a worker that dies, for example because the system is out of memory, end as `failed`.
+        The trainings of a worker that dies, for example because the system is out of memory, end as `failed`, and so do
+        those that take too long.
         """
-        for pipe in wait([worker.pipe for worker in self._workers if worker.trainings], timeout):
-            worker = next(worker for worker in self._workers if worker.pipe is pipe)
-            try:
-                events = [worker.pipe.recv()]
-            except (EOFError, ConnectionResetError):
-                events = self._ends_of_lost(worker)
+        busy = [worker for worker in self._workers if worker.trainings]
+        ready = wait([worker.pipe for worker in busy], _shortest(timeout, [worker.until for worker in busy]))
+        for worker in busy:
+            events: list[Event] = []
+            if worker.pipe in ready:
+                try:
+                    events = [worker.pipe.recv()]
+                except (EOFError, ConnectionResetError):
+                    events = self._ends_of(worker, ending(worker.process))
+            elif worker.until is not None and time.monotonic() >= worker.until:
+                worker.process.kill()
+                events = self._ends_of(worker, f"it took longer than the {self.timeout:g} s of `timeout`")
             for event in events:
                 if isinstance(event, TrainingEnded):
                     worker.trainings.discard(event.index)
@@ -116,20 +104,15 @@ class Workers:
         listed = list(items)
         if self._server_runs:
             self._end()  # their memory may be needed
-            pool = ProcessPoolExecutor(self.count, FORKSERVER, _tie_to_coordinator)
+            pool = ProcessPoolExecutor(self.count, FORKSERVER, tie_to_coordinator)
             with suppress(BrokenProcessPool, *SERVER_KILLED), pool:
                 return list(pool.map(function, listed))
         return [function(item) for item in listed]
 
     def _start(self) -> _Worker:
         assert len(self._workers) < self.count, "no worker is free"
-        warm_up()
-        ours, theirs = FORKSERVER.Pipe()
-        process = FORKSERVER.Process(target=_work, args=(theirs,), daemon=True)
-        _start_process(process)
+        worker = _Worker(*start(_work))
         self._server_runs = True
-        theirs.close()
-        worker = _Worker(process, ours)
         self._workers.append(worker)
         return worker
 
@@ -138,27 +121,24 @@ class Workers:
         worker.pipe.close()
         self._workers.remove(worker)
 
-    def _ends_of_lost(self, worker: _Worker) -> list[TrainingEnded]:
+    def _ends_of(self, worker: _Worker, message: str) -> list[Event]:
+        """Discard a worker that has ended, and return the ends of its trainings."""
         self._discard(worker)
-        message = f"the worker process ended with exit code {worker.process.exitcode} (negative: by that signal)"
-        result = RunResult("failed", {}, (), 0.0, message)
-        return [TrainingEnded(index, result, 0, (), 0) for index in sorted(worker.trainings)]
+        return [_failed(index, message) for index in sorted(worker.trainings)]
 
 
-def _start_process(process: BaseProcess) -> None:
-    """Start a process; again if its server was killed meanwhile: once the server has ended, another is started."""
-    for seconds in (0.1, 1.0):
-        try:
-            process.start()
-            return
-        except SERVER_KILLED:
-            time.sleep(seconds)
-    process.start()
+def _shortest(timeout: float | None, ends: Iterable[float | None]) -> float | None:
+    """Return how long to wait for an event: `timeout`, or less if a training must end before; None for ever."""
+    left = [max(0.0, end - time.monotonic()) for end in ends if end is not None]
+    return min([*left, *([] if timeout is None else [timeout])], default=None)
+
+
+def _failed(index: int, message: str) -> TrainingEnded:
+    return TrainingEnded(index, RunResult("failed", {}, (), 0.0, message), 0, (), 0)
 
 
 def _work(pipe: Connection) -> None:
-    """Train what comes through `pipe` until the coordinator closes it or dies; one thread, so that workers scale."""
-    _tie_to_coordinator()
+    """Train what comes through `pipe` until the coordinator closes it; one thread, so that workers scale."""
     import torch
 
     from optstudy.training.train import train
@@ -169,17 +149,14 @@ def _work(pipe: Connection) -> None:
             specs, weights = pipe.recv()
         except EOFError:
             return
-        train(specs, pipe.send, weights)
+        left = set(range(len(specs)))
 
+        def report(event: Event, left: set[int] = left) -> None:
+            left -= {event.index} if isinstance(event, TrainingEnded) else set()
+            pipe.send(event)
 
-def _tie_to_coordinator() -> None:
-    """Make this process end with the coordinator, and not before it by Ctrl-C, which reaches the whole group."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+        try:
+            train(specs, report, weights)
+        except BaseException as error:  # `sys.exit` of a user's code, say: `train` itself reports exceptions
+            for index in sorted(left):
+                pipe.send(_failed(index, end_of(error)))

@@ -26,6 +26,8 @@ Layer = Callable[[Tensor, Stacked], Tensor]
 # depends on K or on the row, which could change the last bits.
 ALIGNED = 64
 LINE = 16  # numbers of 4 bytes in a cache line
+# oneDNN has kernels of its own for images of 1 and of 3 channels, with other last bits (seen on a processor with AVX2).
+SPECIAL_CHANNELS = (1, 3)
 
 
 class Networks:
@@ -140,11 +142,16 @@ def _of_images(layers: Layer, x: Tensor, stacked: Stacked) -> Tensor:
     """Apply layers to images, laid out with the channels of all networks together, the fastest for convolutions.
 
     A single example (K, 1, ...) is evaluated twice: the last bits of its convolution would depend on K, as they would
-    in another layout.
+    in another layout. For the same reason the networks are evaluated twice if there is a kernel for their few channels.
     """
-    examples = x.shape[1]
+    count, examples, channels = x.shape[:3]
     x = x.expand(-1, 2, -1, -1, -1) if examples == 1 else x
-    return layers(x.permute(1, 3, 4, 0, 2).contiguous().flatten(3).permute(0, 3, 1, 2), stacked)[:, :examples]
+    twice = count * channels in SPECIAL_CHANNELS
+    if twice:
+        x, stacked = torch.cat([x, x]), {name: torch.cat([tensor, tensor]) for name, tensor in stacked.items()}
+    joined = x.permute(1, 3, 4, 0, 2).contiguous().flatten(3).permute(0, 3, 1, 2)
+    logits = layers(joined, stacked)[:, :examples]
+    return logits.mT[:count].mT if twice else logits  # transposed, so that the layout of the gradient is the same
 
 
 def convolves(network: nn.Module) -> bool:

@@ -1,0 +1,113 @@
+"""The optimizers that docs/optimizers.md lists as tried, and the table in it: `make optimizers` writes it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from builders import tiny
+from optstudy.metrics import GRADIENTS_PER_STEP
+from optstudy.planning.dry_run import weight_decay_of
+from optstudy.training.optimizers import build_optimizer, decay_groups
+from optstudy.training.train import train
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "optimizers.md"
+STUDY: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 400},
+    "model": "mlp",
+    "epochs": 8,
+    "batch_size": 32,
+    "schedule": "constant",
+}
+HEADER = "| optimizer | class | 400 digits, 8 epochs | weight decay | gradients per step | modes |\n"
+RULE = "| --- | --- | --- | --- | --- | --- |\n"
+RATES = {"learning_rate": {"low": 1e-4, "high": 1.0}}
+
+# name -> class, and further keys of its contender
+TRIED: dict[str, tuple[str, dict[str, Any]]] = {
+    "Adadelta": ("torch.optim.Adadelta", {}),
+    "Adafactor": ("torch.optim.Adafactor", {}),
+    "Adagrad": ("torch.optim.Adagrad", {}),
+    "Adamax": ("torch.optim.Adamax", {}),
+    "ASGD": ("torch.optim.ASGD", {"defaults": {"learning_rate": 0.1}}),
+    "LBFGS": ("torch.optim.LBFGS", {"fixed": {"max_iter": 4}, "defaults": {"learning_rate": 0.1}}),
+    "Muon": ("torch.optim.Muon", {}),
+    "NAdam": ("torch.optim.NAdam", {}),
+    "RAdam": ("torch.optim.RAdam", {}),
+    "Rprop": ("torch.optim.Rprop", {"defaults": {"learning_rate": 1e-4}}),
+    "SparseAdam": ("torch.optim.SparseAdam", {}),
+    "AdaBelief": ("pytorch_optimizer.AdaBelief", {}),
+    "Adan": ("pytorch_optimizer.Adan", {"fixed": {"beta3": 0.99}}),
+    "AdEMAMix": ("pytorch_optimizer.AdEMAMix", {"fixed": {"beta1": 0.9, "beta3": 0.999}}),
+    "Lion": ("pytorch_optimizer.Lion", {"fixed": {"beta1": 0.95}, "defaults": {"learning_rate": 1e-3}}),
+    "Prodigy": ("pytorch_optimizer.Prodigy", {"fixed": {"d_coef": 10.0}}),
+    "Schedule-Free AdamW": ("schedulefree.AdamWScheduleFree", {"defaults": {"learning_rate": 0.01}}),
+    "Schedule-Free AdamW, in pytorch-optimizer": (
+        "pytorch_optimizer.ScheduleFreeAdamW",
+        {"defaults": {"learning_rate": 0.01}},
+    ),
+    "Schedule-Free SGD": ("schedulefree.SGDScheduleFree", {"defaults": {"learning_rate": 1.0}}),
+    "SOAP": ("pytorch_optimizer.SOAP", {}),
+    "Lookahead around Adam": ("optimizer_wrappers.LookaheadAdam", {"fixed": {"k": 5}}),
+    "SAM around SGD": ("optimizer_wrappers.SamSgd", {}),
+}
+
+
+def is_installed(path: str) -> bool:
+    """Return whether the package of a class is installed."""
+    package = path.partition(".")[0]
+    return find_spec("pytorch_optimizer" if package == "optimizer_wrappers" else package) is not None
+
+
+def row(name: str) -> str:
+    """Return the row of an optimizer: what came of a training with its defaults."""
+    path, keys = TRIED[name]
+    torch.set_num_threads(1)
+    start = f"| {name} | `{path}` |"
+    contender = {"name": "own", "class": path, "search": RATES, **keys}
+    try:
+        study = tiny(**STUDY, optimizers=["sgd", contender])
+    except ValidationError as error:
+        reason = error.errors()[0]["ctx"]["problems"][0].message
+        return f"{start} refused: {reason} | | | |\n"
+    own = study.contender("own")
+    spec = study.spec(own, 0, 5, study.row(own).defaults)
+    [result] = train([spec])
+    assert result.status != "failed", (name, result.message)
+    loss = result.metrics["train/loss"]
+    learned = "diverges" if result.status == "diverged" else "learns" if loss < 1.5 else "loss above 1.5"
+    built = build_optimizer(spec.optimizer, spec.hyperparameters, decay_groups(torch.nn.Linear(2, 2), False))
+    modes = "train, eval" if all(callable(getattr(built, mode, None)) for mode in ("train", "eval")) else ""
+    decay = weight_decay_of(study, own)
+    gradients = f"{result.metrics.get(GRADIENTS_PER_STEP, 1.0):.0f}"
+    return f"{start} {learned} | {decay} | {gradients} | {modes} |\n"
+
+
+def with_table(text: str, rows: Iterable[str]) -> str:
+    """Return a document with these rows in its table."""
+    before, found, rest = text.partition(HEADER + RULE)
+    assert found, "the document has no such table"
+    lines = rest.splitlines(keepends=True)
+    count = next((index for index, line in enumerate(lines) if not line.startswith("|")), len(lines))
+    return before + found + "".join(rows) + "".join(lines[count:])
+
+
+def main() -> int:
+    """Write the table; return 1 if a package is missing."""
+    missing = sorted({path.partition(".")[0] for path, _ in TRIED.values() if not is_installed(path)})
+    if missing:
+        print(f"not installed: {', '.join(missing)}", file=sys.stderr)
+        return 1
+    text = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(with_table(text, [row(name) for name in TRIED]), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

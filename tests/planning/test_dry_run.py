@@ -1,0 +1,69 @@
+"""What one step of an optimizer shows before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import spec_of, tiny
+from optstudy.errors import DataError
+from optstudy.planning.dry_run import try_optimizer, weight_decay_of
+from optstudy.planning.preflight import fingerprints_of
+
+
+def tried(name: str, **given: Any) -> None:
+    path = f"optimizer_classes.{name}" if "." not in name else name
+    hyperparameters = {"learning_rate": 0.1, **given}
+    try_optimizer("optimizers: own", replace(spec_of(), optimizer=path), [hyperparameters])
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("Open", {"slwo": 1.0}), ("Passing", {"amsgard": True}), ("pytorch_optimizer.Lion", {"weight_decoupl": False})],
+)
+def test_a_misspelt_argument_of_a_class_that_accepts_any_is_refused(name: str, given: dict[str, Any]) -> None:
+    pytest.importorskip(name.partition(".")[0] if "." in name else "torch")
+    with pytest.raises(DataError, match=f"optimizers: own: .*{next(iter(given))}"):
+        tried(name, **given)
+
+
+@pytest.mark.parametrize(("name", "given"), [("Open", {"slow": 1.0}), ("Passing", {"amsgrad": True}), ("Sam", {})])
+def test_arguments_that_a_class_reads_are_accepted(name: str, given: dict[str, Any]) -> None:
+    tried(name, **given)
+
+
+def test_betas_without_a_default_must_all_be_given() -> None:
+    with pytest.raises(DataError, match="give all betas: OwnBetas has no default"):
+        tried("OwnBetas", beta4=0.9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "decay"),
+    [
+        ({"class": "optimizer_classes.Passing"}, "decoupled"),
+        ({"class": "optimizer_classes.Odd"}, ""),
+        ({"class": "optimizer_classes.Odd", "decay": "coupled"}, "coupled"),
+        ({"class": "torch.optim.NAdam", "fixed": {"decoupled_weight_decay": True}}, "decoupled"),
+        ({"like": "adam"}, "coupled"),
+    ],
+)
+def test_the_decay_of_a_contender_is_known_stated_or_found(changes: dict[str, Any], decay: str) -> None:
+    search = {"search": {"learning_rate": {"low": 0.01, "high": 0.1}}}
+    study = tiny(optimizers=["sgd", {"name": "own", **search, **changes}])
+    assert weight_decay_of(study, study.contender("own")) == decay
+
+
+def test_a_decay_that_trying_does_not_show_is_asked_for(tmp_path: Path) -> None:
+    rates = {"learning_rate": {"low": 0.01, "high": 0.1}}
+    odd = {
+        "name": "own",
+        "class": "optimizer_classes.Odd",
+        "search": {**rates, "weight_decay": {"low": 0.1, "high": 1}},
+    }
+    with pytest.raises(DataError, match="decay: trying .* does not show"):
+        fingerprints_of(tiny(optimizers=["sgd", odd]), tmp_path)
+    fingerprints_of(tiny(optimizers=["sgd", {**odd, "decay": "decoupled"}]), tmp_path)
+    fingerprints_of(tiny(optimizers=["sgd", {**odd, "search": rates}]), tmp_path)  # nothing decays
