@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-long test-hostile golden optimizers lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-hostile test-outage test-long golden optimizers lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
@@ -20,6 +20,10 @@ test-long: $(VENV)/ready
 
 test-hostile: $(VENV)/ready
 	bash tests/hostile_environment.sh $(BIN)
+
+# Kills an MLflow server and locks a database for a minute each, in mid-study.
+test-outage: $(VENV)/ready
+	$(BIN)/python -m pytest -m outage
 
 # Pins the numbers of new cases in tests/golden; all of them again after TRAINING_VERSION was raised.
 golden: $(VENV)/ready

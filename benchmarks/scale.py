@@ -123,7 +123,7 @@ def measure(study: Any) -> dict[str, float]:
         watch("MLflow", mlflow.MlflowClient, ["create_run", "log_batch", "set_terminated"])
         spaces = {contender.name: study.row(contender).search for contender in study.optimizers}
         trials = Live([OptunaRecorder(paths.mlruns, study.name, spaces, study.objective)])
-        runs = Live([MlflowRecorder(paths.mlruns, study.name, tags(study))])
+        runs = Live([MlflowRecorder(paths.mlruns, study.name, tags(study), study.objective)])
         projection = Projection(paths, session.fingerprints, jobs, entries, table, notes(results))
         timed("Optuna", lambda: trials.complete(projection))
         timed("MLflow", lambda: runs.complete(projection))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optstudy.environment import default_workers
-from optstudy.errors import Stopped, StudyError, one_line
+from optstudy.errors import Stopped, StoreIncomplete, StudyError, one_line
 
 if TYPE_CHECKING:
     from optstudy.planning.layout import StudyPaths
@@ -66,10 +66,16 @@ def run(
 
     console = make_console()
     say = partial(console.print, markup=False, soft_wrap=True)  # paths may hold brackets, and logs have no width
+    incomplete = None
     with shown(console, workers) as on_progress:
-        comparison = stages.run(paths, workers, say, on_progress, accept_version)
+        try:
+            comparison = stages.run(paths, workers, say, on_progress, accept_version)
+        except StoreIncomplete as error:
+            comparison, incomplete = error.comparison, error
     print_results(console, study, paths.tables, comparison)
     say(f"Report: {paths.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui")
+    if incomplete is not None:
+        raise incomplete
 
 
 @app.command()
@@ -143,7 +149,7 @@ def report(
     study_files: Annotated[list[Path] | None, typer.Argument(metavar="[STUDY.yaml ...]")] = None,
     results: Results = Path("results"),
 ) -> None:
-    """Rebuild tables, report, MLflow and Optuna from the journals alone, by default of every study in configs/."""
+    """Rebuild tables and report from the journals, complete MLflow and Optuna; by default all studies in configs/."""
     from optstudy.planning.layout import StudyPaths
     from optstudy.reporting.pages import write_index
     from optstudy.reporting.terminal import make_console, print_results
@@ -161,9 +167,13 @@ def report(
             raise StudyError(
                 f"configs: {reason}: name study files, or change to the folder where `optstudy run` was run"
             )
-    complete = []
+    complete, incomplete = [], list[str]()
     for paths in studies:
-        table = stages.report(paths, say)
+        try:
+            table = stages.report(paths, say)
+        except StoreIncomplete as error:
+            table = error.comparison
+            incomplete.append(f"{paths.study.name}: {error}")
         if table is not None:
             complete.append(paths.study.name)
             print_results(console, paths.study, paths.tables, table)
@@ -172,21 +182,27 @@ def report(
         say(f"Index: {results}/index.html")
     if len(complete) < len(studies):
         raise typer.Exit(1)
+    if incomplete:
+        raise StoreIncomplete("\n".join(incomplete))
 
 
 @app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the MLflow UI on the right store, on 127.0.0.1."""
+    from optstudy.records.credentials import shown_address
+    from optstudy.records.databases import SERVERS
     from optstudy.records.live import opening
     from optstudy.records.mlflow_runs import MLFLOW, create_store
 
     _check_port(port)
     with opening(MLFLOW):
         store = create_store(Path("mlruns"))
-    arguments = ["--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
+    if store.startswith(SERVERS):
+        raise StudyError(f"MLFLOW_TRACKING_URI: {shown_address(store)!r}: is a server: open its own UI in a browser")
     Path("mlruns").mkdir(exist_ok=True)
     os.environ["UVICORN_APP_DIR"] = sys.prefix  # by default uvicorn imports from the current folder
-    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", *arguments])
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = store  # everybody on the machine can read the arguments of a command
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)])
 
 
 def _check_port(port: int) -> None:

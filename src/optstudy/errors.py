@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Stopped(Exception):
@@ -29,6 +29,16 @@ class StudyHeld(Stopped):
     """Another process holds the study. The message says which (75 is EX_TEMPFAIL of sysexits.h: try again later)."""
 
     code = 75
+
+
+class StoreIncomplete(Stopped):
+    """All trainings are done and in the journal, but MLflow or Optuna could not be completed.
+
+    The message has a line for each. `comparison` is the table that a study ends in.
+    """
+
+    code = 4
+    comparison: Any = None
 
 
 class DataError(StudyError):

@@ -12,6 +12,7 @@ from builders import spec_of, tiny
 from optstudy.errors import DataError
 from optstudy.planning.dry_run import try_optimizer, weight_decay_of
 from optstudy.planning.preflight import fingerprints_of
+from optstudy.user_process import UserProcess
 
 
 def tried(name: str, **given: Any) -> None:
@@ -53,7 +54,8 @@ def test_betas_without_a_default_must_all_be_given() -> None:
 def test_the_decay_of_a_contender_is_known_stated_or_found(changes: dict[str, Any], decay: str) -> None:
     search = {"search": {"learning_rate": {"low": 0.01, "high": 0.1}}}
     study = tiny(optimizers=["sgd", {"name": "own", **search, **changes}])
-    assert weight_decay_of(study, study.contender("own")) == decay
+    with UserProcess() as process:
+        assert weight_decay_of(study, study.contender("own"), process) == decay
 
 
 def test_a_decay_that_trying_does_not_show_is_asked_for(tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_a_decay_that_trying_does_not_show_is_asked_for(tmp_path: Path) -> None:
         "class": "optimizer_classes.Odd",
         "search": {**rates, "weight_decay": {"low": 0.1, "high": 1}},
     }
-    with pytest.raises(DataError, match="decay: trying .* does not show"):
+    with pytest.raises(DataError, match=r"decay: trying .* does not show"):
         fingerprints_of(tiny(optimizers=["sgd", odd]), tmp_path)
     fingerprints_of(tiny(optimizers=["sgd", {**odd, "decay": "decoupled"}]), tmp_path)
     fingerprints_of(tiny(optimizers=["sgd", {**odd, "search": rates}]), tmp_path)  # nothing decays

@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _default_stores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("OPTSTUDY_OPTUNA_STORAGE", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "OPTSTUDY_OPTUNA_STORAGE", "OPTSTUDY_PROJECT", "OPTSTUDY_PREFIX"):
+        monkeypatch.delenv(name, raising=False)

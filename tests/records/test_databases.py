@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,10 +16,22 @@ import pytest
 from builders import tiny
 from optstudy.errors import StudyError
 from optstudy.planning.layout import StudyPaths
+from optstudy.records.credentials import shown_address
 from optstudy.records.databases import check_stores, same_database, tracking_uri
 from optstudy.records.live import Live
 from optstudy.running import stages
-from record_samples import entry, mlflow_client, mlflow_recorder, optuna_recorder, trials
+from record_samples import (
+    entry,
+    mlflow_client,
+    mlflow_keys,
+    mlflow_recorder,
+    mlflow_runs,
+    opened_mlflow,
+    optuna_keys,
+    optuna_recorder,
+    projection,
+    trials,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +40,8 @@ from record_samples import entry, mlflow_client, mlflow_recorder, optuna_recorde
         ("MLFLOW_TRACKING_URI", "file:./mlruns", "schemes: sqlite, postgresql"),
         ("MLFLOW_TRACKING_URI", "mlruns", "must be the address of a database or a server"),
         ("MLFLOW_TRACKING_URI", "uc:http://localhost:8080", "must be"),
-        ("MLFLOW_TRACKING_URI", "sqlite:mlflow.db", "Could not parse SQLAlchemy URL"),
+        ("MLFLOW_TRACKING_URI", "sqlite:mlflow.db", "SQLAlchemy cannot parse it"),
+        ("MLFLOW_TRACKING_URI", "http://", "names no host"),
         ("OPTSTUDY_OPTUNA_STORAGE", "foo", "must be the SQLAlchemy address of a database"),
         ("OPTSTUDY_OPTUNA_STORAGE", "foo://me:secret@host/name", "Can't load plugin"),
     ],
@@ -50,7 +64,7 @@ def test_every_command_rejects_a_wrong_address_before_it_writes_anything(
         with pytest.raises(StudyError) as caught:
             command()
         message = str(caught.value)
-        assert message.startswith(f"{variable}: {value.replace('secret', '***')!r}: ")
+        assert message.startswith(f"{variable}: {shown_address(value)!r}: ")
         assert words in message
     assert list(tmp_path.iterdir()) == []
 
@@ -125,7 +139,7 @@ def test_a_store_whose_creation_was_interrupted_is_created_again(name: str, end:
     whole = start(STORES[name], tmp_path, "whole")
     _, errors = whole.communicate(timeout=120)
     assert whole.returncode == 0, errors
-    assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, f"{name}.lock", "project", "project.lock"]
     with closing(sqlite3.connect(tmp_path / name)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
@@ -156,8 +170,8 @@ def test_sqlite_files_that_the_user_names_are_created_and_keep_their_journal_mod
         monkeypatch.setenv(variable, f"sqlite:///{folder / name}?timeout=30")
     root, job = tmp_path / "mlruns", trials()[0]
     live = Live([optuna_recorder(root, "named"), mlflow_recorder(root, "named")])
-    live.ended(job, entry(job))
-    live.catch_up()
+    with live:
+        live.ended(job, entry(job))
     assert sorted(path.name for path in folder.iterdir()) == ["a.db", "a.db.lock", "b.db", "b.db.lock"]
     for name in ("a.db", "b.db"):
         with closing(sqlite3.connect(folder / name)) as database:
@@ -201,3 +215,79 @@ def test_one_database_for_mlflow_and_optuna_is_rejected_before_it_is_opened(
 )
 def test_driver_user_and_password_do_not_distinguish_databases(one: str, other: str, same: bool) -> None:
     assert same_database(one, other) is same
+
+
+NAMES = (
+    "50%25off",
+    "My%20Study",
+    "My Study",
+    "what?x=1",
+    "a#b",
+    "[b]",
+    "ü ñ",
+    "x@y:z",
+    "{key}",
+    "a'b",
+    "back\\slash",
+    "%",
+    "mlflow.db?mode=ro",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stores_and_artifacts_are_in_the_project_whatever_its_folder_is_called(name: str, tmp_path: Path) -> None:
+    root, jobs = tmp_path / name / "mlruns", trials()[:1]
+    Live([mlflow_recorder(root, "paths"), optuna_recorder(root, "paths")]).complete(projection(root, "paths", jobs))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["mlruns"]
+    assert {"mlflow.db", "optuna.db", "artifacts"} <= {path.name for path in root.iterdir()}
+    assert mlflow_keys(root, "paths") == optuna_keys(root, "paths") == [jobs[0].key]
+    [comparison] = mlflow_runs(root, "paths", "comparison")
+    files = mlflow_client(root).list_artifacts(comparison.info.run_id)
+    assert [file.path for file in files] == ["comparison.csv"]
+    assert [path.name for path in (root / "artifacts").rglob("*.csv")] == ["comparison.csv"]
+
+
+def test_an_empty_file_in_the_place_of_the_database_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").touch()
+    recorder, job = opened_mlflow(tmp_path, "empty"), trials()[0]
+    recorder.add(job, entry(job))
+    assert mlflow_keys(tmp_path, "empty") == [job.key]
+
+
+def forget_artifact_folders() -> None:
+    """Make MLflow read again where a run's artifacts are, as another process would."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+def test_artifacts_follow_a_folder_that_was_moved_or_copied(
+    move: Callable[[Path, Path], object], tmp_path: Path
+) -> None:
+    old, new, jobs = tmp_path / "old" / "mlruns", tmp_path / "new 50%" / "mlruns", trials()[:1]
+    opened_mlflow(old, "moved").complete(projection(old, "moved", jobs))
+    opened_mlflow(old, "without-runs")
+    client = mlflow_client(old)
+    experiment = client.get_experiment_by_name("moved").experiment_id
+    model = client.create_logged_model(experiment, "model")
+    elsewhere = client.create_experiment("by-hand", artifact_location="file:///elsewhere/artifacts/by-hand")
+    new.parent.mkdir()
+    move(old, new)
+    before = sorted(old.rglob("*"))
+    forget_artifact_folders()
+    recorder = opened_mlflow(new, "moved")
+    [comparison] = mlflow_runs(new, "moved", "comparison")
+    files = mlflow_client(new).list_artifacts(comparison.info.run_id)
+    assert [file.path for file in files] == ["comparison.csv"]
+    finished = projection(new, "moved", jobs)
+    (finished.paths.tables / "claims.json").write_text("[]")
+    recorder.complete(finished)
+    assert sorted(path.name for path in (new / "artifacts").rglob("*.*")) == ["claims.json", "comparison.csv"]
+    assert sorted(old.rglob("*")) == before  # nothing was written to the former place
+    client = mlflow_client(new)
+    for name in ("moved", "without-runs"):
+        assert client.get_experiment_by_name(name).artifact_location == f"{(new / 'artifacts').as_uri()}/{name}"
+    assert client.get_logged_model(model.model_id).artifact_location.startswith((new / "artifacts").as_uri())
+    assert client.get_experiment(elsewhere).artifact_location == "file:///elsewhere/artifacts/by-hand"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from builders import tiny
 from optstudy.planning.layout import StudyPaths
 from optstudy.records.live import LIVE_AFTER_MS
-from optstudy.records.mlflow_runs import metric_name
+from optstudy.records.logged_models import log_model
+from optstudy.records.mlflow_runs import metric_name, training_identity
 from optstudy.running import stages
 from optstudy.spec import EpochEnded
 from optstudy.study.study import Study
@@ -173,6 +175,56 @@ def test_a_parameter_longer_than_mlflow_accepts_is_cut_and_does_not_replace_the_
         recorder.summarise("sgd", [row], {"model": 7000 * "x"}, {"replicates": replicates}, 5)
     [parent] = mlflow_client(tmp_path).search_runs([recorder._experiment], run_view_type=3)  # deleted runs, too
     assert parent.data.params == {"model": 6000 * "x"}
+
+
+LONG = "Is Adam better, and by how much? " * 1000
+
+
+def test_notes_longer_than_mlflow_accepts_are_cut_and_name_the_report(tmp_path: Path) -> None:
+    recorder = opened_mlflow(tmp_path, "noted", {"optstudy.pretrained_by": LONG[:8000]})
+    finished = projection(tmp_path, "noted", trials()[:1])
+    for _ in range(2):
+        recorder.complete(replace(finished, notes={"": LONG, "sgd": LONG}))
+    noted = [run for stage in ("contender", "comparison") for run in mlflow_runs(tmp_path, "noted", stage)]
+    runs = {run.info.run_name: run.data.tags["mlflow.note.content"] for run in noted}
+    experiment = mlflow_client(tmp_path).get_experiment_by_name("noted").tags["mlflow.note.content"]
+    assert [len(note) for note in (experiment, runs["sgd"], runs["comparison"])] == [20_000, 8_000, 8_000]
+    for note in (experiment, *runs.values()):
+        assert note.startswith(LONG[:7000])
+        assert "report.html" in note[-200:]
+
+
+def test_everything_that_a_study_file_may_hold_fits_into_mlflow(tmp_path: Path) -> None:
+    # A question of 33,000 characters, 120 claims, data with 100,000 characters of arguments, a long name of a source.
+    claims = [
+        {"statement": f"Pair {i}: {'x' * 100}", "better": "adam", "than": "sgd", "primary": False} for i in range(120)
+    ]
+    study = tiny(name="n" * 64, question=LONG, claims=claims)
+    paths = StudyPaths(study, tmp_path / "results", tmp_path / "mlruns")
+    fill_journal(paths)
+    for _ in range(2):
+        assert stages.report(paths, print) is not None
+    note = mlflow_client(paths.mlruns).get_experiment_by_name(study.name).tags["mlflow.note.content"]
+    assert len(note) == 20_000
+    recorder = opened_mlflow(tmp_path, "data")
+    recorder.complete(projection(tmp_path, "data", trials()[:1]))
+    recorder._log_data({"name": None, "class": "x." * 400, "arguments": {"path": "y" * 100_000}}, "digest")
+
+
+def test_a_model_that_was_logged_in_part_is_logged_again_and_shown_once(tmp_path: Path) -> None:
+    recorder, job = opened_mlflow(tmp_path, "half"), trials()[0]
+    recorder.add(job, entry(job))
+    client, experiment, run = recorder._client, recorder._experiment, recorder._runs[training_identity(job)]
+    client.create_logged_model(experiment, job.contender, source_run_id=run)
+    theirs = client.create_logged_model(experiment, "theirs", source_run_id=run)
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"weights")
+    for _ in range(2):
+        log_model(client, experiment, run, job, weights)
+    models = {model.name: model.model_id for model in client.search_logged_models([experiment])}
+    assert len(client.search_logged_models([experiment])) == 2
+    assert models["theirs"] == theirs.model_id
+    assert client.get_run(run).data.tags["optstudy.model"] == f"models:/{models[job.contender]}"
 
 
 def test_a_copy_of_the_completed_database_file_is_complete(tmp_path: Path) -> None:

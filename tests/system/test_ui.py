@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 from browser import SCREENSHOTS, browse, needs_browser
@@ -94,3 +95,25 @@ def test_mlflow_plots_trials_in_parallel_coordinates_of_learning_rate_and_weight
     words = ["Parallel Coordinates Plot", "learning_rate", "weight_decay", "val/accuracy"]
     text = shown(page, "mlflow-trials", folder, words)
     assert [word for word in words if word not in text] == []
+
+
+def test_the_address_of_the_store_is_in_no_command_line(folder: Path, address: str) -> None:
+    urlopen(address, timeout=60).close()
+    commands = [" ".join(process.cmdline()) for process in psutil.process_iter() if runs_in(folder, process)]
+    assert [command for command in commands if "mlflow" in command]
+    assert [command for command in commands if "sqlite" in command or "mlflow.db" in command] == []
+
+
+def runs_in(folder: Path, process: psutil.Process) -> bool:
+    try:
+        return process.cwd() == str(folder)
+    except psutil.Error:
+        return False
+
+
+def test_the_ui_of_a_server_is_its_own_and_no_password_is_shown(tmp_path: Path) -> None:
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": "http://alice:hunter2@127.0.0.1:5000"}
+    command = [sys.executable, "-m", "optstudy.cli", "ui"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr == "MLFLOW_TRACKING_URI: 'http://***': is a server: open its own UI in a browser\n"

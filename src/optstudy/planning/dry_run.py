@@ -6,7 +6,6 @@ What runs a user's code is called in a process of its own (see `UserProcess`); t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from optstudy.catalogue import OPTIMIZERS, optimizer_path
@@ -75,13 +74,13 @@ def call_optimizer(process: UserProcess, key: str, spec: RunSpec, points: Sequen
         process.call(f"{key}: {optimizer_path(spec.optimizer)}", try_optimizer, key, spec, points)
 
 
-def call_decay(process: UserProcess, key: str, study: Study, contender: Contender) -> None:
+def check_decay(study: Study, contender: Contender, process: UserProcess) -> None:
     """Raise DataError if the contender decays weights, and trying its class in `process` does not show in which way."""
     row = study.row(contender)
     decays = "weight_decay" in row.search or row.fixed.get("weight_decay") or row.defaults.get("weight_decay")
-    if row.decay is None and decays and not process.call(f"{key}: {row.optimizer}", weight_decay_of, study, contender):
-        allowed = "`coupled` (added to the gradient) or `decoupled`"
-        raise DataError(f"{key}: decay: trying {row.optimizer} does not show how it decays weights: state {allowed}")
+    if decays and not weight_decay_of(study, contender, process):
+        words = f"trying {row.optimizer} does not show how it decays weights: state `coupled` or `decoupled`"
+        raise DataError(f"optimizers: {contender.name}: decay: {words}")
 
 
 def call_network(process: UserProcess, spec: RunSpec) -> None:
@@ -175,10 +174,11 @@ def _has_decay(path: str) -> bool:
     return parameters.more or "weight_decay" in parameters.kinds
 
 
-def weight_decay_of(study: Study, contender: Contender) -> str:
+def weight_decay_of(study: Study, contender: Contender, process: UserProcess) -> str:
     """Return how a contender applies weight decay: "coupled", "decoupled" or "none"; empty if trying does not decide.
 
-    The classes of the table and of torch are known. Another class is tried, unless the study file states its decay.
+    The classes of the table and of torch are known. Another class is tried in `process`, unless the study file states
+    its decay.
     """
     row = study.row(contender)
     if contender.class_path is not None and not _has_decay(contender.class_path):
@@ -186,10 +186,8 @@ def weight_decay_of(study: Study, contender: Contender) -> str:
     if row.decay is not None:
         return row.decay
     middle = {name: space.at(0.5) for name, space in row.search.items()}
-    with suppress(DataError), UserProcess(study.timeout) as process:
-        key = f"optimizers: {contender.name}: {contender.optimizer}"
-        return process.call(key, _found_decay, contender.optimizer, {**row.fixed, **middle, **row.defaults})
-    return ""
+    key = f"optimizers: {contender.name}: {contender.optimizer}"
+    return process.call(key, _found_decay, contender.optimizer, {**row.fixed, **middle, **row.defaults})
 
 
 def _found_decay(optimizer: str, hyperparameters: Hyperparameters) -> str:

@@ -15,8 +15,8 @@ from optstudy.errors import DataError, collecting
 from optstudy.files import read_derived
 from optstudy.keys import TRAINING_VERSION, canonical, digest
 from optstudy.planning.dry_run import (
-    call_decay,
     call_optimizer,
+    check_decay,
     network_key,
     points_to_try,
     training_examples,
@@ -47,7 +47,7 @@ def decisions(
         if key not in stored:
             with collecting(problems):
                 call_optimizer(process, f"optimizers: {contender.name}", spec, points)
-                call_decay(process, f"optimizers: {contender.name}", study, contender)
+                check_decay(study, contender, process)
             with collecting(problems):
                 solo = solo or process.call(network_key(spec), _reason_alone, study.stack, spec)
         decided[contender.name] = Decision(key, solo)

@@ -27,6 +27,9 @@ def log_model(client: MlflowClient, experiment: str, run: str, job: Job, weights
     """
     if "optstudy.model" in client.get_run(run).data.tags:
         return
+    for model in client.search_logged_models([experiment]):
+        if model.source_run_id == run and model.name == job.contender:
+            client.delete_logged_model(model.model_id)  # the process or the store ended before the run had its tag
     arrays = load_arrays(job.spec.data)
     inputs = {"shape": arrays.x.shape[1:], "classes": arrays.classes, "tokens": arrays.tokens}
     facts = json.dumps({"model": job.spec.model, **inputs})
@@ -40,7 +43,7 @@ def log_model(client: MlflowClient, experiment: str, run: str, job: Job, weights
         facts_file = Path(folder) / "facts.json"
         facts_file.write_text(facts, encoding="utf-8")
         logits = np.zeros((1, arrays.classes), "float32")
-        model = Model.log(
+        logged = Model.log(
             artifact_path=None,
             name=job.contender,
             flavor=mlflow.pyfunc,
@@ -50,7 +53,7 @@ def log_model(client: MlflowClient, experiment: str, run: str, job: Job, weights
             signature=infer_signature(np.zeros((1, *arrays.x.shape[1:]), arrays.x.dtype), logits),
             pip_requirements=["optstudy"],
         )
-    client.set_tag(run, "optstudy.model", model.model_uri)
+    client.set_tag(run, "optstudy.model", logged.model_uri)
 
 
 def _use_store(uri: str, experiment: str) -> None:

@@ -16,34 +16,61 @@ from typing import TYPE_CHECKING, Any
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
 from optstudy.planning.layout import keeps_weights, weights_path
-from optstudy.records.databases import create_missing, default_database, run_pragma, tracking_uri
+from optstudy.records.databases import (
+    artifacts_address,
+    create_missing,
+    default_database,
+    follow_moved_folder,
+    run_pragma,
+    sqlite_file,
+    tracking_uri,
+)
 from optstudy.records.logged_models import log_model
+from optstudy.records.ownership import OWNER, check_owner, make_project, name_prefix, read_project
 from optstudy.records.parameters import contender_parameters, training_parameters
 from optstudy.records.provenance import tables_digest
 from optstudy.records.recorder import Projection
 from optstudy.spec import EpochEnded
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Param, Run
+    from mlflow.entities import Experiment, Metric, Param, Run
 
 Row = Mapping[str, Any]
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported
+# MLflow tries a request for minutes, while records.live tries again by itself.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = (
+    "true"  # it would print the address of each run, password and all
+)
 
 MLFLOW = "MLflow (MLFLOW_TRACKING_URI)"  # in messages
 NOTE = "mlflow.note.content"  # the tag that MLflow's UI shows as a description
-MAX_NAME = 250  # MLflow's limit, in characters of a metric's name
-MAX_VALUE = 6000  # MLflow's limit, in characters of a parameter
+# MLflow's limits, in characters (mlflow.utils.validation).
+MAX_NAME = 250  # of a metric's name
+MAX_VALUE = 6000  # of a parameter
+MAX_TAG = 8000  # of a tag of a run
+MAX_EXPERIMENT_TAG = 20_000
+MAX_DATA_NAME, MAX_DATA_SOURCE = 500, 65_535
+CUT = "\n\n... (cut at the length that MLflow allows; report.html among the files of the run `comparison` has it whole)"
 TAG_COLUMNS = {"n", "diverged", "target_val_accuracy"}  # of the comparison: the UI would plot them if they were metrics
 
 
 def create_store(root: Path) -> str:
     """Return the address of the MLflow store; its SQLite file is created if it is missing."""
     uri = tracking_uri(root)
-    for name in ("alembic", "mlflow", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    _silence()
     create_missing(uri, _create_tables)
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        follow_moved_folder(root)
     return uri
+
+
+def _silence() -> None:
+    """Keep the libraries' own messages about retries and addresses to themselves: they may contain credentials."""
+    for name in ("alembic", "mlflow", "mlflow.store.db.utils", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _create_tables(uri: str) -> None:
@@ -57,41 +84,68 @@ class MlflowRecorder:
     """The MLflow experiment of one study.
 
     Each contender has a run with its aggregates over replicates, the parent of the runs of its trainings. The run
-    `comparison` has the report, the figures and the tables. The tag `optstudy.identity` identifies each run.
+    `comparison` has the report, the figures and the tables. The tag `optstudy.identity` identifies each run. Runs and
+    experiments of other projects, and what people add by hand, are left alone (see records.ownership).
     """
 
     store = MLFLOW
 
     def __init__(self, root: Path, study: str, tags: Mapping[str, str], objective: str) -> None:
         self._root, self._study, self._tags, self._objective = root, study, dict(tags), objective
-        self._experiment = ""  # its id; empty until the store is open
+        self._database = None if os.environ.get("MLFLOW_TRACKING_URI") else default_database(root, "mlflow")
+        self._experiment = ""  # its id
         self._runs: dict[str, str] = {}  # ids of finished runs, by identity
         self._running: dict[str, tuple[str, int]] = {}  # ids of unfinished runs and the last epoch shown, by identity
 
-    def open(self) -> None:
-        """Open the store and the study's experiment; they are created if they are missing."""
-        if self._experiment:
+    def check(self) -> None:
+        """Raise StudyError if the experiment's name is taken; the default database is the project's own."""
+        uri = tracking_uri(self._root)
+        file = sqlite_file(uri)
+        if self._database is not None or (file is not None and not file.exists()):
             return
+        _silence()
+        from mlflow import MlflowClient
+
+        experiment = MlflowClient(uri).get_experiment_by_name(name_prefix() + self._study)
+        if experiment is not None:
+            self._check_owner(experiment, read_project(self._root))
+
+    def open(self) -> None:
+        """Open the store and the study's experiment, which are created if they are missing, and read its runs."""
         uri = create_store(self._root)
         from mlflow import MlflowClient
 
-        self._database = None if os.environ.get("MLFLOW_TRACKING_URI") else default_database(self._root, "mlflow")
         # The mode stays with the file: transactions take a third less time, and readers such as the UI do not block
         # writers (https://sqlite.org/wal.html).
         self._run_pragma("journal_mode=WAL")
-        self._client = MlflowClient(uri)
-        experiment = self._client.get_experiment_by_name(self._study)
+        self._client, self._project = MlflowClient(uri), make_project(self._root)
+        self._tags[OWNER] = self._project
+        name = name_prefix() + self._study
+        experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
-            artifacts = (self._root / "artifacts" / self._study).absolute().as_uri() if self._database else None
-            self._experiment = self._client.create_experiment(self._study, artifact_location=artifacts)
+            artifacts = None if self._database is None else artifacts_address(self._root) + name
+            self._experiment = self._client.create_experiment(name, artifacts, {OWNER: self._project})
         else:
+            self._check_owner(experiment, self._project)
             if experiment.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment.experiment_id)
             self._experiment = experiment.experiment_id
         self._read_runs()
 
+    def _check_owner(self, experiment: Experiment, project: str) -> None:
+        owner = self._owner(experiment.tags, project)
+        check_owner("MLFLOW_TRACKING_URI", f"the experiment {experiment.name!r}", owner, project)
+
+    def _owner(self, tags: Mapping[str, str], project: str) -> str | None:
+        """Return the project that wrote what has these tags.
+
+        Earlier versions wrote no id; what they wrote into the default database is this project's.
+        """
+        return tags.get(OWNER, None if self._database is None else project)
+
     def _read_runs(self) -> None:
         """Read which runs there are; delete unfinished ones and duplicates, so that they are written again."""
+        self._runs, self._running = {}, {}
         from mlflow.utils import get_results_from_paginated_fn
 
         def page(size: int, token: str | None) -> Any:
@@ -99,8 +153,8 @@ class MlflowRecorder:
 
         for run in get_results_from_paginated_fn(page, 1000):  # type: ignore[no-untyped-call]  # MLflow has no types
             identity = run.data.tags.get("optstudy.identity")
-            if identity is None:
-                continue  # not a run of optstudy
+            if identity is None or self._owner(run.data.tags, self._project) != self._project:
+                continue  # not a run of this project
             if run.info.status != "FINISHED" or identity in self._runs:
                 self._client.delete_run(run.info.run_id)
             else:
@@ -211,7 +265,7 @@ class MlflowRecorder:
         """
         run = self._runs.get("comparison", "")
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-        if run and not self._artifacts(run) <= files:
+        if run and not self._files(run) <= files:
             self._client.delete_run(self._runs.pop("comparison"))
             run = ""
         if not run:
@@ -221,22 +275,24 @@ class MlflowRecorder:
             self._client.log_artifacts(run, str(folder))
             self._client.set_tag(run, "optstudy.tables", digest)
 
-    def _artifacts(self, run: str, folder: str | None = None) -> set[str]:
+    def _files(self, run: str, folder: str | None = None) -> set[str]:
         """Return the paths of a run's files."""
         items = self._client.list_artifacts(run, folder)
-        return set[str]().union(*(self._artifacts(run, item.path) if item.is_dir else {item.path} for item in items))
+        return set[str]().union(*(self._files(run, item.path) if item.is_dir else {item.path} for item in items))
 
     def _describe(self, notes: Mapping[str, str]) -> None:
         """Write each contender's results in Markdown to its run, and the study's to the experiment and `comparison`."""
         for contender, note in notes.items():
-            self._client.set_tag(self._runs[f"parent {contender}" if contender else "comparison"], NOTE, note)
-        self._client.set_experiment_tag(self._experiment, NOTE, notes[""])
+            run = self._runs[f"parent {contender}" if contender else "comparison"]
+            self._client.set_tag(run, NOTE, _cut(note, MAX_TAG))
+        self._client.set_experiment_tag(self._experiment, NOTE, _cut(notes[""], MAX_EXPERIMENT_TAG))
 
     def _log_data(self, data: Mapping[str, Any], digest: str) -> None:
         """Log the data set as the input of the comparison and of all contenders."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(str(data["name"] or data["class"]), digest, "code", json.dumps(dict(data)))
+        name, source = str(data["name"] or data["class"]), json.dumps(dict(data))
+        dataset = Dataset(name[:MAX_DATA_NAME], digest, "code", source[:MAX_DATA_SOURCE])
         inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
         for identity, run in self._runs.items():
             if identity == "comparison" or identity.startswith("parent "):
@@ -299,7 +355,12 @@ def _metrics(values: Mapping[str, float], when_ms: int, step: int) -> list[Metri
 
 
 def _tags(values: Mapping[str, object]) -> dict[str, str]:
-    return {f"optstudy.{name}": str(value) for name, value in values.items()}
+    return {f"optstudy.{name}": str(value)[:MAX_TAG] for name, value in values.items()}
+
+
+def _cut(note: str, limit: int) -> str:
+    """Return a note at the length that MLflow allows, with a pointer to the report if it was longer."""
+    return note if len(note) <= limit else note[: limit - len(CUT)] + CUT
 
 
 def metric_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,32 +13,55 @@ from optstudy.catalogue import OBJECTIVES, Space
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
 from optstudy.planning.samplers import distribution
-from optstudy.records.databases import create_missing, optuna_storage
+from optstudy.records.databases import create_missing, optuna_storage, sqlite_file
+from optstudy.records.ownership import OWNER, check_owner, make_project, name_prefix, read_project
 from optstudy.records.recorder import Projection
 from optstudy.spec import EpochEnded
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.storages import RDBStorage
 
 
 class OptunaRecorder:
-    """One Optuna study per contender, `<study>/<contender>`, with its finished trials."""
+    """One Optuna study per contender, `<study>/<contender>`, with its finished trials.
+
+    Optuna studies of other projects, and those that people make, are left alone (see records.ownership).
+    """
 
     store = "Optuna (OPTSTUDY_OPTUNA_STORAGE)"
 
     def __init__(self, root: Path, study: str, spaces: Mapping[str, Mapping[str, Space]], objective: str) -> None:
         self._root, self._study, self._spaces, self._objective = root, study, spaces, objective
+        self._is_default = not os.environ.get("OPTSTUDY_OPTUNA_STORAGE")
         self._direction = OBJECTIVES[objective]
         self._studies: dict[str, tuple[optuna.Study, set[str]]] = {}  # with the keys of their trials, by contender
+
+    def check(self) -> None:
+        """Raise StudyError if a contender's name is taken; the default database is the project's own."""
+        address = optuna_storage(self._root)
+        file = sqlite_file(address)
+        if self._is_default or (file is not None and not file.exists()):
+            return
+        from optuna.storages import RDBStorage
+
+        storage = RDBStorage(address, skip_compatibility_check=True, skip_table_creation=True)
+        try:
+            for contender in self._spaces:
+                self._check_owner(storage, contender, read_project(self._root))
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
     def open(self) -> None:
         """Open the database; it is created if it is missing."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = optuna_storage(self._root)
-        create_missing(storage, _create_tables)
-        self._storage = optuna.storages.RDBStorage(storage)
+        address = optuna_storage(self._root)
+        create_missing(address, _create_tables)
+        self._storage = optuna.storages.RDBStorage(address)
+        self._project, self._studies = make_project(self._root), {}
 
     def epochs(self, job: Job, events: Sequence[EpochEnded]) -> None:
         """Show nothing: only finished trials are added, so that none is ever left RUNNING."""
@@ -67,28 +91,63 @@ class OptunaRecorder:
         for job in trials:
             wanted[job.contender].add(job.key)
         for name in optuna.get_all_study_names(self._storage):
-            contender = name.removeprefix(f"{self._study}/")
-            if contender == name:
+            contender = name.removeprefix(self._name(""))
+            if contender == name or (contender not in wanted and self._owner(self._storage, name) != self._project):
                 continue  # not a study of this recorder
-            study, keys = self._contender_study(contender)
-            if contender not in wanted or keys - wanted[contender] or study.direction.name.lower() != self._direction:
+            if contender not in wanted or self._is_outdated(contender, wanted[contender]):
                 optuna.delete_study(study_name=name, storage=self._storage)
-                del self._studies[contender]
+                self._studies.pop(contender, None)
         for job in trials:
             self.add(job, projection.entries[job.key])
+
+    def _is_outdated(self, contender: str, wanted: set[str]) -> bool:
+        """Return whether a contender's Optuna study has other trials, or is for another objective."""
+        study, keys = self._contender_study(contender)
+        return bool(keys - wanted) or study.direction.name.lower() != self._direction
 
     def _contender_study(self, contender: str) -> tuple[optuna.Study, set[str]]:
         """Return a contender's Optuna study, created if it is missing, and the keys of its trials."""
         if contender not in self._studies:
             import optuna
 
-            name = f"{self._study}/{contender}"
+            self._check_owner(self._storage, contender, self._project)
+            name = self._name(contender)
             study = optuna.create_study(
                 storage=self._storage, study_name=name, direction=self._direction, load_if_exists=True
             )
+            if OWNER not in study.user_attrs:
+                study.set_user_attr(OWNER, self._project)
             keys = {trial.user_attrs.get("key", "") for trial in study.get_trials(deepcopy=False)}
             self._studies[contender] = study, keys
         return self._studies[contender]
+
+    def _name(self, contender: str) -> str:
+        return f"{name_prefix()}{self._study}/{contender}"
+
+    def _check_owner(self, storage: RDBStorage, contender: str, project: str) -> None:
+        """Raise StudyError if a contender's Optuna study is somebody else's.
+
+        An empty one may be used: a process that is killed between creating it and writing its id leaves one.
+        """
+        name = self._name(contender)
+        try:
+            number = storage.get_study_id_from_name(name)
+        except KeyError:  # there is none
+            return
+        if storage.get_study_user_attrs(number) or storage.get_all_trials(number, deepcopy=False):
+            owner = self._owner(storage, name)
+            check_owner("OPTSTUDY_OPTUNA_STORAGE", f"the Optuna study {name!r}", owner, project)
+
+    def _owner(self, storage: RDBStorage, name: str) -> str | None:
+        """Return the project that wrote an Optuna study.
+
+        Earlier versions wrote no id; what they wrote into the default database, trials with keys, is this project's.
+        """
+        number = storage.get_study_id_from_name(name)
+        trials = storage.get_all_trials(number, deepcopy=False)
+        by_earlier = self._is_default and trials and all("key" in trial.user_attrs for trial in trials)
+        owner = storage.get_study_user_attrs(number).get(OWNER)
+        return str(owner) if owner is not None else self._project if by_earlier else None
 
 
 def _create_tables(storage: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from optstudy.catalogue import optimizer_path
+from optstudy.errors import DataError
 from optstudy.planning.dry_run import weight_decay_of
 from optstudy.planning.jobs import Job
 from optstudy.spec import RunSpec
+from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
+from optstudy.user_process import UserProcess
 
 
 def contender_parameters(study: Study, name: str) -> dict[str, object]:
@@ -24,12 +28,18 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
     freeze = {"freeze": ", ".join(spec.freeze) or "none"} if task_of(study.kind).examples else {}
     return {
         **_shared(spec, row.fixed),
-        "decay": weight_decay_of(study, contender) or "not known",
+        "decay": _decay(study, contender),
         "defaults": _pairs(row.defaults) or "those of the optimizer",
         "clip": "none" if spec.clip is None else f"gradient norm {spec.clip:g}",
         **spaces,
         **freeze,
     }
+
+
+def _decay(study: Study, contender: Contender) -> str:
+    with suppress(DataError), UserProcess(study.timeout) as process:
+        return weight_decay_of(study, contender, process) or "not known"
+    return "not known"
 
 
 def training_parameters(job: Job) -> dict[str, object]:

@@ -60,13 +60,17 @@ class Projection:
 class Recorder(Protocol):
     """Shows the trainings of one study to people. Everything it shows can be rebuilt from the journal.
 
-    `store` is its name in messages. Other methods are called after `open`.
+    `store` is its name in messages. Methods other than `check` are called after `open`, by one thread. They may raise
+    anything: `open` and the method are then called again.
     """
 
     store: str
 
+    def check(self) -> None:
+        """Raise StudyError if a name that it writes is taken by somebody else; write nothing."""
+
     def open(self) -> None:
-        """Connect to the store and create what is missing there; further calls do nothing. It may take seconds."""
+        """Connect to the store, create what is missing there, and read what it shows. It may take seconds."""
 
     def epochs(self, job: Job, events: Sequence[EpochEnded]) -> None:
         """Show a running training: `events` are all its epochs so far, of which some may be shown already."""

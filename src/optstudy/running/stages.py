@@ -6,11 +6,12 @@ The journal decides what is left to train. Tables, Optuna and MLflow are written
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optstudy.environment import default_workers
-from optstudy.errors import StudyError
+from optstudy.errors import StoreIncomplete, StudyError
 from optstudy.files import read_derived, write_json
 from optstudy.planning.jobs import changes, jobs_in, named_jobs, resolved, units
 from optstudy.planning.layout import StudyPaths
@@ -42,13 +43,15 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
     """Tune, train and compare; resume what was interrupted. Returns the comparison table.
 
     `accept` is the older training version whose finished trainings are kept, if any. Raises StudyHeld if another
-    process runs the study, and TrainingFailed if a training raised.
+    process runs the study, TrainingFailed if a training raised, and, with the table, StoreIncomplete if MLflow or
+    Optuna could not be completed.
     """
-    with Workers(workers, paths.study.timeout) as executor, open_session(paths, accept=accept) as session:
+    live = live_of(paths, say)
+    opened = open_session(paths, accept=accept, check=lambda _: live.check())
+    with Workers(workers, paths.study.timeout) as executor, opened as session, live:
         _write_resolved(session, say)
         _say_accepted(session, accept, say)
         _pretrain(session, executor, say)
-        live = live_of(paths)
         complete(session, units(paths.study, paths.contenders), executor, live, on_progress)
         write_tables(session)
         return compare(session, live, executor.map)
@@ -66,9 +69,11 @@ def run_study(study: Study, workers: int = default_workers(), results: Path = Pa
 def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
     """Rebuild every table, MLflow and Optuna from the journal, whatever version or machine trained; train nothing.
 
-    Returns the comparison table, None if trainings are missing.
+    Returns the comparison table, None if trainings are missing. Raises StoreIncomplete with the table if MLflow or
+    Optuna could not be completed.
     """
-    with open_session(paths, report_only=True) as session:
+    live = live_of(paths, say)
+    with open_session(paths, report_only=True, check=lambda _: live.check()) as session, live:
         missing = 0
         for name in paths.contenders:
             jobs = named_jobs(paths.study, [name], session.fingerprints, session.entries)
@@ -78,7 +83,7 @@ def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
             return None
         _write_resolved(session, say)
         write_tables(session)
-        return compare(session, live_of(paths))
+        return compare(session, live)
 
 
 def prepare(paths: StudyPaths, say: Say) -> Session:
@@ -90,15 +95,17 @@ def prepare(paths: StudyPaths, say: Say) -> Session:
 
 def pretrain(paths: StudyPaths, say: Say) -> None:
     """Run the study's pretraining as a stage of its own, unless its weights are there; write start.json."""
-    with Workers(1, paths.study.timeout) as executor, open_session(paths) as session:
+    live = live_of(paths, say)
+    with Workers(1, paths.study.timeout) as executor, open_session(paths, check=lambda _: live.check()) as session:
         _pretrain(session, executor, say)
 
 
 def tune(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgress) -> None:
     """Run one contender's searches and write tuning/ and selected/."""
-    with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_needs_weights) as session:
+    live = live_of(paths)
+    with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_checks(live)) as session, live:
         todo = units(paths.study, [contender])
-        complete(session, todo, executor, live_of(paths), on_progress, finals=False)
+        complete(session, todo, executor, live, on_progress, finals=False)
         write_tuning(session, contender)
 
 
@@ -108,9 +115,10 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
     if paths.study.tuning.trials:
         name = paths.study.contender(contender).name
         _needs(paths, paths.tables / "selected" / f"{name}.csv", f"tune.py {name}")
-    with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_needs_weights) as session:
+    live = live_of(paths)
+    with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_checks(live)) as session, live:
         todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
-        complete(session, todo, executor, live_of(paths), on_progress, selections=selections)
+        complete(session, todo, executor, live, on_progress, selections=selections)
         write_runs(session, contender)
 
 
@@ -119,23 +127,28 @@ def compare_stage(paths: StudyPaths) -> pd.DataFrame:
     check_stores(paths.mlruns)
     for name in paths.contenders:
         _needs(paths, paths.tables / "runs" / f"{name}.csv", f"train.py {name}")
-    with open_session(paths, report_only=True) as session:
-        return compare(session, live_of(paths))
+    live = live_of(paths)
+    with open_session(paths, report_only=True, check=lambda _: live.check()) as session, live:
+        return compare(session, live)
 
 
 def compare(session: Session, live: Live, mapper: Mapper = map) -> pd.DataFrame:
     """Write what the study answers, then bring MLflow and Optuna in line with the journal; return the comparison.
 
-    `mapper` maps over the figures to draw.
+    `mapper` maps over the figures to draw. Raises StoreIncomplete with the comparison if a store fails.
     """
     named = named_jobs(session.study, session.paths.contenders, session.fingerprints, session.entries)
     jobs = [job for job in named if job.key in session.entries]
     table, results = write_answer(session, jobs, mapper)
-    live.complete(Projection(session.paths, session.fingerprints, jobs, session.entries, table, notes(results)))
+    try:
+        live.complete(Projection(session.paths, session.fingerprints, jobs, session.entries, table, notes(results)))
+    except StoreIncomplete as error:
+        error.comparison = table
+        raise
     return table
 
 
-def live_of(paths: StudyPaths) -> Live:
+def live_of(paths: StudyPaths, say: Say = lambda _: None) -> Live:
     """Return what shows a study in Optuna and MLflow; it opens each when it is first needed."""
     study = paths.study
     spaces = {contender.name: study.row(contender).search for contender in study.optimizers}
@@ -143,7 +156,8 @@ def live_of(paths: StudyPaths) -> Live:
         [
             OptunaRecorder(paths.mlruns, study.name, spaces, study.objective),
             MlflowRecorder(paths.mlruns, study.name, tags(study), study.objective),
-        ]
+        ],
+        say,
     )
 
 
@@ -209,9 +223,15 @@ def _pretrain(session: Session, executor: Executor, say: Say) -> None:
     write_json(session.paths.tables / "start.json", start)
 
 
-def _needs_weights(session: Session) -> None:
-    if session.study.pretraining is not None:
-        _needs(session.paths, weights_file(session.fingerprints.weights), "pretrain.py")
+def _checks(live: Live) -> Callable[[Session], None]:
+    """Return what a stage that trains checks before anything is written."""
+
+    def check(session: Session) -> None:
+        live.check()
+        if session.study.pretraining is not None:
+            _needs(session.paths, weights_file(session.fingerprints.weights), "pretrain.py")
+
+    return check
 
 
 def _needs(paths: StudyPaths, path: Path, stage: str) -> None:

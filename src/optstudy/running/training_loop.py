@@ -57,7 +57,7 @@ def complete(
 
     for contender in dict.fromkeys(unit.contender for unit in todo):
         tell(contender, 0.0)
-    for job, event in _events(study, queue, executor, live):
+    for job, event in _events(study, queue, executor):
         if not isinstance(event, TrainingEnded):
             live.epoch(job, event)
         elif failure := failure_of(job, event.result, study.objective):
@@ -72,8 +72,8 @@ def complete(
         raise TrainingFailed("\n".join(failure_lines(failures, session.paths.contenders)))
 
 
-def _events(study: Study, queue: JobQueue, executor: Executor, live: Live) -> Iterator[tuple[Job, Event]]:
-    """Hand out the jobs of the queue, and yield each event with its job. Recorders catch up when no event waits."""
+def _events(study: Study, queue: JobQueue, executor: Executor) -> Iterator[tuple[Job, Event]]:
+    """Hand out the jobs of the queue, and yield each event with its job."""
     running = 0
     while True:
         while executor.free and (group := queue.take(executor.count)):
@@ -82,10 +82,7 @@ def _events(study: Study, queue: JobQueue, executor: Executor, live: Live) -> It
             executor.submit(group, [job.spec for job in group], keep_weights)
         if not running:
             return
-        events = list(executor.events(timeout=0 if live.behind else None))
-        if not events:
-            live.catch_up()
-        for ticket, event in events:
+        for ticket, event in executor.events():
             running -= isinstance(event, TrainingEnded)
             yield cast(list[Job], ticket)[event.index], event
 
