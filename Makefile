@@ -1,19 +1,22 @@
-# make demo: the main job.  make test: the whole suite.  make test-fast: what takes seconds.  PYTHON=python3.12 chooses
-# the interpreter.
+# make demo: the main job.  make test: the whole suite.  make test-fast: what takes seconds.  make test-long: what takes
+# half an hour.  PYTHON=python3.12 chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-hostile test-outage golden optimizers lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-hostile test-outage test-long golden optimizers lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not outage"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-long: $(VENV)/ready
+	$(BIN)/python -m pytest -n auto -m long
 
 test-hostile: $(VENV)/ready
 	bash tests/hostile_environment.sh $(BIN)

@@ -3,12 +3,10 @@
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from optstudy.cli import exits
 from optstudy.environment import default_workers
 from optstudy.planning.layout import StudyPaths
-from optstudy.reporting.terminal import shown
+from optstudy.reporting.terminal import make_console, shown
 from optstudy.running.stages import train
 from optstudy.study.study import load_study
 
@@ -17,7 +15,7 @@ def main(name: str, contender: str) -> None:
     """Run the stage for one contender of configs/<name>.yaml."""
     workers = default_workers()
     paths = StudyPaths(load_study(Path("configs") / f"{name}.yaml"), Path("results"))
-    with shown(Console(), workers) as on_progress:
+    with shown(make_console(), workers) as on_progress:
         train(paths, contender, workers, on_progress)
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fast tests and a tiny study where much is unusual: SLURM's `srun` and the variables of a job with two tasks,
 # a notebook's backend and LaTeX for matplotlib, a Latin-1 output, a HOME that is a regular file, and one processor.
-# The study runs once more without the variables, as on a cluster's login node.
+# The study also has an odd locale, terminal, time zone and settings of Python and OpenMP; it runs once more without
+# SLURM's number of tasks, as on a cluster's login node. tests/system/test_user_environment.py compares results.
 #   bash tests/hostile_environment.sh [BIN]     BIN is the folder of Python and optstudy, .venv/bin by default
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,13 +25,17 @@ hostile=(
   SLURM_JOB_ID=1 SLURM_JOB_NAME=study SLURM_NTASKS=2 SLURM_NNODES=1
   SLURM_NODELIST=localhost SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0
 )
+odd=(
+  LC_ALL=tr_TR.UTF-8 TERM=dumb COLUMNS=20 NO_COLOR=1 TZ=Asia/Kathmandu OMP_NUM_THREADS=3 MKL_NUM_THREADS=3
+  PYTHONWARNINGS=error PYTHONHASHSEED=1 PYTHONOPTIMIZE=1 PYTHONUTF8=0
+)
 
 "${hostile[@]}" "$bin/python" -m pytest -m "not slow" -n 0
 
 cd "$folder"
 for more in SLURM_NTASKS=2 -uSLURM_NTASKS; do
   rm -rf results mlruns
-  "${hostile[@]}" env "$more" "$bin/optstudy" run "$study" > output.txt 2> errors.txt || { cat output.txt errors.txt; exit 1; }
+  "${hostile[@]}" env "$more" "${odd[@]}" "$bin/optstudy" run "$study" > output.txt 2> errors.txt || { cat output.txt errors.txt; exit 1; }
   test -s results/smoke/report.html
   test -s results/smoke/figures/headline.svg
   if grep -i -e srun -e traceback -e warning errors.txt; then exit 1; fi

@@ -8,7 +8,9 @@ import io
 import os
 import re
 import signal
+import socket
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
@@ -185,25 +187,49 @@ def report(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000) -> None:
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000) -> None:
     """Open the MLflow UI on the right store, on 127.0.0.1."""
     from optstudy.records.credentials import shown_address
     from optstudy.records.databases import SERVERS
     from optstudy.records.live import opening
     from optstudy.records.mlflow_runs import MLFLOW, create_store
 
+    _check_port(port)
     with opening(MLFLOW):
         store = create_store(Path("mlruns"))
     if store.startswith(SERVERS):
         raise StudyError(f"MLFLOW_TRACKING_URI: {shown_address(store)!r}: is a server: open its own UI in a browser")
     Path("mlruns").mkdir(exist_ok=True)
+    os.environ["UVICORN_APP_DIR"] = sys.prefix  # by default uvicorn imports from the current folder
     os.environ["MLFLOW_BACKEND_STORE_URI"] = store  # everybody on the machine can read the arguments of a command
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)])
 
 
+def _check_port(port: int) -> None:
+    """Raise StudyError if the port cannot be listened on: MLflow's server would end with 0."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a closed one needs no wait
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StudyError(f"--port: {port}: {error.strerror}; choose another port") from error
+
+
 def main() -> None:
     """Run the command line, and turn each kind of end into its exit code."""
-    exits(lambda: app(standalone_mode=False))
+    exits(_command_line)
+
+
+def _command_line() -> object:
+    """Run the command that the arguments name.
+
+    typer's own `main` would end with 1 and no message for a BrokenPipeError, and call an EOFError an abort.
+    """
+    try:
+        with typer.main.get_command(app).make_context("optstudy", sys.argv[1:]) as context:
+            return context.command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
 
 
 def exits(command: Callable[..., object], *arguments: str) -> None:
@@ -213,11 +239,10 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, _interrupted)
-    os.environ.pop("MPLBACKEND", None)  # a notebook's backend fails where Lightning imports matplotlib
+    _ignore_settings_for_python()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an encoding such as Latin-1 lacks characters of our messages
-    sys.path.insert(0, os.getcwd())  # a study's own classes are there; Python adds it for scripts, not for commands
     code: object = 0
     try:
         _check_arguments(command, arguments)
@@ -232,13 +257,28 @@ def exits(command: Callable[..., object], *arguments: str) -> None:
     sys.exit(exit_codes[0])
 
 
+def _ignore_settings_for_python() -> None:
+    """Set what the user's environment would change in this process and in those that it starts.
+
+    A study's own classes are in the current folder. It comes last in the path, because a file such as yaml.py in it
+    would be imported in place of a library.
+    """
+    os.environ.pop("MPLBACKEND", None)  # a notebook's backend fails where Lightning imports matplotlib
+    os.environ["LC_ALL"] = "C.UTF-8"  # a matplotlibrc may ask for the user's, which may not be installed
+    os.environ.pop("PYTHONWARNINGS", None)  # `error` would make libraries fail
+    sys.warnoptions.clear()  # workers are started with them
+    warnings.simplefilter("ignore")  # of libraries: a user can do nothing about them
+    os.environ["PYTHONSAFEPATH"] = "1"
+    sys.path[:] = [*(folder for folder in sys.path if folder not in ("", os.getcwd())), os.getcwd()]
+
+
 def _interrupted(number: int, _frame: FrameType | None) -> None:
     """End the process at once: an exception could be lost in a finalizer of a library.
 
     Nothing needs to be put away. The journal is complete after each training, its torn last line is dropped, workers
     end with their coordinator, and the operating system releases the lock.
     """
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         os.write(sys.stdout.fileno(), SHOW_CURSOR.encode())  # progress bars hide it
     os.write(2, f"\nInterrupted by {signal.Signals(number).name}. {RESUME}.\n".encode())
     os._exit(128 + number)
@@ -271,14 +311,24 @@ def _refused(error: Exception) -> int:
         show()
         return StudyError.code
     if isinstance(error, OSError) and error.filename is not None:  # no such folder, or no permission to write in it
-        return _say(f"{error.filename}: {error.strerror}", StudyError.code)
+        return _say(f"{error.filename}: {_reason(error)}", StudyError.code)
     raise error
+
+
+def _reason(error: OSError) -> str:
+    """Return why a file or folder cannot be used."""
+    path = Path(os.fsdecode(error.filename))
+    if path.is_symlink() and not path.exists():
+        return f"is a link to {os.readlink(path)}, which does not exist: mount its disk, or remove the link"
+    if isinstance(error, FileExistsError):
+        return "must be a folder"
+    return str(error.strerror)
 
 
 def _is_full(error: Exception) -> bool:
     """Return whether the disk or the user's quota is full; safetensors reports it only in the words of Rust."""
     rust = re.search(r"\(os error (\d+)\)$", str(error))
-    return (int(rust[1]) if rust else getattr(error, "errno", None)) in (errno.ENOSPC, errno.EDQUOT)
+    return (int(rust[1]) if rust else getattr(error, "errno", None)) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _no_space(error: Exception) -> str:

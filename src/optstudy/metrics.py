@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 ROUNDING = 1e-9  # relative to the sum of the magnitudes added: differences of 1e-5 carry the rounding of values near 1
+BEYOND = 1e-6  # how far beyond 0 or 1 an accuracy summed in single precision may lie
 
 
 # How often a step computed the gradient: of trainings whose optimizer did so more than once.
@@ -168,3 +169,8 @@ def probability(p: float | None) -> str:
     if p < 0.001:
         return "< 0.001"
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def is_fraction(value: float) -> bool:
+    """Return whether a value can be an accuracy: a fraction from 0 to 1."""
+    return -BEYOND <= value <= 1 + BEYOND

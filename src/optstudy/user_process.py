@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,7 @@ GRACE = 10.0  # seconds that a process may take to end
 # does its own imports. A fork of the coordinator would keep its file lock, and locks that its threads hold.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["optstudy.running.executors.worker_imports"])
+SERVER_KILLED = (EOFError, ConnectionError)  # what starting a process raises then
 
 
 def warm_up() -> None:
@@ -53,9 +55,20 @@ def start(serve: Callable[[Connection], None]) -> tuple[BaseProcess, Connection]
     warm_up()
     ours, theirs = FORKSERVER.Pipe()
     process = FORKSERVER.Process(target=_begin, args=(serve, theirs, os.getcwd(), dict(os.environ)), daemon=True)
-    process.start()
+    _start(process)
     theirs.close()
     return process, ours
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process; again if its server was killed meanwhile: once the server has ended, another is started."""
+    for seconds in (0.1, 1.0):
+        try:
+            process.start()
+            return
+        except SERVER_KILLED:
+            time.sleep(seconds)
+    process.start()
 
 
 def _begin(serve: Callable[[Connection], None], pipe: Connection, folder: str, environment: dict[str, str]) -> None:

@@ -35,7 +35,10 @@ def curves(values: list[list[float]], variant: str = "tuned") -> pd.DataFrame:
 
 
 def test_floats_and_empty_cells_are_read_back_as_written(tmp_path: Path) -> None:
-    rows = [{"value": 0.1 + 0.2, "edge": ""}, {"value": 1e-300, "edge": "learning_rate:low"}]
+    rows = [
+        {"replicate": 0, "value": 0.1 + 0.2, "edge": ""},
+        {"replicate": 1, "value": 1e-300, "edge": "learning_rate:low"},
+    ]
     write_table(tmp_path / "t.csv", rows)
     assert read_table(tmp_path / "t.csv").to_dict("records") == rows
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builders import tiny
 from optstudy.errors import StudyError, StudyHeld
-from optstudy.planning.journal import Entry, Stated, append, first_stated, hold, read_journal
+from optstudy.planning.journal import Entry, Stated, _checksum, append, first_stated, hold, read_journal
 from optstudy.spec import RunResult, TrainingEnded
 
 STATED = Stated(("p", "q"), ("e",), 8)
@@ -53,20 +57,102 @@ def test_a_torn_last_line_is_dropped_and_the_next_append_is_whole(tmp_path: Path
     assert list(read_journal(path)) == ["a", "c"]
 
 
-def test_every_flipped_bit_of_a_line_is_refused_with_its_number(tmp_path: Path) -> None:
-    path = tmp_path / "s.jsonl"
-    for key in ("a", "b"):
-        appended(path, key)
+def test_of_400_flipped_bits_each_is_refused_with_its_line_or_costs_the_last_line(tmp_path: Path) -> None:
+    path, rng = tmp_path / "s.jsonl", random.Random(0)
+    written = [appended(path, key) for key in "abcdefgh"]
     whole = path.read_bytes()
-    begin, end = whole.index(b"\n") + 1, len(whole) - 1
-    for at in range(begin, end, 7):
+    for place in [*range(-8, 0), *(rng.randrange(8 * len(whole)) for _ in range(392))]:  # the last byte, and any
         altered = bytearray(whole)
-        altered[at] ^= 1 << (at % 8)
-        if altered[at] in b"\n":
-            continue  # it makes two lines of one: the next test
+        altered[place // 8] ^= 1 << place % 8
         path.write_bytes(altered)
-        with pytest.raises(StudyError, match=r"s\.jsonl: line 2: "):
+        number = whole[: place // 8 % len(whole)].count(b"\n") + 1
+        if place // 8 in (-1, len(whole) - 1):  # the end of the last line is gone: it counts as torn
+            assert list(read_journal(path).values()) == written[:-1]
+            continue
+        with pytest.raises(StudyError, match=rf"s\.jsonl: line {number}: .*restore the line, or delete it"):
             read_journal(path)
+
+
+def with_line(path: Path, change: Callable[[dict[str, Any]], object]) -> str:
+    """Change the second line of a journal, with a checksum that matches; return what reading it says."""
+    for key in "abc":
+        appended(path, key)
+    lines = path.read_bytes().splitlines(keepends=True)
+    record = json.loads(lines[1])
+    del record["checksum"]
+    change(record)
+    content = json.dumps(record).encode()[:-1]
+    lines[1] = content + f', "checksum": "{_checksum(content)}"}}\n'.encode()
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(StudyError) as caught:
+        read_journal(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+SENSELESS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "accuracy 7": lambda line: line["result"]["metrics"].update({"test/accuracy": 7}),
+    "accuracy nan": lambda line: line["result"]["metrics"].update({"test/accuracy": math.nan}),
+    "accuracy text": lambda line: line["result"]["metrics"].update({"test/accuracy": "0.5"}),
+    "accuracy null": lambda line: line["result"]["metrics"].update({"test/accuracy": None}),
+    "accuracy true": lambda line: line["result"]["metrics"].update({"test/accuracy": True}),
+    "accuracy of an epoch": lambda line: line["result"]["curve"][0].update({"val/accuracy": -1}),
+    "loss infinite": lambda line: line["result"]["metrics"].update({"test/loss": math.inf}),
+    "status": lambda line: line["result"].update(status="banana"),
+    "metrics a list": lambda line: line["result"].update(metrics=[0.5]),
+    "metrics null": lambda line: line["result"].update(metrics=None),
+    "curve a number": lambda line: line["result"].update(curve=1),
+    "curve too long": lambda line: line["result"].update(curve=[{}, {}]),
+    "result a list": lambda line: line.update(result=[]),
+    "result missing": lambda line: line.pop("result"),
+    "seconds": lambda line: line["result"].update(seconds="1"),
+    "answers": lambda line: line["result"].update(answers="x:y"),
+    "no answers": lambda line: line["result"].update(answers="8"),
+    "key": lambda line: line.update(key=5),
+    "spec a list": lambda line: line.update(spec=[1]),
+    "spec without data": lambda line: line["spec"].pop("data"),
+    "data text": lambda line: line["spec"].update(data="digits"),
+    "data without kind": lambda line: line["spec"]["data"].pop("kind"),
+    "data of an unknown kind": lambda line: line["spec"]["data"].update(kind="smell"),
+    "epochs": lambda line: line["spec"].update(epochs="2"),
+    "hyperparameters": lambda line: line["spec"].update(hyperparameters={"learning_rate": "0.1"}),
+    "pretrained": lambda line: line["spec"].update(pretrained={}),
+    "digests": lambda line: line.update(digests={}),
+    "digest": lambda line: line["digests"].update(data=1),
+    "facts": lambda line: line.update(facts={"training_version": "x"}),
+    "times": lambda line: line.update(epoch_ms=["a"]),
+    "claims": lambda line: line.update(claims={"primary": "p", "exploratory": [], "replicates": 2}),
+}
+
+
+@pytest.mark.parametrize("name", SENSELESS)
+def test_a_line_with_a_value_that_makes_no_sense_is_refused_by_its_number(name: str, tmp_path: Path) -> None:
+    message = with_line(tmp_path / "s.jsonl", SENSELESS[name])
+    assert "s.jsonl: line 2: " in message
+    assert message.endswith("; use the version of optstudy that wrote this line, or restore the line")
+
+
+NEWER: dict[str, Callable[[dict[str, Any]], object]] = {
+    "colour": lambda line: line.update(colour="red"),
+    "result.energy": lambda line: line["result"].update(energy=1.0),
+    "spec.teacher": lambda line: line["spec"].update(teacher=None),
+    "claims.withdrawn": lambda line: line["claims"].update(withdrawn=[]),
+}
+
+
+@pytest.mark.parametrize("key", NEWER)
+def test_a_key_of_a_newer_version_is_named_as_such(key: str, tmp_path: Path) -> None:
+    message = with_line(tmp_path / "s.jsonl", NEWER[key])
+    assert message.endswith(f"line 2: written by a newer version of optstudy, with {key}: use that version")
+
+
+@pytest.mark.parametrize("suffix", ["lock", "holder"])
+def test_a_lock_that_is_a_link_is_refused_and_its_target_is_left_alone(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / f"s.{suffix}").symlink_to("precious")
+    with pytest.raises(StudyError, match=rf"s\.{suffix}: is a link to precious"), hold(tmp_path / "s.jsonl"):
+        raise AssertionError("it is held")
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 def test_a_line_that_is_split_in_two_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from builders import tiny
 from optstudy.running.executors.processes import Workers
 from optstudy.spec import RunResult, RunSpec, TrainingEnded
+from optstudy.user_process import warm_up
 
 
 def spec(replicate: int = 0) -> RunSpec:
@@ -178,6 +180,41 @@ def test_a_killed_worker_fails_its_training_and_is_replaced() -> None:
         kill_worker()  # while it idles
         workers.submit("third", [spec()])
         assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("third", "completed")]
+
+
+def test_the_fork_server_may_be_killed_at_any_time() -> None:
+    def server() -> psutil.Process:
+        [found] = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+        return found
+
+    with Workers(2) as workers:
+        warm_up()
+        server().kill()  # before it is needed
+        workers.submit("first", [spec()])
+        assert [(ticket, result.status) for ticket, result in ends(workers, 1)] == [("first", "completed")]
+        server().suspend()  # so that it is killed while it is waited for
+        threading.Timer(2, server().kill).start()
+        workers.submit("second", [spec()])
+        workers.submit("third", [spec()])
+        assert {(ticket, result.status) for ticket, result in ends(workers, 2)} == {
+            ("second", "completed"),
+            ("third", "completed"),
+        }
+        server().kill()
+        assert workers.map(str.upper, "ab") == ["A", "B"]
+
+
+def test_the_fork_server_ends_with_its_coordinator_even_during_its_imports(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\n"
+        "from multiprocessing import forkserver\n"
+        "from optstudy.user_process import warm_up\n"
+        "warm_up()\n"
+        "print(forkserver._forkserver._forkserver_pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    server = psutil.Process(int(run_code(code, tmp_path).stdout))
+    assert psutil.wait_procs([server], timeout=5)[1] == []
 
 
 class Ends(torch.nn.Module):

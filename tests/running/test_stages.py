@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,20 @@ def test_a_pretraining_without_a_test_step_reports_the_metrics_that_it_has(
     stages.pretrain(paths, said.append)
     metrics = json.loads((paths.tables / "start.json").read_text())["metrics"]
     assert said == [f"pretraining by adam: val loss {metrics['val/loss']:.4f} on its data"]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_weights_of_a_pretraining_that_are_gone_or_damaged_are_made_again(
+    damage: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = StudyPaths(transfer(), Path("results"))
+    stages.pretrain(paths, lambda _: None)
+    [path] = WEIGHTS.iterdir()
+    before = path.read_bytes()
+    damage(path)
+    stages.pretrain(paths, lambda _: None)
+    assert path.read_bytes() == before
 
 
 class Percent(Untested):

@@ -128,6 +128,7 @@ FULL = {  # what fails on a full disk -> how the message begins
     "pathlib.Path('/dev/full').write_text('x')": "OSError: [Errno 28] No space left on device",
     "shutil.copyfile(shutil.__file__, '/dev/full')": "OSError: [Errno 28] No space left on device",
     "raise OSError(errno.ENOSPC, 'No space left on device', 'runs/sgd.csv')": "runs/sgd.csv: No space left on device",
+    "raise OSError(errno.EFBIG, 'File too large', 'runs/sgd.csv')": "runs/sgd.csv: File too large",
     "raise OSError(errno.EDQUOT, 'Disk quota exceeded', 'a', None, 'b')": "b: Disk quota exceeded",
     "raise safetensors.SafetensorError('I/O error: No space left on device (os error 28)')": (
         "SafetensorError: I/O error: No space left on device (os error 28)"
@@ -152,7 +153,7 @@ def test_an_error_of_the_system_that_names_no_file_is_a_defect_with_a_traceback(
     assert "Traceback" in ended.stderr
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_the_command_at_once_even_in_a_finalizer(name: str, code: int, tmp_path: Path) -> None:
     script = (
         "import os, signal, time\n"

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.stats import epochs_to_target, learning_rate_tolerance, t_interval
+from optstudy.errors import StudyError
 from optstudy.files import write_text
 from optstudy.metrics import HEADLINES
 from optstudy.planning.selection import Selections
@@ -25,15 +26,31 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV; pandas 3.1 restores every float exactly. A contender may have a name such as `007`."""
-    return pd.read_csv(path, dtype={"contender": str}, keep_default_na=False, na_values=["nan"])
+    """Read a CSV; pandas 3.1 restores every float exactly. A contender may have a name such as `007`.
+
+    Raises StudyError if the file is damaged.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"contender": str}, keep_default_na=False, na_values=["nan"])
+    except ValueError as error:
+        raise _damaged(path) from error
+    if not {"contender", "replicate"} & set(table):  # each table has one of them
+        raise _damaged(path)
+    return table
+
+
+def _damaged(path: Path) -> StudyError:
+    return StudyError(f"{path}: is damaged: `optstudy report` writes it again from the journal")
 
 
 def read_selections(path: Path, searched: Iterable[str]) -> Selections:
     """Return the selected hyperparameters by replicate."""
     names = list(searched)
     rows = read_table(path).to_dict("records")
-    return {int(row["replicate"]): {name: float(row[name]) for name in names} for row in rows}
+    try:
+        return {int(row["replicate"]): {name: float(row[name]) for name in names} for row in rows}
+    except (KeyError, ValueError) as error:
+        raise _damaged(path) from error
 
 
 def stacked(folder: Path, kind: str, contenders: Iterable[str]) -> pd.DataFrame:

@@ -7,20 +7,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from optstudy.errors import StudyError, StudyHeld
-from optstudy.spec import RunResult, RunSpec, TrainingEnded, fields_of, spec_fields
+from optstudy.files import name_in_errors
+from optstudy.metrics import is_fraction
+from optstudy.spec import RunResult, RunSpec, TrainingEnded, fields_of, pack, spec_fields, unpack
+from optstudy.tasks.kinds import KINDS
 
 CHECKSUM = re.compile(rb', "checksum": "([0-9a-f]{16})"}$')
+# What is read of an entry's mappings without asking whether it is there.
+READ = {
+    "data": ("name", "class", "kind", "arguments", "validation_share", "train_size"),
+    "model": ("name", "class", "arguments"),
+    "pretrained": ("source", "digest"),
+    "digests": ("data", "split", "user_code"),
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,11 @@ class Entry:
     claims: Stated = field(default_factory=Stated)
 
 
+# The keys of a line, and of the mappings in it.
+PARTS = {"": Entry, "spec": RunSpec, "result": RunResult, "claims": Stated}
+KNOWN = {name: {"checksum", *(one.name for one in fields(kind))} for name, kind in PARTS.items()}
+
+
 def journal_path(root: Path, study: str) -> Path:
     """Return the path of a study's journal in the folder `root` (`mlruns`)."""
     return root / "journal" / f"{study}.jsonl"
@@ -81,25 +99,84 @@ def read_journal(path: Path) -> dict[str, Entry]:
 
 
 def _read(path: Path, number: int, line: bytes) -> Entry:
-    checksum = CHECKSUM.search(line)
-    if checksum is None or checksum[1].decode() != _checksum(line[: checksum.start()]):
-        reason = "it was altered, or written by a version of optstudy that wrote no checksums"
-        advice = "restore the line, or delete it: its training is then repeated"
-        raise StudyError(f"{path}: line {number}: its checksum does not match: {reason}; {advice}")
     try:
         return _entry(line)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"another version of optstudy wrote this line ({type(error).__name__}: {error})"
-        raise StudyError(f"{path}: line {number}: {reason}; use that version, or move the journal away") from error
+    except ValueError as error:
+        raise StudyError(f"{path}: line {number}: {error}") from error
 
 
 def _entry(line: bytes) -> Entry:
-    record = json.loads(line)
-    del record["checksum"]
-    result, claims = record.pop("result"), record.pop("claims")
-    result["curve"], record["epoch_ms"] = tuple(result["curve"]), tuple(record["epoch_ms"])
-    stated = Stated(tuple(claims["primary"]), tuple(claims["exploratory"]), claims["replicates"])
-    return Entry(result=RunResult(**result), claims=stated, **record)
+    """Return the entry in a line. Raises ValueError with the reason and what to do."""
+    checksum = CHECKSUM.search(line)
+    if checksum is None or checksum[1].decode() != _checksum(line[: checksum.start()]):
+        reason = (
+            "its checksum does not match: it was altered, or written by a version of optstudy that wrote no checksums"
+        )
+        raise ValueError(f"{reason}; restore the line, or delete it: its training is then repeated")
+    try:
+        entries, specs = _parsers()
+        entry, spec = entries.validate_json(line, strict=True), specs.validate_json(line, strict=True).spec
+        problem = _missing_keys(spec, entry) or _senseless_value(spec, entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {str(first['input'])[:80]!r}: {first['msg']}"
+    if problem:
+        raise ValueError(f"{problem}; use the version of optstudy that wrote this line, or restore the line")
+    if unknown := _unknown_keys(json.loads(line)):
+        raise ValueError(f"written by a newer version of optstudy, with {', '.join(unknown)}: use that version")
+    return entry
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """The part of a line that is a RunSpec."""
+
+    spec: RunSpec
+
+
+@cache
+def _parsers() -> tuple[TypeAdapter[Entry], TypeAdapter[_Spec]]:
+    """Return what reads a line as each dataclass. They check each field's type and ignore unknown keys."""
+    return TypeAdapter(Entry), TypeAdapter(_Spec)
+
+
+def _missing_keys(spec: RunSpec, entry: Entry) -> str:
+    """Return which of the keys in READ are missing; empty if none is."""
+    parts = {"data": spec.data, "model": spec.model, "pretrained": spec.pretrained, "digests": entry.digests}
+    given = {name: part for name, part in parts.items() if part is not None}
+    missing = [f"{name}.{key}" for name, part in given.items() for key in READ[name] if key not in part]
+    return f"{', '.join(missing)}: missing" if missing else ""
+
+
+def _senseless_value(spec: RunSpec, entry: Entry) -> str:
+    """Return which value has the right type and makes no sense; empty if all do."""
+    result = entry.result
+    if spec.data["kind"] not in KINDS:
+        return f"spec.data.kind: {spec.data['kind']!r}: must be one of {', '.join(KINDS)}"
+    if not isinstance(entry.facts.get("training_version", 0), int):
+        return f"facts.training_version: {entry.facts['training_version']!r}: must be a number"
+    if len(entry.epoch_ms) != len(result.curve):
+        return f"epoch_ms: {len(entry.epoch_ms)} times of {len(result.curve)} epochs"
+    for metrics in ({"seconds": result.seconds}, result.metrics, *result.curve):
+        for name, value in metrics.items():
+            if not math.isfinite(value) or (name.endswith("/accuracy") and not is_fraction(value)):
+                return f"result: {name}: {value}: must be a number, of an accuracy one from 0 to 1"
+    return "" if not result.answers or _is_packed(result.answers) else f"result.answers: {result.answers[:80]!r}"
+
+
+def _is_packed(answers: str) -> bool:
+    """Return whether `pack` wrote this text."""
+    try:
+        return pack(unpack(answers).tolist()) == answers
+    except ValueError:
+        return False
+
+
+def _unknown_keys(record: Mapping[str, Any]) -> list[str]:
+    """Return the keys of a line that this version does not know."""
+    parts = {"": record, **{name: record[name] for name in ("spec", "result", "claims")}}
+    unknown = [(name, key) for name, part in parts.items() for key in part if key not in KNOWN[name]]
+    return [f"{name}.{key}".strip(".") for name, key in unknown]
 
 
 def _checksum(content: bytes) -> str:
@@ -131,11 +208,11 @@ def append(
     content = json.dumps(record, allow_nan=False).encode()[:-1]
     line = content + f', "checksum": "{_checksum(content)}"}}'.encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
+    with name_in_errors(path), path.open("ab") as file:
         file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    return _entry(line)
+    return _parsers()[0].validate_json(line, strict=True)
 
 
 def drop_torn_line(path: Path) -> None:
@@ -153,12 +230,24 @@ def hold(path: Path) -> Iterator[None]:
     Raises StudyHeld if another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    holder = path.with_suffix(".holder")
+    holder, lock = path.with_suffix(".holder"), path.with_suffix(".lock")
+    for file in (holder, lock):
+        if file.is_symlink():  # what it points to would be overwritten
+            raise StudyError(f"{file}: is a link to {os.readlink(file)}: must be a file of its own; remove the link")
+    held = FileLock(lock, timeout=0)
     try:
-        with FileLock(path.with_suffix(".lock"), timeout=0):
-            holder.write_text(f"{os.getpid()} on {os.uname().nodename}", encoding="utf-8")
-            drop_torn_line(path)
-            yield
+        held.acquire()
     except Timeout as error:
         name = holder.read_text(encoding="utf-8").strip() if holder.exists() else ""
         raise StudyHeld(f"study {path.stem!r} is held by process {name or 'unknown'}") from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise StudyError(f"{lock}: cannot be locked ({error.strerror}): keep `mlruns` on a local disk") from error
+    try:
+        with name_in_errors(holder):
+            holder.write_text(f"{os.getpid()} on {os.uname().nodename}", encoding="utf-8")
+        drop_torn_line(path)
+        yield
+    finally:
+        held.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from optstudy.files import remove_drafts
 from optstudy.planning import journal
 from optstudy.planning.jobs import Job
 from optstudy.study.study import Study
@@ -51,3 +52,12 @@ def keeps_weights(study: Study, job: Job) -> bool:
 def weights_path(paths: StudyPaths, job: Job) -> Path:
     """Return the path of a training's weights."""
     return paths.mlruns / "weights" / f"{job.key}.safetensors"
+
+
+def remove_leftovers(paths: StudyPaths) -> None:
+    """Remove the drafts of files that a killed process left; the caller holds the study.
+
+    Nobody else writes its tables. In `mlruns` other studies write, too: only drafts of more than a day are removed.
+    """
+    remove_drafts(paths.tables.rglob(".*"))
+    remove_drafts(paths.mlruns.glob("*/.*"), age=24 * 3600)

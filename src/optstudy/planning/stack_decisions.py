@@ -5,7 +5,6 @@ What a decision rests on has been tried first, so that a stored decision also sa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from optstudy.environment import torch_minor
 from optstudy.errors import DataError, collecting
+from optstudy.files import read_derived
 from optstudy.keys import TRAINING_VERSION, canonical, digest
 from optstudy.planning.dry_run import (
     call_optimizer,
@@ -84,6 +84,5 @@ def stored_path(mlruns: Path, study: str) -> Path:
 
 def read_stored(mlruns: Path, study: str) -> dict[str, str]:
     """Return a study's stored decisions by key."""
-    path = stored_path(mlruns, study)
-    stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return stored
+    stored = read_derived(stored_path(mlruns, study))
+    return {key: reason for key, reason in stored.items() if isinstance(reason, str)}

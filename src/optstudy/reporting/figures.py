@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optstudy.analysis.study_results import StudyResults
+from optstudy.files import write_bytes, write_text
 from optstudy.reporting import captions, plots
 from optstudy.reporting.style import drawing
 
@@ -53,13 +54,13 @@ def save(figure: Figure, stem: Path) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     # The layout is computed once; savefig would compute it for each format.
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(stem.with_suffix(".png"), metadata={"Software": None})  # type: ignore[no-untyped-call]
+    png, svg = io.BytesIO(), io.StringIO()
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})  # type: ignore[no-untyped-call]
     figure.set_layout_engine("none")
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))  # type: ignore[no-untyped-call]
-    stem.with_suffix(".svg").write_text(buffer.getvalue(), encoding="utf-8")
-    return buffer.getvalue()
+    FigureCanvasSVG(figure).print_svg(svg, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))  # type: ignore[no-untyped-call]
+    write_bytes(stem.with_suffix(".png"), png.getvalue())
+    write_text(stem.with_suffix(".svg"), svg.getvalue())
+    return svg.getvalue()
 
 
 HEADLINE = ("test_accuracy", "steps_to_tolerance", "val_accuracy", "val_loss", "loss")

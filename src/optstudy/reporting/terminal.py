@@ -52,6 +52,9 @@ class _SubstitutingConsole(Console):
         encoded = text.encode(self.encoding, ENCODING_ERRORS)
         return super().render_str(encoded.decode(self.encoding), **options)
 
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError, which has an exit code of its own; rich would end with 1
+
 
 def make_console() -> Console:
     """Return a console on the standard output. From now on, neither standard stream fails on any character.

@@ -10,7 +10,7 @@ from optstudy.errors import StudyError
 from optstudy.planning import journal
 from optstudy.planning.fingerprints import Fingerprints
 from optstudy.planning.journal import Entry
-from optstudy.planning.layout import StudyPaths
+from optstudy.planning.layout import StudyPaths, remove_leftovers
 from optstudy.planning.preflight import fingerprints_of, recorded_fingerprints
 from optstudy.records.databases import check_stores
 from optstudy.study.study import Study
@@ -51,6 +51,7 @@ def open_session(
     session = read_session(paths, report_only=report_only, accept=accept)
     check(session)
     with journal.hold(paths.journal):
+        remove_leftovers(paths)
         if _size(paths) != size:  # another process wrote meanwhile, or left a torn line
             session.entries = journal.read_journal(paths.journal)
         yield session

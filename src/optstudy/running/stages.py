@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from optstudy.environment import default_workers
 from optstudy.errors import StoreIncomplete, StudyError
-from optstudy.files import write_json
+from optstudy.files import read_derived, write_json
 from optstudy.planning.jobs import changes, jobs_in, named_jobs, resolved, units
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.stack_decisions import read_stored, stored_path
@@ -169,15 +169,10 @@ def _write_resolved(session: Session, say: Say) -> None:
     for name in paths.contenders:
         path = paths.tables / "resolved" / f"{name}.json"
         new = json.loads(json.dumps(resolved(paths.study, name, session.fingerprints)))
-        differences = changes(_read_json(path), new) if path.exists() else []
-        if differences:
+        before = read_derived(path)
+        if before and (differences := changes(before, new)):
             say(f"{name}: changed since the last run: {'; '.join(differences)}")
         write_json(path, new)
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _remove_former_contenders(paths: StudyPaths, say: Say) -> None:

@@ -10,6 +10,7 @@ from typing import cast
 
 from optstudy.analysis.evaluate_claims import stated
 from optstudy.errors import TrainingFailed
+from optstudy.metrics import is_fraction
 from optstudy.planning import journal
 from optstudy.planning.jobs import VARIANTS, Job, Unit, jobs_in, pretraining_job, trials_in
 from optstudy.planning.journal import Entry, Stated
@@ -22,10 +23,9 @@ from optstudy.running.queue import JobQueue
 from optstudy.running.session import Say, Session
 from optstudy.spec import Event, Progress, RunResult, TrainingEnded
 from optstudy.study.study import Study
-from optstudy.tasks.pretrained import save_weights, weights_file
+from optstudy.tasks.pretrained import are_weights, save_weights, weights_file
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
-ROUNDING = 1e-6  # how far beyond 0 or 1 an accuracy summed in single precision may lie
 
 
 OnProgress = Callable[[Progress], None]
@@ -106,14 +106,14 @@ def _record(session: Session, job: Job, ended: TrainingEnded, claims: Stated) ->
 
 
 def run_pretraining(session: Session, executor: Executor, say: Say) -> RunResult:
-    """Return the result of the study's pretraining; train it first if its weights or its entry are missing.
+    """Return the result of the study's pretraining; train it first if its entry or readable weights are missing.
 
     Its weights are written before its line in the journal. Raises TrainingFailed if it failed or diverged.
     """
     study = session.study
     job = pretraining_job(study, session.fingerprints)
     path = weights_file(job.key)
-    if path.exists() and job.key in session.entries:
+    if job.key in session.entries and are_weights(path):
         return session.entries[job.key].result
     executor.submit(job, [job.spec], weights=True)
     ended = next(event for event in _until_ended(executor) if isinstance(event, TrainingEnded))
@@ -154,7 +154,7 @@ def _not_a_fraction(result: RunResult) -> str:
     """Return which accuracy is not a fraction, such as one logged in percent; empty if all are."""
     for metrics in (result.metrics, *result.curve):
         for name, value in metrics.items():
-            if name.endswith("/accuracy") and not -ROUNDING <= value <= 1 + ROUNDING:
+            if name.endswith("/accuracy") and not is_fraction(value):
                 return f"the model logs {name} {value:g}: an accuracy must be a fraction from 0 to 1"
     return ""
 

@@ -63,8 +63,13 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"line {line + 1}: not valid YAML: {words}") from error
     except RecursionError as error:
         raise ValueError("not a study file: it is nested too deeply") from error
-    except (ValueError, OverflowError) as error:  # a date or `\U` that does not exist
-        raise ValueError(f"not valid YAML: {error}") from error
+    except (
+        ValueError,
+        OverflowError,
+        LookupError,
+        TypeError,
+    ) as error:  # no such date or `\U`, `!!int ""`, a list as key
+        raise ValueError(f"not valid YAML: {' '.join(str(error)[:200].split())}") from error
 
 
 def _check(node: Any, level: int = 0, values: int = 0) -> int:

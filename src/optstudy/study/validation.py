@@ -130,9 +130,14 @@ def problem_lines(path: Path, error: ValidationError) -> list[str]:
     """Return a line for each problem of the file at `path`: file, key path, value and what is allowed."""
     [one] = error.errors()
     return [
-        _cut(f"{path}: {_dotted(problem.path) or 'the file'}: {_shown(problem.value)}{problem.message}", 3000)
+        _printable(f"{path}: {_dotted(problem.path) or 'the file'}: {_shown(problem.value)}{problem.message}"[:3000])
         for problem in one["ctx"]["problems"]
     ]
+
+
+def _printable(text: str) -> str:
+    """Escape line breaks and what a terminal would obey."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def _dotted(path: Iterable[Key]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optstudy.errors import DataError, error_prefix, one_line
+from optstudy.files import draft_of
 from optstudy.paths import below_root, transformer_folder
 
 if TYPE_CHECKING:
@@ -83,10 +83,8 @@ def save_weights(path: Path, weights: Mapping[str, Any]) -> None:
     """Write numpy arrays by name as a .safetensors file, whole or not at all."""
     from safetensors.numpy import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(dict(weights), draft)
-    draft.replace(path)
+    with draft_of(path) as draft:
+        save_file(dict(weights), draft)
 
 
 def weights_digest(source: str, pretraining_key: str) -> str:
@@ -174,6 +172,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise DataError(f"{path}: expected a state dict of tensors, found {type(weights).__name__}")
     return weights
+
+
+def are_weights(path: Path) -> bool:
+    """Return whether a file of weights is there and can be read."""
+    try:
+        read_weights(path)
+    except DataError:
+        return False
+    return True
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

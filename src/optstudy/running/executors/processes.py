@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from optstudy.spec import Event, RunResult, RunSpec, TrainingEnded
-from optstudy.user_process import FORKSERVER, end_of, ending, start, tie_to_coordinator
+from optstudy.user_process import FORKSERVER, SERVER_KILLED, end_of, ending, start, tie_to_coordinator
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -104,7 +104,8 @@ class Workers:
         listed = list(items)
         if self._server_runs:
             self._end()  # their memory may be needed
-            with suppress(BrokenProcessPool), ProcessPoolExecutor(self.count, FORKSERVER, tie_to_coordinator) as pool:
+            pool = ProcessPoolExecutor(self.count, FORKSERVER, tie_to_coordinator)
+            with suppress(BrokenProcessPool, *SERVER_KILLED), pool:
                 return list(pool.map(function, listed))
         return [function(item) for item in listed]
 
