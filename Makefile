@@ -1,10 +1,10 @@
-# make demo: the main job.  make test: the whole suite.  make test-fast: what takes seconds.  make test-long: what takes
-# half an hour.  PYTHON=python3.12 chooses the interpreter.
+# make demo: the main job.  make test: the suite.  make test-fast: what takes seconds.  make test-long: what takes a minute
+# each.  PYTHON=python3.12 chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-hostile test-outage test-long golden optimizers lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-hostile test-outage test-long test-kills golden optimizers lint ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
@@ -17,6 +17,10 @@ test-fast: $(VENV)/ready
 
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto -m long
+
+# Half an hour: a study is killed at 60 moments, and goes on.
+test-kills: $(VENV)/ready
+	$(BIN)/python -m pytest -n auto -m kills
 
 test-hostile: $(VENV)/ready
 	bash tests/hostile_environment.sh $(BIN)

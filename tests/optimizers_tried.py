@@ -16,6 +16,7 @@ from optstudy.metrics import GRADIENTS_PER_STEP
 from optstudy.planning.dry_run import weight_decay_of
 from optstudy.training.optimizers import build_optimizer, decay_groups
 from optstudy.training.train import train
+from optstudy.user_process import UserProcess
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "optimizers.md"
 STUDY: dict[str, Any] = {
@@ -84,7 +85,8 @@ def row(name: str) -> str:
     learned = "diverges" if result.status == "diverged" else "learns" if loss < 1.5 else "loss above 1.5"
     built = build_optimizer(spec.optimizer, spec.hyperparameters, decay_groups(torch.nn.Linear(2, 2), False))
     modes = "train, eval" if all(callable(getattr(built, mode, None)) for mode in ("train", "eval")) else ""
-    decay = weight_decay_of(study, own)
+    with UserProcess() as process:
+        decay = weight_decay_of(study, own, process)
     gradients = f"{result.metrics.get(GRADIENTS_PER_STEP, 1.0):.0f}"
     return f"{start} {learned} | {decay} | {gradients} | {modes} |\n"
 

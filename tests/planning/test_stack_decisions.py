@@ -109,6 +109,7 @@ def test_deciding_changes_neither_the_network_nor_the_random_generator(build: Ca
     assert all(torch.equal(value, kept[name]) for name, value in fresh.state_dict().items())
 
 
+@pytest.mark.long
 def test_auto_does_not_stack_large_networks() -> None:
     large = {"name": "mlp", "arguments": {"width": 4096}}
     assert "saves no time" in decided(tiny(model=large))["sgd"].not_stacked_because

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from test_imports import MODULES, SOURCE, imports_of
 
@@ -74,6 +75,7 @@ def stages_run(output: str) -> set[str]:
     return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
 
 
+@pytest.mark.long
 def test_repro_reruns_the_stages_that_an_edit_touches_and_repeats_no_training(tmp_path: Path) -> None:
     folder = tmp_path / "clone"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))

@@ -39,6 +39,7 @@ def test_a_second_run_of_a_study_names_the_process_that_holds_it_and_exits_75(
     assert processes_in(folder) == []
 
 
+@pytest.mark.long
 def test_editing_a_contender_retrains_only_that_contender_and_prints_what_changed(tmp_path: Path) -> None:
     folder = study_in(tmp_path / "edited")
     finish(folder)

@@ -1,6 +1,6 @@
 """The kill matrix: at any of many moments, SIGKILL for the coordinator, for all its processes, or for a worker.
 
-After each, the command is run again to the end, and everything is as if nothing had happened. `make test-long`.
+After each, the command is run again to the end, and everything is as if nothing had happened. `make test-kills`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from test_resume import (
     tables,
 )
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.kills
 
 STUDY = """\
 name: killed

@@ -141,7 +141,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Sobol points are known from the start; TPE computes each point from the results in the journal.
-@pytest.mark.parametrize("sampler", ["sobol", "tpe"])
+@pytest.mark.parametrize("sampler", ["sobol", pytest.param("tpe", marks=pytest.mark.long)])
 def test_a_study_that_was_killed_several_times_equals_an_uninterrupted_one(
     sampler: str, whole: Path, tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ VARIABLES = {
 LIBRARIES = ("yaml", "typing", "random", "json", "selectors", "torch", "mlflow", "optuna", "pandas", "rich", "typer")
 
 
+@pytest.mark.long
 def test_results_are_the_same_in_an_odd_environment(tmp_path: Path) -> None:
     plain, odd = study_in(tmp_path / "plain", text=STUDY), study_in(tmp_path / "odd", text=STUDY)
     for folder in (plain, odd):

@@ -341,9 +341,17 @@ def sentences(root: Path, train: str, test: str, length: int = 8) -> dict[str, A
     return {"name": "text", "arguments": {"train": "train.tsv", "test": "test.tsv", "length": length}}
 
 
-def given(_: Path, x: Any, y: Any, test_x: Any, test_y: Any) -> dict[str, Any]:
-    globals()["made"] = lambda: (np.asarray(x, np.float64).reshape(-1, 1, 1), y, np.reshape(test_x, (-1, 1, 1)), test_y)
-    return {"class": "test_datasets.made", "kind": "sequence"}
+def given(root: Path, x: Any, y: Any, test_x: Any, test_y: Any) -> dict[str, Any]:
+    """Save arrays for `made`, which is called in another process, and return the block of the data set."""
+    root.mkdir()
+    inputs = {"x": np.asarray(x, np.float64).reshape(-1, 1, 1), "test_x": np.reshape(test_x, (-1, 1, 1))}
+    np.savez(root / "made.npz", y=y, test_y=test_y, **inputs)
+    return {"class": "test_datasets.made", "kind": "sequence", "arguments": {"file": str(root / "made.npz")}}
+
+
+def made(file: str) -> Any:
+    arrays = np.load(file)
+    return tuple(arrays[name] for name in ("x", "y", "test_x", "test_y"))
 
 
 LINES, FINE, EVEN = "a fine film\t1\na poor one\t0\n", "fine\t1\npoor\t1\n", np.arange(6) % 2
@@ -378,6 +386,6 @@ def test_data_of_which_nothing_can_be_learned_are_refused_by_their_name(name: st
         return
     with pytest.raises(DataError) as caught:
         fingerprints_of(study, tmp_path)
-    key = f"data.class: {data['class']}: " if "class" in data else f"data.name: {data['name']}, arguments {{"
+    key = f"data.class: {data['class']}" if "class" in data else f"data.name: {data['name']}, arguments {{"
     assert str(caught.value).startswith(f"tiny: {key}")
     assert f"found {words}" in str(caught.value)

@@ -15,6 +15,7 @@ from optstudy.planning.stack_decisions import decisions
 from optstudy.spec import RunSpec
 from optstudy.tasks.arrays import Inputs
 from optstudy.training.train import start_network, train
+from optstudy.user_process import UserProcess
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,7 +52,9 @@ def test_manual_optimization_is_an_input_error() -> None:
     with pytest.raises(
         DataError, match=r"test_custom_module\.Own sets automatic_optimization = False: its schedule would never"
     ):
-        decisions(tiny(model={"class": spec.model["class"], "arguments": {"by_hand": True}}), "digest", "", {})
+        decisions(
+            tiny(model={"class": spec.model["class"], "arguments": {"by_hand": True}}), "digest", "", {}, UserProcess()
+        )
     [result] = train([spec])
     assert result.status == "failed"
     assert "leave automatic optimization on" in result.message
@@ -73,13 +76,13 @@ def test_gradients_are_clipped_in_every_precision(name: str, precision: str) -> 
 
 
 def test_the_weights_that_are_kept_have_the_names_of_the_module() -> None:
-    spec, kept = spec_of(epochs=1), []
+    spec, kept = own_of(epochs=1), []
     train([spec], kept.append, weights=True)
     assert set(kept[-1].weights) == set(start_network(spec, Inputs((1, 8, 8), 10)).state_dict())
 
 
 def test_the_final_metrics_are_those_of_the_final_weights() -> None:
-    spec, kept = spec_of(), []
+    spec, kept = own_of(), []
     [result] = train([spec], kept.append, weights=True)
     from optstudy.training.batches import ArrayData
 

@@ -22,6 +22,7 @@ def cnn_of(**changes: Any) -> RunSpec:
     return spec_of("adam", hyperparameters, {"model": "cnn", "epochs": 10, "batch_size": 64}, **changes)
 
 
+@pytest.mark.long
 def test_bf16_and_fp32_end_within_noise_of_each_other_over_ten_seeds() -> None:
     specs = [cnn_of(precision=precision, seed=seed) for precision in ("32-true", "bf16-mixed") for seed in range(10)]
     results = train(specs)

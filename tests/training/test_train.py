@@ -72,7 +72,7 @@ def test_clipping_bounds_a_step() -> None:
 
 
 def test_a_training_that_raises_is_a_failed_result_and_its_group_goes_on() -> None:
-    broken, fine = train([spec_of(optimizer="torch.optim.Nothing"), spec_of()])
+    broken, fine = train([replace(spec_of(), optimizer="torch.optim.Nothing"), spec_of()])
     assert (broken.status, fine.status) == ("failed", "completed")
     assert "Nothing" in broken.message
 
