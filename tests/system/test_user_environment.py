@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
 from test_resume import command, study_in, tables
 
 STUDY = """\
