@@ -45,7 +45,7 @@ def run_study(folder: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+@pytest.mark.parametrize("dtype", [np.uint16, pytest.param(np.int32, marks=pytest.mark.long)])
 def test_images_of_more_than_8_bits_are_learned(dtype: type, tmp_path: Path) -> None:
     pictures(tmp_path, {"dim": 12_000, "bright": 50_000}, dtype)
     ended = run_study(tmp_path, data={**FOLDERS, "scaling": "standardised"})

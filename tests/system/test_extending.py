@@ -104,7 +104,7 @@ def test_a_module_is_compared_on_what_it_logs_and_a_claim_on_another_metric_exit
         assert f"own: claims.0.metric: '{metric}': {side} " in ended.stderr
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("part", ["val", pytest.param("test", marks=pytest.mark.long)])
 def test_a_training_that_logs_an_accuracy_in_percent_fails(
     part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

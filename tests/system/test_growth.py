@@ -21,7 +21,9 @@ from test_resume import (
 )
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_a_second_run_of_a_study_names_the_process_that_holds_it_and_exits_75(
     number: int, code: int, tmp_path: Path
 ) -> None:

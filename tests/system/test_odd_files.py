@@ -54,7 +54,9 @@ def test_a_file_where_a_folder_must_be_is_called_that(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (2, "mlruns/journal: must be a folder\n")
 
 
-@pytest.mark.parametrize("garbage", [b"", b"\xff\x00{", b"[1, 2]\n", b"a,b\n1,2\n"])
+@pytest.mark.parametrize(
+    "garbage", [b"", *(pytest.param(one, marks=pytest.mark.long) for one in (b"\xff\x00{", b"[1, 2]\n", b"a,b\n1,2\n"))]
+)
 def test_damaged_results_are_written_again(garbage: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     paths = StudyPaths(tiny(), Path("results"))

@@ -7,6 +7,7 @@ import pytest
 from optimizers_tried import DOCUMENT, HEADER, RULE, TRIED, is_installed, row
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRIED)
 def test_an_optimizer_trains_as_the_documentation_says(name: str) -> None:
     path, _ = TRIED[name]

@@ -105,8 +105,17 @@ def message_of_the_trial() -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("crash", CRASHES)
+# The first crash at each place, and each crash at the first place; all others are among the long tests.
+CASES = [
+    pytest.param(
+        crash, place, marks=[pytest.mark.long] * (crash != next(iter(CRASHES)) and place != next(iter(PLACES)))
+    )
+    for crash in CRASHES
+    for place in PLACES
+]
+
+
+@pytest.mark.parametrize(("crash", "place"), CASES)
 def test_code_that_ends_its_process_is_named_by_key_and_the_coordinator_lives(
     crash: str, place: str, here: Path
 ) -> None:
@@ -117,7 +126,9 @@ def test_code_that_ends_its_process_is_named_by_key_and_the_coordinator_lives(
     assert {path.name for path in here.iterdir()} <= {"mine.py", "study.yaml", "__pycache__"}
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", [next(iter(PLACES)), *(pytest.param(one, marks=pytest.mark.long) for one in [*PLACES][1:])]
+)
 def test_code_that_never_answers_is_ended_after_the_timeout(place: str, here: Path) -> None:
     write(here, f"{STUDY}timeout: 5\n", **{place: "time.sleep(36000)"})
     message = message_of_the_trial()

@@ -100,7 +100,13 @@ def test_an_optimizer_with_modes_is_judged_by_the_weights_of_its_evaluation_mode
     assert abs(wrong["test/loss"] - expected["test/loss"]) > 0.01
 
 
-@pytest.mark.parametrize("path", ["schedulefree.AdamWScheduleFree", "pytorch_optimizer.ScheduleFreeAdamW"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "schedulefree.AdamWScheduleFree",
+        pytest.param("pytorch_optimizer.ScheduleFreeAdamW", marks=pytest.mark.long),
+    ],
+)
 def test_schedule_free_over_ten_seeds_is_a_loop_with_its_modes(path: str) -> None:
     pytest.importorskip(path.partition(".")[0])
     specs = [class_spec(path, {"learning_rate": 0.01}, seed=seed) for seed in range(10)]
