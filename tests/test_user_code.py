@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from optstudy.user_code import user_code_digest, user_sources
+from optstudy.user_code import normalized_source, user_code_digest, user_sources
 
 SOURCE = Path(__file__).parents[1] / "src"
 FILES = {
@@ -142,3 +142,8 @@ def test_every_version_of_python_gives_the_same_digest(version: str, folder: Pat
     paths = ("mine.Net", "package.Net", "alone.Net")
     ended = python("-c", f"from optstudy.user_code import user_code_digest as of; print(*map(of, {paths!r}))")
     assert ended.stdout.split() == [digest_of(path) for path in paths], ended.stderr
+
+
+@pytest.mark.parametrize("source", ["", "\n\n", "# a comment\n", '"""A docstring."""\n'])
+def test_a_module_without_code_has_an_empty_source(source: str) -> None:
+    assert normalized_source(source) == ""

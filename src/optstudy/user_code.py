@@ -13,6 +13,7 @@ import tokenize
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def normalized_source(source: str) -> str:
     """
     tokens = [token for token in _joined_fstrings(source) if token[0] not in IGNORED_TOKENS]
     kept, start = list[str](), True
-    for (kind, text), (next_kind, _) in zip(tokens, [*tokens[1:], (tokenize.NEWLINE, "")], strict=True):
+    for (kind, text), (next_kind, _) in pairwise([*tokens, (tokenize.NEWLINE, "")]):
         if start and tokenize.NEWLINE in (kind, next_kind) and kind in (tokenize.STRING, tokenize.NEWLINE):
             continue  # a string alone, with the end of its line, is a docstring or has no effect
         kept.append(tokenize.tok_name[kind] if kind in STATEMENT_STARTS else text)

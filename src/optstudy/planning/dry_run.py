@@ -25,7 +25,7 @@ from optstudy.training.optimizers import (
     takes_closure,
     torch_arguments,
 )
-from optstudy.user_code import constructor_arguments
+from optstudy.user_code import constructor_arguments, import_class
 from optstudy.user_process import UserProcess
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _step(spec: RunSpec, hyperparameters: Hyperparameters) -> None:
 
     set_mode(optimizer, "train")
     take_step(optimizer, gradient, takes_closure(spec.optimizer, optimizer))
-    _refuse_unused(optimizer, given, read)
+    _refuse_unused(optimizer_path(spec.optimizer), optimizer, given, read)
 
 
 class WatchedGroup(dict[str, Any]):
@@ -158,15 +158,13 @@ class WatchedGroup(dict[str, Any]):
         return super().get(name, default)
 
 
-def _refuse_unused(optimizer: Optimizer, given: Hyperparameters, read: Collection[str]) -> None:
+def _refuse_unused(path: str, optimizer: Optimizer, given: Hyperparameters, read: Collection[str]) -> None:
     """Raise ValueError if a class with `**kwargs` was given a name that neither its signature nor its step knows."""
-    cls = type(optimizer)
-    own = constructor_arguments(cls)
-    for name in sorted(torch_arguments(given, cls).keys() - own.keys()):
+    cls = import_class(path)
+    for name in sorted(torch_arguments(given, cls).keys() - constructor_arguments(cls).keys()):
         if name not in read and not hasattr(optimizer, name):
-            raise ValueError(
-                f"{name} is no argument of the class, and its step does not read it; allowed: {', '.join(own)}"
-            )
+            allowed = ", ".join(parameters_of(path).kinds)
+            raise ValueError(f"{name} is no argument of the class, and its step does not read it; allowed: {allowed}")
 
 
 def _has_decay(path: str) -> bool:
