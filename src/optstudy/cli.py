@@ -24,7 +24,6 @@ from optstudy.environment import default_workers
 from optstudy.errors import Stopped, StoreIncomplete, StudyError, one_line
 
 if TYPE_CHECKING:
-    from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -91,42 +90,34 @@ def check(
     Trains and writes nothing.
     """
     from optstudy.analysis.findings import design_findings, smallest_p_line, table_findings
+    from optstudy.planning.dry_run import names_own_parts
     from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import load_study
 
     study = load_study(study_file)
     paths = StudyPaths(study, results)
-    planned = _planned_lines(paths)
-    for line in [*_summary_lines(study_file, study), *planned]:
+    # A study of rows of our tables that has not begun has nothing to try or to tell, and needs no slow import.
+    tells = paths.journal.exists() or names_own_parts(study)
+    lines, session = _summary_lines(study_file, study), None
+    if tells or measure:
+        from optstudy.planning.new_trainings import journal_lines
+        from optstudy.running.session import read_session
+
+        session = read_session(paths)
+        lines += journal_lines(study, session.fingerprints, session.entries) if tells else []
+    for line in lines:
         typer.echo(line)
     findings = [*design_findings(study), *table_findings(study, results / study.name)]
     for finding in findings:
         typer.echo(f"{finding.contender or 'study'}: {finding.finding} (rule {finding.rule}; {finding.source})")
     if smallest_p_line(study):
         typer.echo(smallest_p_line(study))
-    if measure:
+    if measure and session is not None:
         from optstudy.running.cost import cost_line, cost_of
-        from optstudy.running.session import read_session
 
-        typer.echo(cost_line(cost_of(read_session(paths), workers)))
+        typer.echo(cost_line(cost_of(session, workers)))
     if strict and findings:
         raise typer.Exit(1)
-
-
-def _planned_lines(paths: StudyPaths) -> list[str]:
-    """Try what `run` tries before its first training, and return what is left to train.
-
-    A study of rows of our tables that has not begun has nothing to try or to tell, and needs no slow import.
-    """
-    from optstudy.planning.dry_run import names_own_parts
-
-    if not paths.journal.exists() and not names_own_parts(paths.study):
-        return []
-    from optstudy.planning.new_trainings import journal_lines
-    from optstudy.running.session import read_session
-
-    session = read_session(paths)
-    return journal_lines(paths.study, session.fingerprints, session.entries)
 
 
 def _summary_lines(study_file: Path, study: Study) -> list[str]:

@@ -45,6 +45,11 @@ class DataError(StudyError):
     """A data set or a file of weights is missing, incomplete or altered. The message says which, and what to do."""
 
 
+def message_of(error: BaseException) -> str:
+    """Return the message of a library's error in one line; its type if it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def one_line(error: BaseException) -> str:
     """Return the type and the message of a library's error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -52,11 +57,15 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def error_prefix(name: str) -> Iterator[None]:
-    """Put a study's name, or a key, before each line of a DataError: the code that loads data knows neither."""
+    """Put a study's name, or a key, before each line of a DataError: the code that loads data knows neither.
+
+    An empty name leaves it as it is.
+    """
     try:
         yield
     except DataError as error:
-        raise DataError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from error
+        prefix = f"{name}: " if name else ""
+        raise DataError("\n".join(f"{prefix}{line}" for line in str(error).splitlines())) from error
 
 
 @contextmanager

@@ -173,6 +173,11 @@ def accepts_more(cls: type) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
 
 
+def may_decay(cls: type) -> bool:
+    """Return whether the constructor of an optimizer's class takes a weight decay."""
+    return accepts_more(cls) or "weight_decay" in constructor_arguments(cls)
+
+
 def is_users_function(value: object) -> bool:
     """Return whether a value is a Python function, wrapped or not, from outside the standard library."""
     function = inspect.unwrap(value) if callable(value) else value

@@ -9,28 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
-from builders import tiny
+from builders import tiny, tiny_file
 from optstudy.errors import StudyError
 from optstudy.planning.layout import StudyPaths
 from optstudy.running import stages
 from synthetic import fill_journal
 
-STUDY = {
-    "name": "tiny",
-    "data": "digits",
-    "model": "linear",
-    "epochs": 2,
-    "batch_size": 256,
-    "replicates": 2,
-    "optimizers": ["sgd", "adam"],
-    "tuning": {"trials": 2},
-}
-
 
 def optstudy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    (folder / "study.yaml").write_text(tiny_file())
     command = [sys.executable, "-m", "optstudy.cli", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
@@ -104,7 +92,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_reader_that_has_gone_gives_141(writer: str, tmp_path: Path) -> None:
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY))
+    (tmp_path / "study.yaml").write_text(tiny_file())
     reader, pipe = os.pipe()
     os.close(reader)
     command = [sys.executable, "-u", "-c", WRITERS[writer], "check", "study.yaml"]

@@ -25,7 +25,7 @@ from optstudy.training.optimizers import (
     takes_closure,
     torch_arguments,
 )
-from optstudy.user_code import constructor_arguments, import_class
+from optstudy.user_code import constructor_arguments, import_class, may_decay
 from optstudy.user_process import UserProcess
 
 if TYPE_CHECKING:
@@ -167,25 +167,18 @@ def _refuse_unused(path: str, optimizer: Optimizer, given: Hyperparameters, read
             raise ValueError(f"{name} is no argument of the class, and its step does not read it; allowed: {allowed}")
 
 
-def _has_decay(path: str) -> bool:
-    parameters = parameters_of(path)
-    return parameters.more or "weight_decay" in parameters.kinds
-
-
 def weight_decay_of(study: Study, contender: Contender, process: UserProcess) -> str:
     """Return how a contender applies weight decay: "coupled", "decoupled" or "none"; empty if trying does not decide.
 
     The classes of the table and of torch are known. Another class is tried in `process`, unless the study file states
     its decay.
     """
-    row = study.row(contender)
-    if contender.class_path is not None and not _has_decay(contender.class_path):
-        return "none"
-    if row.decay is not None:
-        return row.decay
-    middle = {name: space.at(0.5) for name, space in row.search.items()}
-    key = f"optimizers: {contender.name}: {contender.optimizer}"
-    return process.call(key, _found_decay, contender.optimizer, {**row.fixed, **middle, **row.defaults})
+    row, path = study.row(contender), contender.class_path or ""
+    if row.decay is None:
+        middle = {name: space.at(0.5) for name, space in row.search.items()}
+        key = f"optimizers: {contender.name}: {path}"
+        return process.call(key, _found_decay, path, {**row.fixed, **middle, **row.defaults})
+    return "none" if path.startswith("torch.optim.") and not may_decay(import_class(path)) else row.decay
 
 
 def _found_decay(optimizer: str, hyperparameters: Hyperparameters) -> str:

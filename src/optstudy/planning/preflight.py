@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def _load_custom_data(study: Study, process: UserProcess) -> None:
     for prefix, data in _custom_data(study):
         source = data.resolved()
         try:
-            with error_prefix(prefix) if prefix else nullcontext():
+            with error_prefix(prefix):
                 loaded.append((source, process.call(f"data.class: {data.class_path}", load_arrays, source)))
         except DataError as error:
             loaded.append((source, error))
@@ -123,7 +122,7 @@ def _check_repeatable(study: Study, process: UserProcess) -> None:
     Each worker loads them for itself, and would train on other data than the digest says.
     """
     for prefix, data in _custom_data(study):
-        with error_prefix(prefix) if prefix else nullcontext():
+        with error_prefix(prefix):
             if not process.call(f"data.class: {data.class_path}", _loads_the_same_again, data.resolved()):
                 raise DataError(f"data.class: {data.class_path}: differs from call to call: seed its generator")
 

@@ -31,8 +31,8 @@ def shown_address(address: str) -> str:
 def without_credentials(text: str) -> str:
     """Return a text, such as the message of a library, with all credentials masked.
 
-    They are those of the addresses in the environment, what the environment's variables for secrets hold, and whatever
-    looks like one.
+    They are those of the addresses in the environment, the values of its variables for secrets, and all text that looks
+    like one.
     """
     for name in ADDRESSES:
         if address := os.environ.get(name):

@@ -42,7 +42,7 @@ def default_database(root: Path, name: str) -> Path:
 
 
 def _address_of(file: Path, address: str = PYSQLITE) -> str:
-    """Return the address of a SQLite file, whatever characters its path contains, with the options of `address`.
+    """Return the address of a SQLite file, with the options of `address`; its path may contain any character.
 
     The driver is named because MLflow creates folders for addresses that start with `sqlite:///`, and takes `%25` in
     them literally.

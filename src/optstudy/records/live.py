@@ -107,7 +107,7 @@ class _Writer:
                     opened = True
                 write(self.recorder)
             except Exception as error:
-                self.defective = opened and _is_defect(error)  # whatever prevents opening a store is the store's
+                self.defective = opened and _is_defect(error)  # any error of opening a store is the store's
                 opened = False
                 self._failed(error)
             else:

@@ -27,8 +27,8 @@ def log_model(client: MlflowClient, experiment: str, run: str, job: Job, weights
     """
     if "optstudy.model" in client.get_run(run).data.tags:
         return
-    for model in client.search_logged_models([experiment]):
-        if model.source_run_id == run and model.name == job.contender:
+    for model in client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'"):
+        if model.name == job.contender:
             client.delete_logged_model(model.model_id)  # the process or the store ended before the run had its tag
     arrays = load_arrays(job.spec.data)
     inputs = {"shape": arrays.x.shape[1:], "classes": arrays.classes, "tokens": arrays.tokens}

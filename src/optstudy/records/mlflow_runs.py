@@ -91,7 +91,8 @@ class MlflowRecorder:
     store = MLFLOW
 
     def __init__(self, root: Path, study: str, tags: Mapping[str, str], objective: str) -> None:
-        self._root, self._study, self._tags, self._objective = root, study, dict(tags), objective
+        self._root, self._study, self._objective = root, study, objective
+        self._tags = {name: value[:MAX_TAG] for name, value in tags.items()}
         self._database = None if os.environ.get("MLFLOW_TRACKING_URI") else default_database(root, "mlflow")
         self._experiment = ""  # its id
         self._runs: dict[str, str] = {}  # ids of finished runs, by identity

@@ -1,7 +1,7 @@
 """Which experiments and Optuna studies are this project's: names are not enough where projects share a database.
 
 A project has an id, which is kept in `mlruns/project` and written to everything that the project creates in MLflow and
-Optuna. Whatever has another id, or none, is neither changed nor deleted.
+Optuna. Nothing that has another id, or none, is changed or deleted.
 """
 
 from __future__ import annotations

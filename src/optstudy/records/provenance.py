@@ -62,7 +62,7 @@ def _utc(milliseconds: int) -> str:
 def tags(study: Study) -> dict[str, str]:
     """Return the tags that every MLflow run of a study carries."""
     shared = {"mlflow.source.git.commit": git_commit(), "mlflow.source.name": "optstudy", "mlflow.user": "optstudy"}
-    return shared | ({"optstudy.pretrained_by": study.pretrained_by[:8000]} if study.pretrained_by else {})
+    return shared | ({"optstudy.pretrained_by": study.pretrained_by} if study.pretrained_by else {})
 
 
 def git_commit() -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from optstudy.errors import DataError
+from optstudy.errors import DataError, message_of
 from optstudy.paths import below_root
 from optstudy.tasks.arrays import Arrays
 
@@ -38,7 +38,9 @@ def _class_folders(path: Path, size: int) -> tuple[NDArray[np.float32], NDArray[
     try:
         classes = sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
     except OSError as error:
-        raise DataError(f"{path}: expected a folder with one folder of images per class: {_line(error)}") from error
+        raise DataError(
+            f"{path}: expected a folder with one folder of images per class: {message_of(error)}"
+        ) from error
     if not classes:
         raise DataError(f"{path}: expected a folder with one folder of images per class, found no folder in it")
     for entry in path.iterdir():
@@ -115,7 +117,7 @@ def read_image(file: Path, size: int) -> NDArray[np.float32]:
                 raise ValueError(problem)
             pixels = _pixels(ImageOps.exif_transpose(opened), size)
     except Exception as error:  # each decoder has errors of its own
-        raise DataError(f"{file}: not a readable image ({_line(error)}); replace or delete it") from error
+        raise DataError(f"{file}: not a readable image ({message_of(error)}); replace or delete it") from error
     return pixels.transpose(2, 0, 1)
 
 
@@ -177,7 +179,3 @@ def _on_white(image: Image) -> Image:
 def _is_uniform(image: Image) -> bool:
     pixels = np.asarray(image)
     return bool((pixels == pixels[0, 0]).all())
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

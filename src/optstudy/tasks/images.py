@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optstudy.errors import DataError
+from optstudy.errors import DataError, message_of
 from optstudy.paths import data_root
 from optstudy.tasks.arrays import Arrays
 
@@ -138,7 +138,7 @@ def _download(cls: Any, folder: Path) -> None:
             with suppress(OSError):
                 root.rmdir()
         raise DataError(
-            f"{folder}: not found, and the download failed ({_line(error)}); put torchvision's files of "
+            f"{folder}: not found, and the download failed ({message_of(error)}); put torchvision's files of "
             f"{cls.__name__} there, or set OPTSTUDY_DATA to the folder that holds {folder.relative_to(root).parts[0]}"
         ) from error
 
@@ -182,10 +182,6 @@ def _sum_of_packed(path: Path, sums: Mapping[str, str]) -> str | None:
     _check_sum(packed, sums[packed.name])
     with gzip.open(packed) as file:
         return hashlib.md5(file.read()).hexdigest()
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _unit(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

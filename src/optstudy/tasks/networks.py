@@ -277,7 +277,8 @@ def build_network(model: Mapping[str, Any], inputs: Inputs) -> nn.Module:
     """
     path = model["class"]
     if path is None:
-        return import_class(MODELS[model["name"]].network)(inputs, **model["arguments"])  # type: ignore[no-any-return]
+        own: nn.Module = import_class(MODELS[model["name"]].network)(inputs, **model["arguments"])
+        return own
     network = model_source(path)(**model["arguments"])
     if not isinstance(network, nn.Module):
         raise DataError(f"model: class: {path} must return a torch.nn.Module, found {type(network).__name__}")

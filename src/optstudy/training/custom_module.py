@@ -27,19 +27,19 @@ class Watch(pl.Callback):
     def __init__(self, on_epoch: Callable[[dict[str, float]], None]) -> None:
         self.on_epoch = on_epoch
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  # Lightning passes it
         """Set the optimizer to training."""
         set_mode(trainer.optimizers[0], "train")
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  # Lightning passes it
         """Set the optimizer to evaluation."""
         set_mode(trainer.optimizers[0], "eval")
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  # Lightning passes it
         """Set the optimizer to training."""
         set_mode(trainer.optimizers[0], "train")
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002  # Lightning passes it
         """Set the optimizer to evaluation, for the weights that are judged and kept."""
         set_mode(trainer.optimizers[0], "eval")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from optstudy.training.optimizers import build_optimizer, set_mode, take_step, takes_closure
-from optstudy.user_code import accepts_more, constructor_arguments, import_class
+from optstudy.user_code import import_class, may_decay
 
 Gradient = Callable[[int, Tensor], Tensor]  # of the weights before a step, given its index
 STEPS = 3
@@ -26,12 +26,11 @@ def found_decay(
 
     Coupled decay adds the weights, multiplied by the decay, to the gradient: three steps with it are three steps
     without it on such gradients. Decoupled decay takes the same share off each weight, before or after the step and
-    whatever the gradient is, and a larger one for a larger decay. Where both hold, as for plain SGD, they are the same.
+    for any gradient, and a larger one for a larger decay. Where both hold, as for plain SGD, they are the same.
 
     `hyperparameters` are such as a training has. Raises what the class raises.
     """
-    cls = import_class(optimizer)
-    if not (accepts_more(cls) or "weight_decay" in constructor_arguments(cls)):
+    if not may_decay(import_class(optimizer)):
         return "none"
     generator = torch.Generator().manual_seed(0)
     weights, *gradients = torch.randn(STEPS + 1, 4, 3, generator=generator, dtype=torch.float64).unbind()
