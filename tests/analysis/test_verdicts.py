@@ -9,16 +9,6 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from optstudy.analysis.stats import (
-    LEVEL,
-    Estimate,
-    holm,
-    probability_positive,
-    replicates_needed,
-    sign_flip_p,
-    t_interval,
-    two_way_bootstrap,
-)
 from optstudy.analysis.verdicts import (
     Judged,
     Measured,
@@ -30,6 +20,9 @@ from optstudy.analysis.verdicts import (
     verdict,
     worded_verdict,
 )
+from optstudy.inference.intervals import LEVEL, Estimate, probability_positive, t_interval, two_way_bootstrap
+from optstudy.inference.power import replicates_needed
+from optstudy.inference.sign_flips import holm, sign_flip_p
 from optstudy.study.claim import MOST_PRIMARY, Arm
 
 SGD, MOMENTUM, ADAM = ("sgd", "tuned"), ("momentum", "tuned"), ("adam", "tuned")

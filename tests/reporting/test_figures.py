@@ -14,8 +14,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from builders import tiny
-from optstudy.analysis.stats import expected_best
 from optstudy.analysis.study_results import StudyResults, read_study_results
+from optstudy.inference.tuning_curves import expected_best
 from optstudy.keys import derive_seed
 from optstudy.planning.layout import StudyPaths
 from optstudy.reporting.figures import PLOTS

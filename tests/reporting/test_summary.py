@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from optstudy.analysis.leaders import leader
-from optstudy.analysis.stats import holm, sign_flip_p, t_p
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.tables import comparison
+from optstudy.inference.sign_flips import holm, sign_flip_p, t_p
 from optstudy.metrics import amount, counted, difference, in_unit, number
 from optstudy.reporting.summary import answer, choices, notes, plain, problems
 

@@ -55,7 +55,7 @@ def test_prepare_depends_on_the_code_that_decides_what_is_trained_and_on_no_othe
 
 def test_compare_depends_on_the_code_that_makes_tables_and_pages_and_not_on_training() -> None:
     needed = {one for one in needed_by({"running.outputs"}) if not one.startswith("training")}
-    assert {"reporting.plots", "reporting.captions", "analysis.findings", "analysis.stats"} < needed
+    assert {"reporting.plots", "reporting.captions", "analysis.findings", "inference.intervals"} < needed
     assert needed <= dependencies("compare")
     assert {one.partition(".")[0] for one in needed} == {one.partition(".")[0] for one in dependencies("compare")}
     assert "src/optstudy/reporting" in STAGES["compare"]["do"]["deps"]  # the templates are in it

@@ -10,11 +10,12 @@ SOURCE = Path(__file__).parents[2] / "src" / "optstudy"
 # What each package may import, besides itself and the modules directly below optstudy, which import only each other.
 ALLOWED = {
     "tasks": set[str](),
+    "inference": set[str](),
     "study": {"tasks"},
     "training": {"tasks"},
     "planning": {"study", "tasks", "training"},
-    "analysis": {"study", "planning.journal", "planning.selection", "tasks.kinds"},
-    "reporting": {"analysis", "study", "tasks.datasets", "tasks.functions", "tasks.kinds"},
+    "analysis": {"inference", "study", "planning.journal", "planning.selection", "tasks.kinds"},
+    "reporting": {"analysis", "inference", "study", "tasks.datasets", "tasks.functions", "tasks.kinds"},
     "records": {"analysis", "planning", "study", "tasks"},
     "running": {"analysis", "planning", "records", "reporting", "study", "tasks", "training"},
 }

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from optstudy.analysis import verdicts as claims
 from optstudy.analysis.leaders import leader
-from optstudy.analysis.stats import LEVEL, Probability, power, sign_flip_p, smallest_p, t_interval
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import Measured, StatedClaim, Verdict, contrast, judge
+from optstudy.inference.intervals import LEVEL, Probability, t_interval
+from optstudy.inference.power import power
+from optstudy.inference.sign_flips import sign_flip_p, smallest_p
 from optstudy.study.claim import Arm
 
 Numbers = NDArray[np.float64]

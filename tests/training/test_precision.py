@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from builders import spec_of
-from optstudy.analysis.stats import t_interval
+from optstudy.inference.intervals import t_interval
 from optstudy.spec import RunSpec
 from optstudy.training.train import build_trainer, prepare_training, train
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from optstudy.analysis.evaluate_claims import only_misses
-from optstudy.analysis.stats import LEVEL, reaches_an_end, smallest_p
+from optstudy.inference.intervals import LEVEL
+from optstudy.inference.learning_rates import reaches_an_end
+from optstudy.inference.sign_flips import smallest_p
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
 from optstudy.planning.journal import Entry, Stated

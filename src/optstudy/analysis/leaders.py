@@ -9,8 +9,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from optstudy.analysis.stats import LEVEL, Estimate, holm, sign_flip_p, t_interval, t_p
 from optstudy.analysis.study_results import StudyResults
+from optstudy.inference.intervals import LEVEL, Estimate, t_interval
+from optstudy.inference.sign_flips import holm, sign_flip_p, t_p
 from optstudy.metrics import metric
 
 

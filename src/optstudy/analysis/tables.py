@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from optstudy.analysis.stats import epochs_to_target, learning_rate_tolerance, t_interval
 from optstudy.errors import StudyError
 from optstudy.files import write_text
+from optstudy.inference.intervals import t_interval
+from optstudy.inference.learning_rates import learning_rate_tolerance
+from optstudy.inference.targets import epochs_to_target
 from optstudy.metrics import HEADLINES
 from optstudy.planning.selection import Selections
 from optstudy.study.claim import Arm

@@ -10,17 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from optstudy.analysis.stats import (
+from optstudy.inference.intervals import (
     LEVEL,
     Estimate,
     Probability,
-    holm,
     probability_positive,
-    replicates_needed,
-    sign_flip_p,
     t_interval,
     two_way_bootstrap,
 )
+from optstudy.inference.power import replicates_needed
+from optstudy.inference.sign_flips import holm, sign_flip_p
 from optstudy.metrics import ROUNDING
 from optstudy.study.claim import MOST_PRIMARY, Arm, sum_to_zero
 

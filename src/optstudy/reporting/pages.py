@@ -14,10 +14,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from optstudy.analysis.stats import MOST_REPLICATES
 from optstudy.analysis.study_results import StudyResults, read_study_results
 from optstudy.analysis.verdicts import worded_verdict
 from optstudy.files import write_text
+from optstudy.inference.power import MOST_REPLICATES
 from optstudy.metrics import amount, counted, difference, metric, probability, span
 from optstudy.reporting import summary
 from optstudy.reporting.captions import diverged_score, swept

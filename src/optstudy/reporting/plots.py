@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from optstudy.analysis.stats import expected_best
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import worded_verdict
+from optstudy.inference.tuning_curves import expected_best
 from optstudy.keys import derive_seed
 from optstudy.metrics import metric
 from optstudy.reporting.axes import grid_height, legend, new_figure, new_panels, scaled

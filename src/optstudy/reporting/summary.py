@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from optstudy.analysis.leaders import Leader, Rival, leader
-from optstudy.analysis.stats import t_interval
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import worded_verdict
+from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
 
