@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from optstudy.analysis.evaluate_claims import only_misses
+from optstudy.analysis.space_audit import FEWEST_GOOD, INERT, SpaceAudit, read_audit
 from optstudy.inference.intervals import LEVEL
 from optstudy.inference.learning_rates import reaches_an_end
 from optstudy.inference.sign_flips import smallest_p
 from optstudy.keys import TRAINING_VERSION
-from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
+from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, difference, metric
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.selection import EDGE_SHARE
 from optstudy.study.claim import SWEPT
@@ -34,7 +35,7 @@ SOURCES: Mapping[int, str] = {
     1: "Choi et al. 2019, arXiv:1910.05446",
     2: "Dodge et al. 2019, arXiv:1909.03004",
     3: "Bouthillier et al. 2021, arXiv:2103.03098",
-    6: "Wilson et al. 2017, arXiv:1705.08292",
+    6: "Wilson et al. 2017, arXiv:1705.08292",  # extended a grid whose best value lay at its end
     7: "exact sign-flip test: its smallest p is 2m / 2^n",
     8: "Schmidt et al. 2021, arXiv:2007.01547",
     10: "Simmons et al. 2011, doi:10.1177/0956797611417632",
@@ -42,6 +43,7 @@ SOURCES: Mapping[int, str] = {
     15: "a miss says that more than the budget is needed, but not how much more",
     16: "numbers are equal only on one kind of machine and with one version of the code",
 }
+INERT_SOURCE = "Hutter et al. 2014, proceedings.mlr.press/v32/hutter14"  # of rule 6, too
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,13 @@ class Design:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a finished study: selections by contender, the sweep, and the values of the headline metrics."""
+    """The tables of a finished study: selections by contender, the sweep, the headline metrics' values, the audit."""
 
     study: Study
     selected: Mapping[str, pd.DataFrame]
     sweep: pd.DataFrame
     values: Values
+    audit: SpaceAudit = field(default_factory=SpaceAudit)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     runs, curves, sweep = (stacked(folder, kind, names) for kind in ("runs", "curves", "sweep"))
     within = study.sweep.within if study.sweep else 0.0
     values = replicate_values(runs, curves, sweep, study.epochs, target_of(runs, study.target), within)
-    return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values))
+    return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
 
 
 def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Finding]:
@@ -129,8 +132,8 @@ def _findings(checks: Sequence[Callable[[Subject], Iterator[Finding]]], subject:
     return [finding for check in checks for finding in check(subject)]
 
 
-def _finding(rule: int, contender: str, words: str) -> Finding:
-    return Finding(rule, contender, words, SOURCES[rule])
+def _finding(rule: int, contender: str, words: str, source: str = "") -> Finding:
+    return Finding(rule, contender, words, source or SOURCES[rule])
 
 
 def _primary(study: Study) -> int:
@@ -223,7 +226,11 @@ def _too_few_replicates(design: Design) -> Iterator[Finding]:
 
 
 def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
-    """Find ends of spaces at which more values were selected than uniform draws would be (binomial p < 0.05)."""
+    """Find ends of spaces at which more values were selected than uniform draws would be (binomial p < 0.05).
+
+    Where trials allow a fit, the response shows what happens at the ends of learning rates, and chosen values of an
+    inert hyperparameter mean nothing.
+    """
     from scipy.special import bdtrc  # the binomial's upper tail; scipy.stats takes half a second to import
 
     for name, table in tables.selected.items():
@@ -232,8 +239,48 @@ def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
         for flag, count in sorted(Counter(flags).items()):
             if bdtrc(count - 1, n, EDGE_SHARE) < LEVEL or n == 1:
                 key, end = flag.split(":")
+                own = tables.audit.of(name)
+                if key in own.inert or (key == "learning_rate" and own.good is not None):
+                    continue
                 place = f"the selected {key} is at the {end} end of its space in {count} of {n} searches"
                 yield _finding(6, name, f"{place}: widen the space")
+
+
+def _cut_off_spaces(tables: Tables) -> Iterator[Finding]:
+    for own in tables.audit.contenders:
+        for end in own.cut_off:
+            words = f"its score at the {end} end of its learning rates is within one standard error of its best"
+            yield _finding(6, own.contender, f"{words}: the best rate may lie outside; widen the space")
+
+
+def _small_searches(tables: Tables) -> Iterator[Finding]:
+    trials = tables.audit.trials
+    for own in tables.audit.contenders:
+        if own.good is None or own.in_good is None or own.in_good >= FEWEST_GOOD:
+            continue
+        low, high = own.good
+        words = f"{own.in_good:.2g} of {counted(trials, 'trial')} of a search, on average, are in its good region"
+        words += f" (learning rates {low:.2g} to {high:.2g}), fewer than {FEWEST_GOOD:g}"
+        if own.missed:
+            searches = f"replicate{'' if len(own.missed) == 1 else 's'} {', '.join(map(str, own.missed))}"
+            words += f"; the search{'' if len(own.missed) == 1 else 'es'} of {searches} missed it"
+        yield _finding(6, own.contender, f"{words}: add trials", SOURCES[3])
+
+
+def _inert_hyperparameters(tables: Tables) -> Iterator[Finding]:
+    for own in tables.audit.contenders:
+        for name in own.inert:
+            words = f"its {name.replace('_', ' ')} explains less than {INERT:g} of the variance of good scores"
+            yield _finding(6, own.contender, f"{words}, so nothing about it is tested", INERT_SOURCE)
+
+
+def _untuned_ahead_of_tuned(tables: Tables) -> Iterator[Finding]:
+    for own in tables.audit.contenders:
+        if own.untuned_ahead is not None:
+            name = tables.audit.metric
+            ahead = difference(name, *own.untuned_ahead).removeprefix("+")
+            words = f"its defaults are better than its tuned hyperparameters, by {ahead} of {metric(name).label}"
+            yield _finding(6, own.contender, f"{words}: the search does not pay", SOURCES[8])
 
 
 def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
@@ -311,6 +358,14 @@ DESIGN_CHECKS = (
     _no_defaults,
     _too_few_replicates,
 )
-TABLE_CHECKS = (_selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
+TABLE_CHECKS = (
+    _cut_off_spaces,
+    _small_searches,
+    _inert_hyperparameters,
+    _untuned_ahead_of_tuned,
+    _selected_at_edges,
+    _tolerance_beyond_sweep,
+    _claims_on_misses,
+)
 HISTORY_CHECKS = (_withdrawn_claims, _other_replicates)
 FACTS_CHECKS = (_mixed_facts, _other_training_version, _several_gradients_per_step)
