@@ -1,4 +1,4 @@
-"""Laws of `analysis.space_audit`: the shipped trials, spaces of known shape, pairs that differ in nothing that matters."""
+"""Laws of `analysis.space_audit`: shipped trials, spaces of known shape, pairs without a difference that matters."""
 
 from __future__ import annotations
 
@@ -89,7 +89,13 @@ def trials_of(study: Any, effect: float, seed: int = 0) -> pd.DataFrame:
                 score -= effect * (places.get("weight_decay", 0.0) > 0.5)
                 values = {key: space.at(places[key]) for key, space in search.items()}
                 rows.append(
-                    {"contender": contender.name, "replicate": replicate, "trial": trial, "val_accuracy": score, **values}
+                    {
+                        "contender": contender.name,
+                        "replicate": replicate,
+                        "trial": trial,
+                        "val_accuracy": score,
+                        **values,
+                    }
                 )
     return pd.DataFrame(rows)
 
@@ -131,7 +137,9 @@ CLONES: dict[str, tuple[dict[str, Any], bool]] = {
 def test_contenders_cannot_be_told_apart_if_they_differ_only_in_what_is_inert(name: str) -> None:
     changes, alike = CLONES[name]
     study = tiny(optimizers=["adam", {**CLONE, **changes}])
-    assert set(untestable(study, audit_of(study, "adam", "clone"))) == ({frozenset(("adam", "clone"))} if alike else set())
+    assert set(untestable(study, audit_of(study, "adam", "clone"))) == (
+        {frozenset(("adam", "clone"))} if alike else set()
+    )
 
 
 @pytest.mark.parametrize("inert", [[], ["adam"], ["clone"]])

@@ -44,7 +44,7 @@ def test_the_good_region_and_the_ends_are_read_from_the_fit() -> None:
 
 
 def drawn(seed: int, shape: str, replicates: int = 8, trials: int = 6, noise: float = 0.01) -> Response:
-    """Return the response fitted to a study's trials, accuracies over three decades with a peak or a rise to the end."""
+    """Return the response fitted to a study's trials, which have a peak or rise up to the end."""
     rng = np.random.default_rng(seed)
     positions = ((np.arange(trials) + rng.random((replicates, 1))) / trials % 1).ravel()
     best = 0.55 if shape == "peak" else 1.0
