@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from builders import tiny
-from optstudy.analysis.findings import SOURCES, TABLE_CHECKS, Finding, Tables
-from optstudy.analysis.space_audit import ContenderAudit, SpaceAudit, audit_spaces, read_audit, untestable
+from optstudy.analysis.findings import TABLE_CHECKS, Finding, Tables
+from optstudy.analysis.space_audit import SMALL_SOURCE, ContenderAudit, SpaceAudit, audit_spaces, read_audit, untestable
 from optstudy.files import write_json, write_text
 from shipped_tables import ShippedTables, shipped
 
@@ -60,7 +60,7 @@ def test_searches_of_six_trials_in_digits_are_too_small(digits: ShippedTables, a
     small = [finding for finding in findings(digits.study, audited) if "good region" in finding.finding]
     assert {finding.contender for finding in small} == {"sgd", "momentum", "rmsprop", "adam", "adamw"}
     assert "0.75 of 6 trials" in small[0].finding
-    assert {(finding.rule, finding.source) for finding in small} == {(6, SOURCES[3])}
+    assert {(finding.rule, finding.source) for finding in small} == {(6, SMALL_SOURCE)}
 
 
 def test_in_digits_transfer_untuned_adam_is_ahead_of_tuned_adam_by_the_paired_interval() -> None:

@@ -10,15 +10,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optstudy.analysis.evaluate_claims import only_misses
-from optstudy.analysis.space_audit import FEWEST_GOOD, INERT, SpaceAudit, read_audit
+from optstudy.analysis.space_audit import SpaceAudit, objections, read_audit
 from optstudy.inference.intervals import LEVEL
 from optstudy.inference.learning_rates import reaches_an_end
 from optstudy.inference.sign_flips import smallest_p
 from optstudy.keys import TRAINING_VERSION
-from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, difference, metric
+from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.selection import EDGE_SHARE
 from optstudy.study.claim import SWEPT
@@ -35,15 +35,14 @@ SOURCES: Mapping[int, str] = {
     1: "Choi et al. 2019, arXiv:1910.05446",
     2: "Dodge et al. 2019, arXiv:1909.03004",
     3: "Bouthillier et al. 2021, arXiv:2103.03098",
-    6: "Wilson et al. 2017, arXiv:1705.08292",  # extended a grid whose best value lay at its end
-    7: "exact sign-flip test: its smallest p is 2m / 2^n",
+    6: "Wilson et al. 2017, arXiv:1705.08292",
+    7: "joint sign-flip test: its smallest p is 2 / 2^n",
     8: "Schmidt et al. 2021, arXiv:2007.01547",
     10: "Simmons et al. 2011, doi:10.1177/0956797611417632",
     13: "a sweep measures a tolerance to within its step, and only up to its ends",
     15: "a miss says that more than the budget is needed, but not how much more",
     16: "numbers are equal only on one kind of machine and with one version of the code",
 }
-INERT_SOURCE = "Hutter et al. 2014, proceedings.mlr.press/v32/hutter14"  # of rule 6, too
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Design:
-    """A study file; p is corrected over `tests` claims."""
+    """A study file; `withdrawn` primary claims are no longer in it."""
 
     study: Study
-    tests: int
+    withdrawn: int
 
 
 @dataclass(frozen=True)
@@ -84,13 +83,13 @@ class History:
     withdrawn: int
 
 
-def design_findings(study: Study, tests: int | None = None) -> list[Finding]:
-    """Return the findings about a study file.
+def design_findings(study: Study, withdrawn: int = 0) -> list[Finding]:
+    """Return the findings about a study file, of which `withdrawn` primary claims are gone since the first training.
 
-    `tests` is the number of claims that p is corrected over; None before the first training. A study file cannot
-    express unequal trials or epochs, selection on test data or on the best epoch, or pruning: they need no check.
+    A study file cannot express unequal trials or epochs, selection on test data or on the best epoch, or pruning: they
+    need no check.
     """
-    return _findings(DESIGN_CHECKS, Design(study, _primary(study) if tests is None else tests))
+    return _findings(DESIGN_CHECKS, Design(study, withdrawn))
 
 
 def table_findings(study: Study, folder: Path) -> list[Finding]:
@@ -112,6 +111,11 @@ def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Findin
     return _findings(HISTORY_CHECKS, History(study, first, withdrawn))
 
 
+def claims_findings(claims: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Return the findings about the claims of a finished study, objects of claims.json."""
+    return _findings(CLAIMS_CHECKS, claims)
+
+
 def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
     """Return the findings about how, and with which versions and machines, a study was trained."""
     return _findings(FACTS_CHECKS, entries)
@@ -120,7 +124,7 @@ def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
 def smallest_p_line(study: Study) -> str:
     """Return the smallest corrected p that the design can reach, in words; empty without primary claims."""
     primary = _primary(study)
-    least = smallest_p(study.replicates, primary)
+    least = smallest_p(study.replicates)
     return f"{counted(primary, 'primary claim')}: the smallest corrected p is {least:.2g}" if primary else ""
 
 
@@ -132,8 +136,8 @@ def _findings(checks: Sequence[Callable[[Subject], Iterator[Finding]]], subject:
     return [finding for check in checks for finding in check(subject)]
 
 
-def _finding(rule: int, contender: str, words: str, source: str = "") -> Finding:
-    return Finding(rule, contender, words, source or SOURCES[rule])
+def _finding(rule: int, contender: str, words: str) -> Finding:
+    return Finding(rule, contender, words, SOURCES[rule])
 
 
 def _primary(study: Study) -> int:
@@ -218,11 +222,16 @@ def _no_defaults(design: Design) -> Iterator[Finding]:
 
 def _too_few_replicates(design: Design) -> Iterator[Finding]:
     replicates = design.study.replicates
-    least = smallest_p(replicates, design.tests)
-    if design.tests and least >= LEVEL:
-        words = f"{replicates} replicates and {counted(design.tests, 'primary claim')}"
-        words += f": the smallest corrected p is {least:.2g}"
+    least = smallest_p(replicates, design.withdrawn)
+    if _primary(design.study) and least > LEVEL:
+        gone = f" and {counted(design.withdrawn, 'withdrawn claim')}" if design.withdrawn else ""
+        words = f"{replicates} replicates{gone}: the smallest corrected p is {least:.2g}"
         yield _finding(7, "", f"{words}, so no verdict but `equivalent` can be reached: add replicates")
+
+
+def _spaces(tables: Tables) -> Iterator[Finding]:
+    for objection in objections(tables.audit):
+        yield Finding(6, *objection)
 
 
 def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
@@ -244,43 +253,6 @@ def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
                     continue
                 place = f"the selected {key} is at the {end} end of its space in {count} of {n} searches"
                 yield _finding(6, name, f"{place}: widen the space")
-
-
-def _cut_off_spaces(tables: Tables) -> Iterator[Finding]:
-    for own in tables.audit.contenders:
-        for end in own.cut_off:
-            words = f"its score at the {end} end of its learning rates is within one standard error of its best"
-            yield _finding(6, own.contender, f"{words}: the best rate may lie outside; widen the space")
-
-
-def _small_searches(tables: Tables) -> Iterator[Finding]:
-    trials = tables.audit.trials
-    for own in tables.audit.contenders:
-        if own.good is None or own.in_good is None or own.in_good >= FEWEST_GOOD:
-            continue
-        low, high = own.good
-        words = f"{own.in_good:.2g} of {counted(trials, 'trial')} of a search, on average, are in its good region"
-        words += f" (learning rates {low:.2g} to {high:.2g}), fewer than {FEWEST_GOOD:g}"
-        if own.missed:
-            searches = f"replicate{'' if len(own.missed) == 1 else 's'} {', '.join(map(str, own.missed))}"
-            words += f"; the search{'' if len(own.missed) == 1 else 'es'} of {searches} missed it"
-        yield _finding(6, own.contender, f"{words}: add trials", SOURCES[3])
-
-
-def _inert_hyperparameters(tables: Tables) -> Iterator[Finding]:
-    for own in tables.audit.contenders:
-        for name in own.inert:
-            words = f"its {name.replace('_', ' ')} explains less than {INERT:g} of the variance of good scores"
-            yield _finding(6, own.contender, f"{words}, so nothing about it is tested", INERT_SOURCE)
-
-
-def _untuned_ahead_of_tuned(tables: Tables) -> Iterator[Finding]:
-    for own in tables.audit.contenders:
-        if own.untuned_ahead is not None:
-            name = tables.audit.metric
-            ahead = difference(name, *own.untuned_ahead).removeprefix("+")
-            words = f"its defaults are better than its tuned hyperparameters, by {ahead} of {metric(name).label}"
-            yield _finding(6, own.contender, f"{words}: the search does not pay", SOURCES[8])
 
 
 def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
@@ -306,11 +278,32 @@ def _claims_on_misses(tables: Tables) -> Iterator[Finding]:
             yield _finding(15, "", f"{words}: {row.remedy}")
 
 
+def _withheld_verdicts(claims: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Find verdicts that the skew of the differences withholds, and say which searches may have missed."""
+    for claim in claims:
+        if claim["withheld"]:
+            name, searched = claim["metric"], claim["search_sd"] or 0.0
+            words = f"the verdict on “{claim['statement']}” is withheld: its differences are skewed"
+            words += f", and those of {_replicates(claim['furthest'])} lie furthest out"
+            if searched > claim["sd"]:
+                spread = f"{amount(name, _rounded(searched))} instead of {amount(name, _rounded(claim['sd']))}"
+                words += f"; redrawn from its trials, its searches would make them vary more (sd {spread})"
+            yield _finding(10, "", f"{words}: look at what was selected there, and search with more trials")
+
+
+def _replicates(numbers: Sequence[int]) -> str:
+    return f"replicate{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")
+
+
 def _withdrawn_claims(history: History) -> Iterator[Finding]:
     if history.withdrawn:
         words = f"{counted(history.withdrawn, 'primary claim')} registered before the first training"
         words += f" {'was' if history.withdrawn == 1 else 'were'} withdrawn or changed"
-        yield _finding(10, "", f"{words}: p is corrected as if nothing had been withdrawn")
+        yield _finding(10, "", f"{words}: each counts as one more test")
 
 
 def _other_replicates(history: History) -> Iterator[Finding]:
@@ -358,14 +351,7 @@ DESIGN_CHECKS = (
     _no_defaults,
     _too_few_replicates,
 )
-TABLE_CHECKS = (
-    _cut_off_spaces,
-    _small_searches,
-    _inert_hyperparameters,
-    _untuned_ahead_of_tuned,
-    _selected_at_edges,
-    _tolerance_beyond_sweep,
-    _claims_on_misses,
-)
+TABLE_CHECKS = (_spaces, _selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
+CLAIMS_CHECKS = (_withheld_verdicts,)
 HISTORY_CHECKS = (_withdrawn_claims, _other_replicates)
 FACTS_CHECKS = (_mixed_facts, _other_training_version, _several_gradients_per_step)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optstudy.analysis.evaluate_claims import margin, weights
+from optstudy.analysis.evaluate_claims import contrasts, margin
 from optstudy.analysis.space_audit import headline, positions_of, scores_of
 from optstudy.analysis.tables import write_table
 from optstudy.inference.intervals import LEVEL
@@ -242,23 +242,18 @@ def _redrawn(study: Study, trials: Mapping[str, Trials], how: Specification) -> 
 
 def _is_about_trials(study: Study, claim: ClaimSpec, trials: Mapping[str, Trials]) -> bool:
     """Return whether a claim is about a metric that trials have, of tuned contenders only."""
-    arms = [arm for sides in pairs(study, claim) for arm in sides]
+    arms = [arm for sides in contrasts(study, claim) for arm in sides]
     return all(variant == "tuned" and claim.metric in trials[name].columns for name, variant in arms)
-
-
-def pairs(study: Study, claim: ClaimSpec) -> list[dict[tuple[str, str], float]]:
-    """Return the contrasts of a claim, one for each pair; positive means as claimed."""
-    return [weights(study, claim)]
 
 
 def _claim_row(
     study: Study, name: str, claim: ClaimSpec, values: Values, redrawn: Mapping[str, Columns], how: Specification
 ) -> Row:
-    contrasts = pairs(study, claim)
-    arms = {arm for sides in contrasts for arm in sides}
+    pairs = contrasts(study, claim)
+    arms = {arm for sides in pairs for arm in sides}
     unsigned = metric(claim.metric).sign  # the weights have the sign, too
-    drawn = _differences({arm: unsigned * redrawn[arm[0]][claim.metric] for arm in arms}, contrasts)
-    own = _differences({arm: np.array([values[arm][claim.metric]]) for arm in arms}, contrasts)
+    drawn = _differences({arm: unsigned * redrawn[arm[0]][claim.metric] for arm in arms}, pairs)
+    own = _differences({arm: np.array([values[arm][claim.metric]]) for arm in arms}, pairs)
     effects, own_effect = (_without_rounding(one.mean(axis=1), one).min(axis=1) for one in (drawn, own))
     verdicts, own_verdict = (verdicts_by_t(differences, margin(claim)) for differences in (drawn, own))
     return Row(

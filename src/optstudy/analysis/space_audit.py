@@ -21,7 +21,7 @@ from optstudy.files import read_derived
 from optstudy.inference.importance import shares_of_variance
 from optstudy.inference.intervals import t_interval
 from optstudy.inference.response import response
-from optstudy.metrics import HEADLINES, ROUNDING, metric
+from optstudy.metrics import HEADLINES, ROUNDING, counted, difference, metric
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 INERT = 0.02  # share of the variance of good scores, interactions included
 FEWEST_GOOD = 2.0  # trials of a search in the good region, on average
 FILE = "audit.json"
+
+# The source of each objection. Wilson et al. extended a grid whose best value lay at its end.
+CUT_OFF_SOURCE = "Wilson et al. 2017, arXiv:1705.08292"
+SMALL_SOURCE = "Bouthillier et al. 2021, arXiv:2103.03098"
+INERT_SOURCE = "Hutter et al. 2014, proceedings.mlr.press/v32/hutter14"
+UNTUNED_SOURCE = "Schmidt et al. 2021, arXiv:2007.01547"
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,51 @@ def _untuned_ahead(values: Values, contender: str, name: str) -> tuple[float, fl
         return None
     gain = t_interval((metric(name).sign * (np.asarray(untuned) - np.asarray(tuned))).tolist())
     return (gain.mean, gain.low, gain.high) if gain.low > 0 else None
+
+
+def objections(audit: SpaceAudit) -> list[tuple[str, str, str]]:
+    """Return what a reviewer would object to in the spaces: contender, words, source."""
+    found = []
+    for own in audit.contenders:
+        words = [
+            *((_cut_off(end), CUT_OFF_SOURCE) for end in own.cut_off),
+            (_small_search(own, audit.trials), SMALL_SOURCE),
+            *((_inert(name), INERT_SOURCE) for name in own.inert),
+            (_costs(own, audit.metric), UNTUNED_SOURCE),
+        ]
+        found += [(own.contender, said, source) for said, source in words if said]
+    return found
+
+
+def _cut_off(end: str) -> str:
+    words = f"its score at the {end} end of its learning rates is within one standard error of its best"
+    return f"{words}: the best rate may lie outside; widen the space"
+
+
+def _small_search(own: ContenderAudit, trials: int) -> str:
+    if own.good is None or own.in_good is None or own.in_good >= FEWEST_GOOD:
+        return ""
+    low, high = own.good
+    words = f"{own.in_good:.2g} of {counted(trials, 'trial')} of a search, on average, are in its good region"
+    words += f" (learning rates {low:.2g} to {high:.2g}), fewer than {FEWEST_GOOD:g}"
+    if own.missed:
+        one = len(own.missed) == 1
+        replicates = f"replicate{'' if one else 's'} {', '.join(map(str, own.missed))}"
+        words += f"; the search{'' if one else 'es'} of {replicates} missed it"
+    return f"{words}: add trials"
+
+
+def _inert(name: str) -> str:
+    words = f"its {name.replace('_', ' ')} explains less than {INERT:g} of the variance of good scores"
+    return f"{words}, so nothing about it is tested"
+
+
+def _costs(own: ContenderAudit, name: str) -> str:
+    if own.untuned_ahead is None:
+        return ""
+    ahead = difference(name, *own.untuned_ahead).removeprefix("+")
+    words = f"its defaults are better than its tuned hyperparameters, by {ahead} of {metric(name).label}"
+    return f"{words}: the search does not pay"
 
 
 def untestable(study: Study, audit: SpaceAudit) -> dict[frozenset[str], str]:
