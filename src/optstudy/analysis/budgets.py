@@ -132,12 +132,19 @@ def write_curves(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_table(folder / FILE, rows, COLUMNS)
 
 
+def no_curves() -> pd.DataFrame:
+    """Return tuning curves without rows."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=list(COLUMNS))
+
+
 def read_curves(folder: Path) -> pd.DataFrame:
     """Return tuning_curves.csv; no rows if there is no such file, as in a folder of an older version."""
     import pandas as pd
 
     if not (folder / FILE).exists():
-        return pd.DataFrame(columns=list(COLUMNS))
+        return no_curves()
     curves = pd.read_csv(folder / FILE, dtype={"contender": str}, keep_default_na=False)
     numbers = {name: pd.to_numeric(curves[name]) for name in curves.columns if name != "contender"}
     return curves.assign(**numbers)

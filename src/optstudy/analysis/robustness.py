@@ -147,8 +147,14 @@ def robustness(
 
 def write_card(folder: Path, rows: Sequence[Row]) -> None:
     """Write robustness.csv; without rows it has a header only."""
-    columns = [*Row("", "", "", Specification(1, "", ""), (0.0, 0.0, 0.0), 0.0, None).flat()]
-    write_table(folder / FILE, [row.flat() for row in rows], columns)
+    write_table(folder / FILE, [row.flat() for row in rows], list(no_card()))
+
+
+def no_card() -> pd.DataFrame:
+    """Return a card without rows."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=[*Row("", "", "", Specification(1, "", ""), (0.0, 0.0, 0.0), 0.0, None).flat()])
 
 
 def read_card(folder: Path) -> pd.DataFrame:
@@ -156,7 +162,7 @@ def read_card(folder: Path) -> pd.DataFrame:
     import pandas as pd
 
     if not (folder / FILE).exists():
-        return pd.DataFrame(columns=["kind", "subject", "group", "baseline"])
+        return no_card()
     text = {"kind": str, "subject": str, "group": str, "space": str, "rule": str}
     blank = {name: [""] for name in ("left_out", "same_sign", "same_verdict", "same_winner")}
     return pd.read_csv(folder / FILE, dtype=text, keep_default_na=False, na_values=blank)
