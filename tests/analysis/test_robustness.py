@@ -135,6 +135,13 @@ def test_claims_about_untuned_runs_or_about_what_trials_lack_are_not_on_the_card
     assert {row.kind for row in rows} == {"winner"}
 
 
+def test_a_claim_about_contenders_that_cannot_be_told_apart_is_not_on_the_card() -> None:
+    study, accuracy = study_of(), np.random.default_rng(0).random(48)
+    tables = tables_of(study, {"sgd": accuracy, "adam": accuracy})
+    assert card_of(study, *tables, {frozenset(("adam", "sgd"))}) == []
+    assert {row.kind for row in card_of(study, *tables)} == {"claim", "winner"}
+
+
 @pytest.mark.parametrize("tuning", [{"trials": 6, "once": True}, {"trials": 0}])
 def test_a_study_without_a_search_for_each_replicate_has_no_card(tuning: dict[str, Any]) -> None:
     study = study_of(tuning=tuning)

@@ -131,7 +131,7 @@ def robustness(
     if study.tuning.once or not trials:
         return []
     numbered = [(name, claim) for name, claim in zip(ids, study.claims, strict=True) if claim.primary]
-    claims = [(name, claim) for name, claim in numbered if _is_about_trials(study, claim, trials)]
+    claims = [(name, claim) for name, claim in numbered if _is_about_trials(study, claim, trials, alike)]
     name = headline(study, values)
     compared = len(trials) > 1 and all(name in own.columns for own in trials.values())
     groups = together(list(trials), alike)
@@ -246,10 +246,15 @@ def _redrawn(study: Study, trials: Mapping[str, Trials], how: Specification) -> 
     return found
 
 
-def _is_about_trials(study: Study, claim: ClaimSpec, trials: Mapping[str, Trials]) -> bool:
-    """Return whether a claim is about a metric that trials have, of tuned contenders only."""
-    arms = [arm for sides in contrasts(study, claim) for arm in sides]
-    return all(variant == "tuned" and claim.metric in trials[name].columns for name, variant in arms)
+def _is_about_trials(
+    study: Study, claim: ClaimSpec, trials: Mapping[str, Trials], alike: Collection[frozenset[str]]
+) -> bool:
+    """Return whether a claim is about a metric that trials have, of tuned contenders that the design tells apart."""
+    pairs = contrasts(study, claim)
+    known = all(
+        variant == "tuned" and claim.metric in trials[name].columns for sides in pairs for name, variant in sides
+    )
+    return known and not all(frozenset(name for name, _ in sides) in alike for sides in pairs)
 
 
 def _claim_row(
