@@ -19,7 +19,7 @@ from optstudy.analysis.findings import (
     table_findings,
 )
 from optstudy.analysis.study_results import StudyResults, study_facts
-from optstudy.analysis.tables import comparison, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import comparison, read_table, replicate_values, stacked, target_of, write_table
 from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
@@ -101,7 +101,9 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
     first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
-    claims = claim_rows(study, answers, values, first)
+    tuned = session.paths.contenders if study.tuning.trials else ()
+    trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
+    claims = claim_rows(study, answers, values, first, trials=trials)
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
