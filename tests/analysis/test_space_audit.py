@@ -128,6 +128,7 @@ CLONES: dict[str, tuple[dict[str, Any], bool]] = {
     "another space of learning rates": ({"search": {"learning_rate": SPACE}}, False),
     "another momentum": ({"fixed": {"beta1": 0.5}}, False),
     "another schedule": ({"schedule": "constant"}, False),
+    "the study's schedule, written out": ({"schedule": "cosine"}, True),
     "clipping": ({"clip": 1.0}, False),
     "another optimizer": ({"like": "rmsprop"}, False),
 }

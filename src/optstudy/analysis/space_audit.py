@@ -247,7 +247,12 @@ def _reason(audit: SpaceAudit, one: str, other: str, inert: list[str]) -> str:
 def _inert_differences(study: Study, audit: SpaceAudit, one: str, other: str) -> list[str] | None:
     """Return the inert hyperparameters in which two contenders differ; None if they differ in more."""
     first, second = study.contender(one), study.contender(other)
-    if any(getattr(first, key) != getattr(second, key) for key in ("schedule", "clip", "freeze", "from_scratch")):
+    if any(getattr(first, key) != getattr(second, key) for key in ("freeze", "from_scratch")):
+        return None
+    if (first.schedule or study.schedule, first.clip or study.clip) != (
+        second.schedule or study.schedule,
+        second.clip or study.clip,
+    ):
         return None
     rows = study.row(first), study.row(second)
     if _without_decay(rows[0]) != _without_decay(rows[1]):

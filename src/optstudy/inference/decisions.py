@@ -210,10 +210,11 @@ def max_t_p(differences: Numbers) -> Numbers:
     scaled = differences / scale
     observed = np.abs(scaled.sum(axis=0)) - ROUNDING
     order = np.argsort(-observed, kind="stable")
-    flipped = np.abs(_signs(n) @ scaled[:, order])
-    largest = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]  # over the columns not yet rejected
-    as_far = np.sum(largest >= observed[order], axis=0)
-    shares = as_far / len(flipped) if n <= EXACT_JOINT else (1 + as_far) / (1 + FLIPS)
+    flipped = np.abs(scaled[:, order].T @ _signs(n))  # (columns, flips)
+    for column in reversed(range(len(order) - 1)):  # the largest over the columns not yet rejected
+        np.maximum(flipped[column], flipped[column + 1], out=flipped[column])
+    as_far = np.count_nonzero(flipped >= observed[order][:, None], axis=1)
+    shares = as_far / flipped.shape[1] if n <= EXACT_JOINT else (1 + as_far) / (1 + FLIPS)
     p = np.empty(len(order))
     p[order] = np.maximum.accumulate(shares)
     return p
@@ -221,11 +222,11 @@ def max_t_p(differences: Numbers) -> Numbers:
 
 @lru_cache(maxsize=4)
 def _signs(n: int) -> Numbers:
-    """Return flips of n rows: all in which the first keeps its sign (the others mirror them), or FLIPS drawn ones."""
+    """Return flips (n, flips): all in which the first row keeps its sign (the others mirror them), or FLIPS drawn ones."""
     if n > EXACT_JOINT:
-        return np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, n))
-    bits = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n)) & 1
-    return 1.0 - 2.0 * np.roll(bits, 1, axis=1)
+        return np.random.default_rng(0).choice([-1.0, 1.0], (n, FLIPS))
+    bits = (np.arange(2 ** (n - 1)) >> np.arange(n)[:, None]) & 1
+    return 1.0 - 2.0 * np.roll(bits, 1, axis=0)
 
 
 def equivalence_p(differences: Numbers, margins: Numbers) -> Numbers:

@@ -23,7 +23,7 @@ from optstudy.analysis.robustness import robustness, write_card
 from optstudy.analysis.space_audit import FILE as AUDIT
 from optstudy.analysis.space_audit import audit_spaces, untestable
 from optstudy.analysis.study_results import StudyResults, study_facts
-from optstudy.analysis.tables import comparison, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import comparison, read_table, replicate_values, stacked, target_of, write_table
 from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
@@ -107,7 +107,9 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
     audit = audit_spaces(study, tuning, values)
     alike = untestable(study, audit)
-    claims = claim_rows(study, answers, values, first, alike)
+    tuned = session.paths.contenders if study.tuning.trials else ()
+    trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
+    claims = claim_rows(study, answers, values, first, alike, trials)
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
