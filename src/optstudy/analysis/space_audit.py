@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ from optstudy.inference.importance import shares_of_variance
 from optstudy.inference.intervals import t_interval
 from optstudy.inference.response import response
 from optstudy.metrics import HEADLINES, ROUNDING, counted, difference, metric
+from optstudy.spec import RunSpec
+from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -247,12 +249,7 @@ def _reason(audit: SpaceAudit, one: str, other: str, inert: list[str]) -> str:
 def _inert_differences(study: Study, audit: SpaceAudit, one: str, other: str) -> list[str] | None:
     """Return the inert hyperparameters in which two contenders differ; None if they differ in more."""
     first, second = study.contender(one), study.contender(other)
-    if any(getattr(first, key) != getattr(second, key) for key in ("freeze", "from_scratch")):
-        return None
-    if (first.schedule or study.schedule, first.clip or study.clip) != (
-        second.schedule or study.schedule,
-        second.clip or study.clip,
-    ):
+    if _rest(study, first) != _rest(study, second):
         return None
     rows = study.row(first), study.row(second)
     if _without_decay(rows[0]) != _without_decay(rows[1]):
@@ -266,6 +263,11 @@ def _inert_differences(study: Study, audit: SpaceAudit, one: str, other: str) ->
 
 
 DECAY, DECOUPLED = "weight_decay", "decoupled_weight_decay"
+
+
+def _rest(study: Study, contender: Contender) -> RunSpec:
+    """Return a contender's training without its optimizer and hyperparameters."""
+    return replace(study.spec(contender, 0, 0, {}), optimizer="", hyperparameters={})
 
 
 def _without_decay(row: OptimizerRow) -> str:
