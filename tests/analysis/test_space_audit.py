@@ -127,6 +127,7 @@ CLONES: dict[str, tuple[dict[str, Any], bool]] = {
     "a fixed weight decay beyond the space": ({"fixed": {"weight_decay": 1.0}}, False),
     "decoupled decay": ({"like": "adamw"}, True),
     "another space of learning rates": ({"search": {"learning_rate": SPACE}}, False),
+    "another default learning rate": ({"defaults": {"learning_rate": 0.01}}, False),
     "another momentum": ({"fixed": {"beta1": 0.5}}, False),
     "another schedule": ({"schedule": "constant"}, False),
     "the study's schedule, written out": ({"schedule": "cosine"}, True),
@@ -148,6 +149,11 @@ def test_contenders_cannot_be_told_apart_if_they_differ_only_in_what_is_inert(na
 def test_contenders_can_be_told_apart_if_what_they_differ_in_matters_in_one_of_them(inert: list[str]) -> None:
     study = tiny(optimizers=["adam", {**CLONE, "like": "adamw"}])
     assert untestable(study, audit_of(study, *inert)) == {}
+
+
+def test_without_a_search_contenders_with_other_defaults_are_not_alike() -> None:
+    study = tiny(optimizers=["adam", {**CLONE, "defaults": {"weight_decay": 1e-3}}, "adamw"], tuning={"trials": 0})
+    assert untestable(study, SpaceAudit()) == {}
 
 
 def test_of_a_function_adam_and_adamw_are_trained_alike() -> None:
