@@ -103,10 +103,10 @@ def trials_of(study: Any, effect: float, seed: int = 0) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("effect", "inert"), [(0.0, ["weight_decay"]), (0.04, [])])
 def test_a_hyperparameter_is_inert_only_if_good_scores_do_not_depend_on_it(effect: float, inert: list[str]) -> None:
-    study = tiny(replicates=REPLICATES, tuning={"trials": TRIALS})
+    study = tiny(optimizers=["adam"], replicates=REPLICATES, tuning={"trials": TRIALS})
     audit = audit_spaces(study, trials_of(study, effect), {})
-    assert [own.inert for own in audit.contenders] == [inert, inert]
-    assert [own.cut_off for own in audit.contenders] == [(), ()]
+    assert [own.inert for own in audit.contenders] == [inert]
+    assert [own.cut_off for own in audit.contenders] == [()]
     assert audit == audit_spaces(study, trials_of(study, effect), {})  # the same trials give the same audit
 
 
