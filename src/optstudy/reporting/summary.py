@@ -13,7 +13,7 @@ import pandas as pd
 
 from optstudy.analysis.leaders import Leader, Rival, leader
 from optstudy.analysis.study_results import StudyResults
-from optstudy.analysis.verdicts import worded_verdict
+from optstudy.analysis.verdicts import about_a_mean, worded_verdict
 from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
@@ -94,14 +94,22 @@ def _rivals(first: Leader, intervals: bool = False) -> str:
 
 
 def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
-    """Return the decided claims by verdict, and the number of inconclusive ones."""
+    """Return the decided claims by verdict, and the numbers of inconclusive and not tested ones."""
     decided = []
     for verdict in ("supported", "contradicted", "equivalent"):
-        statements = [f"“{claim['statement']}”" for claim in claims if claim["verdict"] == verdict]
+        statements = [_stated(claim) for claim in claims if claim["verdict"] == verdict]
         decided += [f"{verdict}: {_listed(statements)}"] if statements else []
-    count = sum(claim["verdict"] == "inconclusive" for claim in claims)
-    decided += [f"{count} {'is' if count == 1 else 'are'} inconclusive"] if count else []
+    for verdict in ("inconclusive", "not tested"):
+        count = sum(claim["verdict"] == verdict for claim in claims)
+        decided += [f"{count} {'is' if count == 1 else 'are'} {verdict}"] if count else []
     return f"of the claims, {'; '.join(decided)}" if decided else ""
+
+
+def _stated(claim: Mapping[str, Any]) -> str:
+    """Return a decided claim's statement, and whether it may be smaller than the margin, or is about a mean."""
+    within = "within reach of the margin" if claim["level"] in ("ahead", "behind") else ""
+    limits = ", ".join(words for words in (within, "against the mean" if about_a_mean(claim) else "") if words)
+    return f"“{claim['statement']}”{f' ({limits})' if limits else ''}"
 
 
 @dataclass(frozen=True)
