@@ -33,7 +33,7 @@ def write_report(folder: Path, mapper: Mapper = map) -> StudyResults:
     """
     results = read_study_results(folder)
     figures = draw_all(results, folder / "figures", mapper)
-    write_text(folder / "report.html", _page("report.html", **_parts(results, figures)))
+    write_text(folder / "report.html", page_of("report.html", **_parts(results, figures)))
     return results
 
 
@@ -46,7 +46,7 @@ def write_index(folder: Path, studies: Sequence[str]) -> None:
     rows = [(words, [_about(topic, results) for results in read]) for topic, words in TOPICS.items()]
     further = [(results.name, _about("", results)) for results in read]
     answers = [(results.name, results.study["question"], summary.answer(results)) for results in read]
-    page = _page("index.html", title="optstudy", rows=rows, studies=studies, further=further, answers=answers)
+    page = page_of("index.html", title="optstudy", rows=rows, studies=studies, further=further, answers=answers)
     write_text(folder / "index.html", page)
     lines = [
         _line(words, results.name, claim["contrast"], claim["worded"], f"{claim['label']}: {claim['effect']}")
@@ -67,7 +67,8 @@ def _about(topic: str, results: StudyResults) -> list[dict[str, Any]]:
     return [_claim(claim) for claim in results.claims if claim["topic"] == topic]
 
 
-def _page(template: str, **parts: Any) -> str:
+def page_of(template: str, **parts: Any) -> str:
+    """Return a page made of a template in `templates/`; all text in its parts is escaped."""
     loader = PackageLoader("optstudy.reporting")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
