@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from optstudy.errors import StudyError, message_of
 
 MOST_GROUPS = 12
 MOST_REPLICATES = 200  # runs of one group; the bootstrap of twelve groups then takes a few hundred megabytes
+MISSING = {"", "none", "null", "na", "n/a"}  # besides nan and inf, which are floats
 CONDITION = re.compile(
     r"""\s*(?:`(?P<quoted>[^`]+)`|(?P<name>[^\s=!'"`]+))\s*(?P<sign>!=|=)\s*"""
     r"""(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<bare>[^\s'"]+))\s*""",
@@ -105,10 +107,10 @@ def user_runs(source: str, table: pd.DataFrame, columns: Columns, higher: bool) 
     Raises StudyError, which names the column, the row and the value, if the table cannot be compared.
     """
     _check_names(source, table, columns)
-    table = _where(source, table, columns.where)
+    table = rows_where(source, table, columns.where)
     for name in filter(None, (columns.group, columns.pair)):
         _check_filled(source, table, name)
-    table, values, gone = _numbers(source, table, columns)
+    values, gone = _numbers(source, table, columns)
     candidates: dict[str, Sequence[int]] = {}
     left_out: list[str] = []
     if columns.pair:
@@ -151,7 +153,7 @@ def _check_names(source: str, table: pd.DataFrame, columns: Columns) -> None:
         )
 
 
-def _where(source: str, table: pd.DataFrame, where: str) -> pd.DataFrame:
+def rows_where(source: str, table: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the rows that meet all conditions; numbers are compared as numbers."""
     place = 0
     while place < len(where):
@@ -189,43 +191,39 @@ def _check_filled(source: str, table: pd.DataFrame, name: str) -> None:
         raise StudyError(f"{source}: row {blank[0]}: {name}: is empty")
 
 
-def _numbers(source: str, table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, pd.Series, pd.Index]:
-    """Return the table, its metric as numbers, and the rows that got the value of diverged runs."""
-    cells = table[columns.metric].str.strip()
-    missing = {"", "nan", "none", "null", "n/a", "na", "inf", "-inf", "+inf", "infinity", "-infinity"}
-    gone = table.index[cells.str.lower().isin(missing)]
-    for row, cell in cells.drop(gone).items():
-        if not _is_number(cell):
-            raise StudyError(f"{source}: row {row}: {columns.metric}: {cell!r}: must be a number")
+def _numbers(source: str, table: pd.DataFrame, columns: Columns) -> tuple[pd.Series, pd.Index]:
+    """Return the metric as numbers, and the rows that got the value of diverged runs."""
+    values = _floats(source, table, columns.metric)
+    gone = values.index[~np.isfinite(values)]
     if len(gone) and columns.diverged is None:
         row = gone[0]
         raise StudyError(
-            f"{source}: row {row}: {columns.metric}: {cells[row]!r}: is not a finite number ({len(gone)} of "
-            f"{len(cells)} rows). A run that diverged is a result: say what it counts with --diverged VALUE, such as "
-            "0.1, the accuracy of guessing one of ten classes. Leave out runs that never ended with --where"
+            f"{source}: row {row}: {columns.metric}: {table.at[row, columns.metric]!r}: is not a finite number "
+            f"({len(gone)} of {len(values)} rows). A run that diverged is a result: say what it counts with --diverged "
+            "VALUE, such as 0.1, the accuracy of guessing one of ten classes. Leave out runs that never ended with "
+            "--where"
         )
-    values = cells.drop(gone).astype(float).reindex(table.index)
-    return table, values.fillna(columns.diverged if columns.diverged is not None else math.nan), gone
+    return values.where(np.isfinite(values), columns.diverged), gone
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
+def _floats(source: str, table: pd.DataFrame, name: str) -> pd.Series:
+    """Return a column as numbers; nan where a cell is empty or says that there is no number."""
+    cells = table[name].str.strip().str.lower()
+    values = []
+    for row, cell in cells.items():
+        try:
+            values.append(math.nan if cell in MISSING else float(cell))
+        except ValueError:
+            raise StudyError(f"{source}: row {row}: {name}: {table.at[row, name]!r}: must be a number") from None
+    return pd.Series(values, index=table.index, dtype=float)
 
 
 def _selected(
     source: str, table: pd.DataFrame, columns: Columns, higher: bool
 ) -> tuple[pd.DataFrame, dict[str, Sequence[int]]]:
     """Return the row of each group and pair with the best value of `select`, and from how many it was selected."""
-    scores = table[columns.select].str.strip()
-    for row, cell in scores.items():
-        if not _is_number(cell) and cell.lower() not in {"", "nan", "inf", "-inf"}:
-            raise StudyError(f"{source}: row {row}: {columns.select}: {cell!r}: must be a number")
-    worst = -math.inf
-    keyed = scores.map(lambda cell: float(cell) if _is_number(cell) else math.nan)
-    keyed = (keyed if best_is_high(columns.select, higher) else -keyed).fillna(worst)
+    scores = _floats(source, table, columns.select)
+    keyed = (scores if best_is_high(columns.select, higher) else -scores).fillna(-math.inf)
     parts = keyed.groupby([table[columns.group], table[columns.pair]], sort=False)
     chosen = parts.idxmax()  # the first of equal ones
     sizes = parts.size()
