@@ -185,10 +185,8 @@ def judge(
     metric: Annotated[str, typer.Option(help="Column that they are compared by.")],
     pair: Annotated[str, typer.Option(help="Column that pairs runs of different groups, such as seed.")] = "",
     margin: Annotated[float | None, typer.Option(help="Smallest difference that matters.")] = None,
-    lower: Annotated[
-        bool | None, typer.Option("--lower/--higher", help="Which values of the metric are better.")
-    ] = None,
-    select: Annotated[str, typer.Option(help="Column whose best row counts, of several with one group and pair.")] = "",
+    lower: Annotated[bool | None, typer.Option("--lower/--higher", help="Which values are better.")] = None,
+    select: Annotated[str, typer.Option(help="Column that selects one of several rows; NAME:min or NAME:max.")] = "",
     diverged: Annotated[float | None, typer.Option(help="What a run counts whose metric is not finite.")] = None,
     where: Annotated[str, typer.Option(help="Which rows count, such as \"model = 'cnn'\".")] = "",
     mlflow: Annotated[str, typer.Option(metavar="URI", help="Read an MLflow store instead of a CSV.")] = "",

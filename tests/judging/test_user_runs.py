@@ -106,6 +106,21 @@ def test_the_best_validation_value_selects_and_missing_ones_never_do(write: Writ
     assert runs.candidates == {"sgd": (2, 1), "adam": (1, 2)}
 
 
+def test_the_metric_of_rows_that_are_not_selected_may_be_missing(write: Write) -> None:
+    columns = Columns("optimizer", "seed", "acc", select="val_acc")
+    text = SEARCH.replace("sgd,0,0.5,0.7", "sgd,0,0.5,")
+    runs = user_runs("t", read_csv(write(text, "runs.csv")), columns, higher=True)
+    assert runs.values["sgd"] == {"0": 0.6, "1": 0.8}
+    assert runs.diverged == {}
+
+
+@pytest.mark.parametrize(("suffix", "kept"), [(":max", 0.6), (":min", 0.7), ("", 0.6)])
+def test_the_user_may_say_which_value_of_a_column_is_best(suffix: str, kept: float, write: Write) -> None:
+    columns = Columns("optimizer", "seed", "acc", select=f"value{suffix}")
+    runs = user_runs("t", read_csv(write(SEARCH.replace("val_acc", "value"), "runs.csv")), columns, higher=True)
+    assert runs.values["sgd"]["0"] == kept
+
+
 def test_of_a_loss_the_lowest_selects(write: Write) -> None:
     columns = Columns("optimizer", "seed", "acc", select="val_loss")
     runs = user_runs("t", read_csv(write(SEARCH.replace("val_acc", "val_loss"), "runs.csv")), columns, higher=True)

@@ -159,7 +159,7 @@ CHECKS = (
 
 def _others(runs: UserRuns, columns: Columns) -> list[str]:
     """Return the columns that the comparison does not use."""
-    used = {columns.group, columns.pair, columns.metric, columns.select}
+    used = {columns.group, columns.pair, columns.metric, columns.selector}
     return [name for name in runs.rows if name not in used and isinstance(runs.rows[name], pd.Series)]
 
 

@@ -186,8 +186,17 @@ def judge(
         values={name: runs.values[name] for name in values},
         pairs=pairs,
         findings=[*findings(runs, columns), *_withheld(pairs)],
-        notes=[*notes, *([note] if margin is None else [])],
+        notes=[*notes, *_selection(columns, higher), *([note] if margin is None else [])],
     )
+
+
+def _selection(columns: Columns, higher: bool) -> list[str]:
+    if not columns.select:
+        return []
+    best = "highest" if columns.selects_highest(higher) else "lowest"
+    return [
+        f"Of the rows with one {columns.group} and {columns.pair}, the one with the {best} {columns.selector} counts."
+    ]
 
 
 def _margin_of(name: str, values: Mapping[str, Numbers]) -> tuple[str, float | None, str]:

@@ -34,7 +34,8 @@ class Columns:
         group: The column whose values are compared, such as the optimizer.
         pair: The column that pairs runs of different groups, such as the seed; empty if the runs are not paired.
         metric: The column that the groups are compared by.
-        select: Of several rows with one group and pair, the one with the best value of this column counts.
+        select: Of several rows with one group and pair, the one with the best value of this column counts. `:min` or
+            `:max` behind the name says which value is the best.
         diverged: The value of a run whose metric is missing or not finite; None if such runs are errors.
         where: Conditions on the rows: `COLUMN = VALUE`, `COLUMN != VALUE`, joined by `and`.
     """
@@ -45,6 +46,16 @@ class Columns:
     select: str = ""
     diverged: float | None = None
     where: str = ""
+
+    @property
+    def selector(self) -> str:
+        """Return the column that selects, without `:min` or `:max`."""
+        return self.select.removesuffix(":min").removesuffix(":max")
+
+    def selects_highest(self, higher: bool) -> bool:
+        """Return whether the highest value selects: as given, else as the name says, else as for the metric."""
+        given = self.select.removeprefix(self.selector)
+        return given == ":max" if given else best_is_high(self.selector, higher)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,16 +121,15 @@ def user_runs(source: str, table: pd.DataFrame, columns: Columns, higher: bool) 
     table = rows_where(source, table, columns.where)
     for name in filter(None, (columns.group, columns.pair)):
         _check_filled(source, table, name)
-    values, gone = _numbers(source, table, columns)
     candidates: dict[str, Sequence[int]] = {}
     left_out: list[str] = []
+    if columns.select:
+        table, candidates = _selected(source, table, columns, higher)
     if columns.pair:
-        if columns.select:
-            table, candidates = _selected(source, table, columns, higher)
         _check_one_row_each(source, table, columns)
-    kept = values[table.index]
+    values, gone = _numbers(source, table, columns)
     by_group = {group: dict[str, float]() for group in dict.fromkeys(table[columns.group])}
-    for row, group, value in zip(table.index, table[columns.group], kept, strict=True):
+    for row, group, value in zip(table.index, table[columns.group], values, strict=True):
         key = str(table.at[row, columns.pair]) if columns.pair else str(len(by_group[group]))
         by_group[group][key] = float(value)
     _check_groups(source, columns.group, by_group)
@@ -133,7 +143,7 @@ def user_runs(source: str, table: pd.DataFrame, columns: Columns, higher: bool) 
 
 
 def _check_names(source: str, table: pd.DataFrame, columns: Columns) -> None:
-    given = {"group": columns.group, "pair": columns.pair, "metric": columns.metric, "select": columns.select}
+    given = {"group": columns.group, "pair": columns.pair, "metric": columns.metric, "select": columns.selector}
     for option, name in given.items():
         if name and name not in table:
             raise StudyError(f"{source}: --{option}: {name!r}: is not a column; columns: {', '.join(table.columns)}")
@@ -222,8 +232,8 @@ def _selected(
     source: str, table: pd.DataFrame, columns: Columns, higher: bool
 ) -> tuple[pd.DataFrame, dict[str, Sequence[int]]]:
     """Return the row of each group and pair with the best value of `select`, and from how many it was selected."""
-    scores = _floats(source, table, columns.select)
-    keyed = (scores if best_is_high(columns.select, higher) else -scores).fillna(-math.inf)
+    scores = _floats(source, table, columns.selector)
+    keyed = (scores if columns.selects_highest(higher) else -scores).fillna(-math.inf)
     parts = keyed.groupby([table[columns.group], table[columns.pair]], sort=False)
     chosen = parts.idxmax()  # the first of equal ones
     sizes = parts.size()

@@ -51,7 +51,7 @@ class Experiment:
             group=self._column(named.group, KINDS),
             pair=self._column(named.pair, KINDS),
             metric=self._column(named.metric, metrics_first),
-            select=self._column(named.select, metrics_first),
+            select=self._column(named.selector, metrics_first) + named.select.removeprefix(named.selector),
             where="",
         )
 
