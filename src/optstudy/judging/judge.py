@@ -15,7 +15,7 @@ from optstudy.inference.decisions import Decision, Numbers, decide
 from optstudy.inference.intervals import Estimate, Probability, probability_positive, t_interval
 from optstudy.inference.power import power, replicates_needed
 from optstudy.inference.unpaired import decide_unpaired, power_unpaired, probability_greater, runs_needed, welch
-from optstudy.judging.findings import Finding, findings
+from optstudy.judging.gaps import Finding, findings
 from optstudy.judging.user_runs import Columns, best_is_high, user_runs
 from optstudy.metrics import HEADLINES, ROUNDING, is_fraction, metric
 

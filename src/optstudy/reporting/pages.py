@@ -20,6 +20,7 @@ from optstudy.files import write_text
 from optstudy.inference.power import MOST_REPLICATES
 from optstudy.metrics import amount, counted, difference, metric, probability, span
 from optstudy.reporting import summary
+from optstudy.reporting.across_page import write_across
 from optstudy.reporting.captions import diverged_score, swept
 from optstudy.reporting.figures import PLOTS, Mapper, draw_all
 from optstudy.reporting.style import INK, PAPER
@@ -40,13 +41,17 @@ def write_report(folder: Path, mapper: Mapper = map) -> StudyResults:
 def write_index(folder: Path, studies: Sequence[str]) -> None:
     """Write index.html in the `folder` of all results: the protocol's claims, with a column for each study.
 
-    index.md has the same claims as a Markdown table, with a line for each claim of a study.
+    index.md has the same claims as a Markdown table, with a line for each claim of a study. Several studies get
+    across.csv and a section of their own: one line for each question that two of them ask.
     """
     read = [read_study_results(folder / name) for name in studies]
     rows = [(words, [_about(topic, results) for results in read]) for topic, words in TOPICS.items()]
     further = [(results.name, _about("", results)) for results in read]
     answers = [(results.name, results.study["question"], summary.answer(results)) for results in read]
-    page = page_of("index.html", title="optstudy", rows=rows, studies=studies, further=further, answers=answers)
+    over = _over_all(folder, read) if len(read) > 1 else None
+    page = page_of(
+        "index.html", title="optstudy", rows=rows, studies=studies, further=further, answers=answers, over=over
+    )
     write_text(folder / "index.html", page)
     lines = [
         _line(words, results.name, claim["contrast"], claim["worded"], f"{claim['label']}: {claim['effect']}")
@@ -56,6 +61,12 @@ def write_index(folder: Path, studies: Sequence[str]) -> None:
     ]
     head = [_line("claim", "study", "contrast", "verdict", "effect, positive as claimed"), _line(*["---"] * 5)]
     write_text(folder / "index.md", "\n".join([*head, *lines]) + "\n")
+
+
+def _over_all(folder: Path, studies: Sequence[StudyResults]) -> dict[str, Any]:
+    """Return the variables of the index page's section over all studies."""
+    over = write_across(folder, studies)
+    return over | {"figures": [(name, caption, inline(name, svg)) for name, caption, svg in over["figures"]]}
 
 
 def _line(*cells: str) -> str:

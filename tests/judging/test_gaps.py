@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from optstudy.judging.findings import findings
+from optstudy.judging.gaps import findings
 from optstudy.judging.user_runs import Columns, user_runs
 
 COLUMNS = {"group": "optimizer", "pair": "seed", "metric": "acc", "select": "val_acc"}
