@@ -21,7 +21,7 @@ def table(**changed: object) -> pd.DataFrame:
     for row in rows:
         for name, cell in changed.items():
             row[name] = str(cell[row["optimizer"]] if isinstance(cell, dict) else cell)
-    return pd.DataFrame(rows, index=range(1, len(rows) + 1))
+    return pd.DataFrame(rows, index=[f"row {number}" for number in range(1, len(rows) + 1)])
 
 
 def found(runs: pd.DataFrame, **columns: object) -> list[str]:

@@ -29,7 +29,7 @@ def table(values: dict[str, np.ndarray] | None = None) -> pd.DataFrame:
         for name, own in (values or VALUES).items()
         for seed, value in enumerate(own)
     ]
-    return pd.DataFrame(rows, index=range(1, len(rows) + 1))
+    return pd.DataFrame(rows, index=[f"row {number}" for number in range(1, len(rows) + 1)])
 
 
 def verdicts(judgement: Judgement) -> dict[frozenset[str], str]:

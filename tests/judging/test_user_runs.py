@@ -53,7 +53,7 @@ def refused(write: Write, text: str, **columns: object) -> str:
             {},
             "0 of its 4 values have a run in each group",
         ),
-        (GOOD + "adam,1,0.8\n", {}, "runs.csv: rows 4 and 5 are equal; remove one"),
+        (GOOD + "adam,1,0.8\n", {}, "runs.csv: row 4 and row 5 are equal; remove one"),
         (GOOD + "adam,1,0.9\n", {}, "optimizer 'adam', seed '1': has 2 rows, but one is compared"),
         (
             GOOD.replace("acc", "test_acc"),
@@ -92,6 +92,12 @@ def test_files_that_are_no_csv_are_refused(tmp_path: Path) -> None:
 def test_numbers_that_cannot_be_used_are_refused(margin: float, diverged: float | None) -> None:
     with pytest.raises(StudyError, match=r"--(margin|diverged): "):
         check_numbers(margin, diverged)
+
+
+def test_spaces_around_names_and_cells_and_seeds_written_as_floats_make_no_difference(write: Write) -> None:
+    text = GOOD.replace(",", " , ").replace("adam , 0", "adam , 0.0").replace("adam , 1", "adam , 1.")
+    runs = user_runs("t", read_csv(write(text, "runs.csv")), Columns("optimizer", "seed", "acc"), higher=True)
+    assert runs.values == {"sgd": {"0": 0.7, "1": 0.8}, "adam": {"0": 0.9, "1": 0.8}}
 
 
 def test_values_are_kept_by_group_and_pair(write: Write) -> None:

@@ -109,7 +109,7 @@ def test_names_may_say_whether_they_are_parameters_tags_or_metrics(store: str) -
     ("name", "where", "message"),
     [
         ("study", "", "--experiment: 'study': is not in .*; experiments: Default, my-study"),
-        ("my-study", "params.seed = '9'", r"has no finished run that meets .* \(no run at all\)"),
+        ("my-study", "params.seed = '9'", r"where params.seed = '9': has no finished run \(no run at all\)"),
         ("my-study", "seed of five", "--where: 'seed of five': is not a filter of MLflow"),
         ("Default", "", r"MLflow experiment 'Default': has no finished run \(no run at all\)"),
     ],

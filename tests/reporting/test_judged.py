@@ -27,7 +27,7 @@ def runs(**columns: str) -> pd.DataFrame:
         for place, (name, shift) in enumerate(SHIFTS.items())
         for seed, noise in enumerate(NOISE)
     ]
-    return pd.DataFrame(rows, index=range(1, len(rows) + 1))
+    return pd.DataFrame(rows, index=[f"row {number}" for number in range(1, len(rows) + 1)])
 
 
 ARGUMENTS = ["judge", "runs.csv", "--group", "optimizer", "--pair", "seed", "--metric", "acc"]

@@ -64,7 +64,7 @@ class UserRuns:
 
     Attributes:
         source: The file or experiment that they come from, for messages.
-        rows: The compared rows, with all columns of the source; their index is the number of the row.
+        rows: The compared rows, with all columns of the source; their labels name them in messages.
         values: The metric by group and pair. Unpaired runs are numbered from 0 within their group.
         candidates: Number of rows of each group from which each run was selected, by pair; empty without `select`.
         diverged: Number of runs of each group that got the value given for diverged runs.
@@ -88,7 +88,7 @@ def check_numbers(margin: float | None, diverged: float | None) -> None:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Return the rows of a CSV as text, numbered from 1.
+    """Return the rows of a CSV as text without spaces around it; their labels are `row 1`, `row 2`, ...
 
     Raises StudyError if the file is missing, empty, or no CSV with a header of different names.
     """
@@ -96,7 +96,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise StudyError(f"{path}: is not a file; give a CSV with one row for each run")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file), [])
+            header = [name.strip() for name in next(csv.reader(file), [])]
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, csv.Error) as error:  # pandas' errors of parsing and of decoding are ValueErrors
         raise StudyError(
@@ -109,7 +109,8 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise StudyError(f"{path}: rows have more cells than the header, which has {len(header)}")
     if not len(table):
         raise StudyError(f"{path}: has no rows; it must have one row for each run")
-    return table.set_axis(range(1, len(table) + 1))
+    table = table.set_axis(header, axis="columns").apply(lambda cells: cells.str.strip())
+    return table.set_axis([f"row {number}" for number in range(1, len(table) + 1)])
 
 
 def user_runs(source: str, table: pd.DataFrame, columns: Columns, higher: bool) -> UserRuns:
@@ -121,6 +122,8 @@ def user_runs(source: str, table: pd.DataFrame, columns: Columns, higher: bool) 
     table = rows_where(source, table, columns.where)
     for name in filter(None, (columns.group, columns.pair)):
         _check_filled(source, table, name)
+    if columns.pair:
+        table = table.assign(**{columns.pair: table[columns.pair].map(_whole)})
     candidates: dict[str, Sequence[int]] = {}
     left_out: list[str] = []
     if columns.select:
@@ -140,6 +143,11 @@ def user_runs(source: str, table: pd.DataFrame, columns: Columns, higher: bool) 
     counted = table.index.intersection(gone)
     diverged = {group: int((table.loc[counted, columns.group] == group).sum()) for group in by_group}
     return UserRuns(source, table, by_group, candidates, {g: count for g, count in diverged.items() if count}, left_out)
+
+
+def _whole(cell: str) -> str:
+    """Return `3.0` as `3`: some tools write seeds as floats, and not for every group."""
+    return cell.partition(".")[0] if re.fullmatch(r"-?\d+\.0*", cell) else cell
 
 
 def _check_names(source: str, table: pd.DataFrame, columns: Columns) -> None:
@@ -196,9 +204,9 @@ def _equal(cell: str, value: str) -> bool:
 
 
 def _check_filled(source: str, table: pd.DataFrame, name: str) -> None:
-    blank = table.index[table[name].str.strip() == ""]
+    blank = table.index[table[name] == ""]
     if len(blank):
-        raise StudyError(f"{source}: row {blank[0]}: {name}: is empty")
+        raise StudyError(f"{source}: {blank[0]}: {name}: is empty; fill it, or leave the row out with --where")
 
 
 def _numbers(source: str, table: pd.DataFrame, columns: Columns) -> tuple[pd.Series, pd.Index]:
@@ -208,7 +216,7 @@ def _numbers(source: str, table: pd.DataFrame, columns: Columns) -> tuple[pd.Ser
     if len(gone) and columns.diverged is None:
         row = gone[0]
         raise StudyError(
-            f"{source}: row {row}: {columns.metric}: {table.at[row, columns.metric]!r}: is not a finite number "
+            f"{source}: {row}: {columns.metric}: {table.at[row, columns.metric]!r}: is not a finite number "
             f"({len(gone)} of {len(values)} rows). A run that diverged is a result: say what it counts with --diverged "
             "VALUE, such as 0.1, the accuracy of guessing one of ten classes. Leave out runs that never ended with "
             "--where"
@@ -218,13 +226,13 @@ def _numbers(source: str, table: pd.DataFrame, columns: Columns) -> tuple[pd.Ser
 
 def _floats(source: str, table: pd.DataFrame, name: str) -> pd.Series:
     """Return a column as numbers; nan where a cell is empty or says that there is no number."""
-    cells = table[name].str.strip().str.lower()
+    cells = table[name].str.lower()
     values = []
     for row, cell in cells.items():
         try:
             values.append(math.nan if cell in MISSING else float(cell))
         except ValueError:
-            raise StudyError(f"{source}: row {row}: {name}: {table.at[row, name]!r}: must be a number") from None
+            raise StudyError(f"{source}: {row}: {name}: {table.at[row, name]!r}: must be a number") from None
     return pd.Series(values, index=table.index, dtype=float)
 
 
@@ -240,7 +248,7 @@ def _selected(
     counts: dict[str, Sequence[int]] = {
         group: tuple(int(size) for size in sizes[group]) for group in dict.fromkeys(table[columns.group])
     }
-    return table.loc[sorted(chosen)], counts
+    return table[table.index.isin(set(chosen))], counts
 
 
 LOWER = re.compile(r"(?:^|[^a-z])(?:loss|error|err|perplexity|ppl|nll|mse|rmse|mae|wer|cer)(?:[^a-z]|$)", re.IGNORECASE)
@@ -258,7 +266,7 @@ def _check_one_row_each(source: str, table: pd.DataFrame, columns: Columns) -> N
     if same.any():
         first = table[same].iloc[0]
         rows = table.index[(table == first).all(axis=1)]
-        raise StudyError(f"{source}: rows {rows[0]} and {rows[1]} are equal; remove one")
+        raise StudyError(f"{source}: {rows[0]} and {rows[1]} are equal; remove one")
     repeated = table.duplicated([columns.group, columns.pair], keep=False)
     if repeated.any():
         first = table[repeated].iloc[0]

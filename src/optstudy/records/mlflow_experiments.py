@@ -30,8 +30,8 @@ class Experiment:
 
     Attributes:
         source: The experiment and its store, for messages.
-        table: A row of text for each finished run, in the order in which they started. A column is called `optimizer`,
-            or `params.optimizer` if a tag or a metric has the same name.
+        table: A row of text for each finished run, labelled by its id, in the order in which the runs started. A column
+            is called `optimizer`, or `params.optimizer` if a tag or a metric has the same name.
         notes: Which runs were left out, and why.
     """
 
@@ -81,15 +81,14 @@ def read_experiment(uri: str, name: str, where: str = "") -> Experiment:
             names = ", ".join(sorted(one.name for one in client.search_experiments())) or "none"
             raise StudyError(f"--experiment: {name!r}: is not in {shown_address(uri)}; experiments: {names}")
         runs = list(_runs(client, experiment.experiment_id, where))
-    source = f"MLflow experiment {name!r}"
+    source = f"MLflow experiment {name!r}" + (f" where {where}" if where else "")
     statuses = Counter(run.info.status for run in runs)
     finished = sorted(
         (run for run in runs if run.info.status == "FINISHED"), key=lambda run: (run.info.start_time, run.info.run_id)
     )
     others = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()) if status != "FINISHED")
     if not finished:
-        limit = f" that meets {where!r}" if where else ""
-        raise StudyError(f"{source}: has no finished run{limit} ({others or 'no run at all'})")
+        raise StudyError(f"{source}: has no finished run ({others or 'no run at all'})")
     notes = (f"{sum(statuses.values()) - len(finished)} runs are left out because they did not finish: {others}.",)
     return Experiment(source, _table(finished), notes if others else ())
 
@@ -120,7 +119,7 @@ def _table(runs: list[Run]) -> pd.DataFrame:
         name: rest if plain[rest := name.partition(".")[2]] == 1 else name
         for name in dict.fromkeys(name for row in rows for name in row)
     }
-    table = pd.DataFrame(rows, index=range(1, len(rows) + 1), columns=list(names)).fillna("")
+    table = pd.DataFrame(rows, index=[f"run {run.info.run_id}" for run in runs], columns=list(names)).fillna("")
     return table.rename(columns=names)
 
 
