@@ -30,6 +30,7 @@ def runs(**columns: str) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[f"row {number}" for number in range(1, len(rows) + 1)])
 
 
+COLUMNS = Columns("optimizer", "seed", "acc")
 ARGUMENTS = ["judge", "runs.csv", "--group", "optimizer", "--pair", "seed", "--metric", "acc"]
 
 
@@ -42,7 +43,7 @@ def command(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> s
 
 
 def test_the_answer_says_who_leads_who_is_tied_and_by_how_much() -> None:
-    judgement = judge("t", runs(), Columns("optimizer", "seed", "acc"))
+    judgement = judge("t", runs(), COLUMNS)
     words = answer(judgement)
     assert words.startswith("rmsprop has the highest mean acc, 0.9510 ± 0.00")
     assert f"; ahead of {EVIL} by 0.100 pp (0.083 to 0.117), which is within the margin;" in words
@@ -50,7 +51,7 @@ def test_the_answer_says_who_leads_who_is_tied_and_by_how_much() -> None:
 
 
 def test_lower_values_lead_when_asked() -> None:
-    judgement = judge("t", runs(), Columns("optimizer", "seed", "acc"), lower=True)
+    judgement = judge("t", runs(), COLUMNS, lower=True)
     assert answer(judgement).startswith("sgd has the lowest mean acc, 0.9000")
 
 
@@ -73,7 +74,7 @@ def test_the_command_writes_a_page_and_tables_that_agree(tmp_path: Path, monkeyp
 
 
 def test_the_page_is_self_contained_and_escapes_text(tmp_path: Path) -> None:
-    judgement = judge("t", runs(note=EVIL), Columns("optimizer", "seed", "acc"))
+    judgement = judge("t", runs(note=EVIL), COLUMNS)
     write_judged(judgement, tmp_path)
     page = (tmp_path / "judged.html").read_text()
     assert "<b>" not in page
@@ -86,11 +87,20 @@ def test_the_page_is_self_contained_and_escapes_text(tmp_path: Path) -> None:
 
 
 def test_names_of_groups_are_no_markup_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    groups, pairs = tables(judge("t", runs(), Columns("optimizer", "seed", "acc")))
+    groups, pairs = tables(judge("t", runs(), COLUMNS))
     Console(width=200).print(groups, pairs)
     shown = capsys.readouterr().out
     assert f" {EVIL} " in shown
-    assert f" {EVIL} against sgd " in shown
+    assert f" rmsprop  {EVIL} " in shown
+
+
+def test_of_many_pairs_a_terminal_shows_those_of_the_leader() -> None:
+    many = pd.concat([runs().replace(EVIL, f"adam{number}") for number in range(4)]).drop_duplicates()
+    judgement = judge("t", many.set_axis([f"row {number}" for number in range(len(many))]), COLUMNS)
+    [_, pairs] = tables(judgement)
+    assert len(judgement.pairs) == 15
+    assert pairs.row_count == 5
+    assert "The page has the other 10 pairs." in str(pairs.caption)
 
 
 @pytest.mark.parametrize("extra", [["--metric", "accuracy"], ["--margin", "0"], ["--mlflow", "sqlite:///x.db"]])

@@ -6,6 +6,7 @@ import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -21,6 +22,7 @@ Array = NDArray[np.float64]
 
 EXACT = 20_000  # up to so many divisions into two groups all are enumerated; above, RESAMPLES are drawn
 RESAMPLES = 19_999
+SPREAD = 1e-7  # of the range
 
 
 @dataclass(frozen=True)
@@ -59,36 +61,44 @@ def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
     and the observed one is counted among them (Phipson & Smyth 2010, arXiv:1603.05766).
     """
     values = np.concatenate([np.asarray(first, dtype=float), np.asarray(second, dtype=float)])
-    observed = float(_welch_ts(values, np.arange(len(first))[None, :])[0])
-    count = math.comb(len(values), len(first))
-    limit = observed * (1 - ROUNDING) if math.isfinite(observed) else observed
-    if count <= EXACT:
-        chosen = np.array(list(combinations(range(len(values)), len(first))))
-        return float(np.mean(_welch_ts(values, chosen) >= limit))
-    rng = np.random.default_rng(0)
-    chosen = np.argsort(rng.random((RESAMPLES, len(values))), axis=1)[:, : len(first)]
-    return float((1 + np.sum(_welch_ts(values, chosen) >= limit)) / (1 + RESAMPLES))
+    observed = np.zeros((1, len(values)))
+    observed[0, : len(first)] = 1.0
+    limit = float(_welch_ts(values, observed)[0]) * (1 - ROUNDING)
+    exact = (count := math.comb(len(values), len(first))) <= EXACT
+    as_far = int(np.sum(_welch_ts(values, _divisions(len(values), len(first), exact)) >= limit))
+    return as_far / count if exact else (1 + as_far) / (1 + RESAMPLES)
 
 
-def _welch_ts(values: Array, chosen: NDArray[np.intp]) -> Array:
-    """Return |t| of each division; `chosen` (divisions, size of the first group) are places in `values`.
+@lru_cache(maxsize=4)
+def _divisions(n: int, size: int, exact: bool) -> Array:
+    """Return all divisions of n places, or RESAMPLES drawn ones: a row each, with 1 for the `size` places of the first group and 0 for the others.
 
-    Divisions without any spread have an infinite t, or 0 if their means are equal, too.
+    They are kept: drawing them takes longer than a test.
     """
-    inside = np.zeros((len(chosen), len(values)))
+    if exact:
+        chosen = np.array(list(combinations(range(n), size)))
+    else:
+        chosen = np.argsort(np.random.default_rng(0).random((RESAMPLES, n)), axis=1)[:, :size]
+    inside = np.zeros((len(chosen), n))
     np.put_along_axis(inside, chosen, 1.0, axis=1)
+    return inside
+
+
+def _welch_ts(values: Array, inside: Array) -> Array:
+    """Return |t| of each division (divisions, values), with 1 for the values of the first group.
+
+    A division without spread has an infinite t, or 0 if its means are equal, too. Squares carry rounding, so a spread
+    below 1e-7 of the range is none.
+    """
     centred = values - values.mean()
-    sizes = (chosen.shape[1], len(values) - chosen.shape[1])
-    means, variances = [], []
-    for member, size in zip((inside, 1 - inside), sizes, strict=True):
-        mean = member @ centred / size
-        squares = (member * (centred[None, :] - mean[:, None]) ** 2).sum(axis=1)
-        means.append(mean)
-        variances.append(squares / (size - 1) / size)
+    n, total, squares = inside.sum(axis=1), centred.sum(), (centred**2).sum()
+    sums, inner = inside @ centred, inside @ centred**2
+    means = sums / n, (total - sums) / (len(values) - n)
+    sides = (inner, means[0], n), (squares - inner, means[1], len(values) - n)
+    variances = [np.maximum(square / m - mean**2, 0.0) / (m - 1) for square, mean, m in sides]
     distance, se = np.abs(means[0] - means[1]), np.sqrt(variances[0] + variances[1])
-    scale = float(np.abs(values).max())
-    distance[distance <= ROUNDING * scale] = 0.0
-    se[se <= ROUNDING * scale] = 0.0
+    distance[distance <= ROUNDING * np.abs(values).max()] = 0.0
+    se[se <= SPREAD * np.ptp(values)] = 0.0
     ts: Array = np.divide(distance, se, out=np.where(distance > 0, np.inf, 0.0), where=se > 0)
     return ts
 

@@ -22,6 +22,7 @@ from optstudy.reporting.style import drawing
 if TYPE_CHECKING:
     import pandas as pd
 
+MANY = 10  # pairs on a terminal; of more, only the leader's are shown
 CAPTION = "Means and paired differences with 95% intervals; dots are runs, the grey band is the margin."
 
 
@@ -82,12 +83,13 @@ def tables(judgement: Judgement) -> list[Table]:
         groups.add_column(escape(heading), no_wrap=True)
     for row in _groups(judgement):
         groups.add_row(*map(escape, row))
-    pairs = Table(caption=_caption(judgement), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading in ("pair", "verdict", "difference", "p", "P(better)"):
-        pairs.add_column(heading, no_wrap=heading not in ("pair", "verdict"))
-    for pair in judgement.pairs:
+    shown = judgement.pairs if len(judgement.pairs) <= MANY else judgement.of_leader
+    pairs = Table(caption=_caption(judgement, len(judgement.pairs) - len(shown)), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("first", "second", "verdict", "difference", "p", "P(better)"):
+        pairs.add_column(heading, no_wrap=heading != "verdict")
+    for pair in shown:
         wins = number(pair.wins.value, pair.wins.high - pair.wins.low)
-        cells = (f"{pair.first} against {pair.second}", pair.level, effect_of(judgement, pair))
+        cells = (pair.first, pair.second, pair.level, effect_of(judgement, pair))
         pairs.add_row(*map(escape, cells), probability(pair.p), wins)
     return [groups, pairs]
 
@@ -97,12 +99,14 @@ def lines(judgement: Judgement) -> list[str]:
     return [*(f"{one.finding} ({one.source})" for one in judgement.findings), *judgement.notes]
 
 
-def _caption(judgement: Judgement) -> str:
+def _caption(judgement: Judgement, others: int) -> str:
     paired = f"paired by {judgement.columns.pair}" if judgement.paired else "not paired"
     words = f"Difference: mean and 95% interval, {paired}, positive if the first is better. "
     words += "p: corrected over all pairs."
     if judgement.margin is not None:
         words += f" Margin: {amount(judgement.written, judgement.margin)}."
+    if others:
+        words += f" The page has the other {others} pairs."
     return escape(words)
 
 
