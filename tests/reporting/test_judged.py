@@ -90,8 +90,7 @@ def test_names_of_groups_are_no_markup_of_the_terminal(capsys: pytest.CaptureFix
     groups, pairs = tables(judge("t", runs(), COLUMNS))
     Console(width=200).print(groups, pairs)
     shown = capsys.readouterr().out
-    assert f" {EVIL} " in shown
-    assert f" rmsprop  {EVIL} " in shown
+    assert shown.count(f" {EVIL} ") == 3  # its group, and a pair in which it is the second, and one as the first
 
 
 def test_of_many_pairs_a_terminal_shows_those_of_the_leader() -> None:

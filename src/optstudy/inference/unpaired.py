@@ -71,8 +71,9 @@ def permutation_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 @lru_cache(maxsize=4)
 def _divisions(n: int, size: int, exact: bool) -> Array:
-    """Return all divisions of n places, or RESAMPLES drawn ones: a row each, with 1 for the `size` places of the first group and 0 for the others.
+    """Return all divisions of n places into a first group of `size` and the rest, or RESAMPLES drawn ones.
 
+    Each row has 1 for the places of the first group and 0 for the others.
     They are kept: drawing them takes longer than a test.
     """
     if exact:
