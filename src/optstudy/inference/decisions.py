@@ -82,14 +82,14 @@ def decide(
     decisions = []
     for columns, p_equivalent in zip(claims, of_claims, strict=True):
         levels = [
-            level_of(low[columns], high[columns], margins[columns], p[columns], above[columns], below[columns], alpha)
+            _level(low[columns], high[columns], margins[columns], p[columns], above[columns], below[columns], alpha)
             if not set(columns) & set(untestable)
             else _untested(high[columns], p[columns], alpha)
             for low, high in intervals
         ]
         if p_equivalent <= alpha:
             levels = [
-                if_equivalent(level, low[columns], high[columns], margins[columns])
+                _equivalent(level, low[columns], high[columns], margins[columns])
                 for level, (low, high) in zip(levels, intervals, strict=True)
             ]
         by_t, by_bootstrap = levels
@@ -104,7 +104,7 @@ def decide(
 UNDECIDED: frozenset[Level] = frozenset({"not tested", "too noisy", "probably small"})
 
 
-def level_of(
+def _level(
     low: Numbers, high: Numbers, margins: Numbers, p: Numbers, above: Numbers, below: Numbers, alpha: float
 ) -> Level:
     """Return the level of a claim from its pairs' intervals and corrected p, equivalence aside."""
@@ -123,7 +123,7 @@ def _untested(high: Numbers, p: Numbers, alpha: float) -> Level:
     return "behind" if np.any((high < 0) & (p <= alpha)) else "not tested"
 
 
-def if_equivalent(level: Level, low: Numbers, high: Numbers, margins: Numbers) -> Level:
+def _equivalent(level: Level, low: Numbers, high: Numbers, margins: Numbers) -> Level:
     """Return the level of a claim whose pairs pass both one-sided tests, by an interval."""
     if level == "not tested" or not np.all((-margins < low) & (high < margins)):
         return level
