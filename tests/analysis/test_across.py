@@ -58,6 +58,18 @@ def test_of_one_study_the_first_claim_counts_and_later_ones_are_named() -> None:
     assert question.row()["post_hoc"] == 1
 
 
+def test_a_claim_about_each_rival_asks_a_question_about_each() -> None:
+    """A pair that its study cannot test is left out, and the others are not."""
+    pairs = [
+        {"contrast": "adam against sgd", "effect": 4.0, "sd": 1.0, "n": 9, "reason": ""},
+        {"contrast": "adam against adamw", "effect": 0.0, "sd": 1.0, "n": 9, "reason": "decay has no effect"},
+    ]
+    each = claim(0.0, contrast="adam against each of sgd, adamw", verdict="not tested", reason="decay", pairs=pairs)
+    [question] = of([each], [each]).questions
+    assert question.contrast == "adam against sgd"
+    assert [own.effect for own in question.effects] == [2.0, 2.0]
+
+
 @pytest.mark.parametrize(
     ("effect", "sd", "verdict"),
     [

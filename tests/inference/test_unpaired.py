@@ -105,9 +105,13 @@ def test_power_is_the_share_of_simulated_studies_that_find_the_difference(
     assert power_unpaired(n, sds, difference, tests=3) == pytest.approx(share, abs=error)
 
 
-def test_runs_needed_is_the_first_number_with_the_power() -> None:
-    needed = runs_needed((1.0, 2.0), 1.5, tests=3)
-    assert power_unpaired(needed, (1.0, 2.0), 1.5, 3) >= 0.8 > power_unpaired(needed - 1, (1.0, 2.0), 1.5, 3)
+def test_runs_needed_is_the_first_number_with_the_power_and_ranges_with_the_standard_deviation() -> None:
+    own = runs_needed(8, (1.0, 2.0), 1.5, tests=3)
+    assert power_unpaired(own.needed, (1.0, 2.0), 1.5, 3) >= 0.8 > power_unpaired(own.needed - 1, (1.0, 2.0), 1.5, 3)
+    factor = (14 / stats.chi2.ppf(0.025, 14)) ** 0.5
+    wider = (factor, 2 * factor)
+    assert power_unpaired(own.high, wider, 1.5, 3) >= 0.8 > power_unpaired(own.high - 1, wider, 1.5, 3)
+    assert own.low < own.needed
 
 
 def test_equal_groups_are_seldom_told_apart() -> None:

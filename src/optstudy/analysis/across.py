@@ -123,18 +123,18 @@ Claims = list[tuple[str, Mapping[str, Any]]]  # the study's name and the claim
 
 
 def _asked(studies: Sequence[StudyResults]) -> dict[Key, Claims]:
-    """Return the primary claims on the protocol's topics, by what they ask; of one study the first."""
+    """Return the primary claims on the protocol's topics, by what they ask; of one study the first.
+
+    A claim about each of several rivals asks one question about each.
+    """
     asked: dict[Key, Claims] = {}
     for results in studies:
-        for claim in results.claims:
-            claims = asked.setdefault((claim["topic"], claim["contrast"], claim["metric"]), [])
-            if results.name not in dict(claims):
-                claims.append((results.name, claim))
-    return {
-        key: own
-        for key, claims in asked.items()
-        if key[0] in TOPICS and (own := [(name, claim) for name, claim in claims if claim["primary"]])
-    }
+        for claim in (claim for claim in results.claims if claim["primary"] and claim["topic"] in TOPICS):
+            for pair in claim.get("pairs") or [claim]:
+                claims = asked.setdefault((claim["topic"], pair["contrast"], claim["metric"]), [])
+                if results.name not in dict(claims):
+                    claims.append((results.name, {**claim, **pair}))
+    return asked
 
 
 def _question(key: Key, claims: Claims) -> Question | None:
@@ -150,7 +150,7 @@ def _question(key: Key, claims: Claims) -> Question | None:
 
 def _not_pooled(claim: Mapping[str, Any]) -> str:
     """Return why a claim's effect cannot be pooled; empty if it can."""
-    if claim["verdict"] == "not tested":
+    if claim["verdict"] == "not tested" and claim.get("reason", True):
         return "the study could not test it"
     return "" if claim["sd"] else "no spread over replicates"
 

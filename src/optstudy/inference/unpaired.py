@@ -12,9 +12,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from optstudy.inference.decisions import Decision, if_equivalent, level_of
-from optstudy.inference.intervals import LEVEL, Probability
-from optstudy.inference.power import MOST_REPLICATES
+from optstudy.inference.decisions import Decision, Facts, guarded_level
+from optstudy.inference.intervals import LEVEL, Probability, wilson
+from optstudy.inference.power import MOST_REPLICATES, Replicates
 from optstudy.inference.sign_flips import holm
 from optstudy.metrics import ROUNDING
 
@@ -121,11 +121,7 @@ def probability_greater(first: Sequence[float], second: Sequence[float]) -> Prob
     Birnbaum & Klose 1957), so the interval is Wilson's (1927) for m trials.
     """
     a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    value = float(np.mean((1 + np.sign(a[:, None] - b[None, :])) / 2))
-    m, z = min(len(a), len(b)), 1.959963984540054
-    middle = (value + z**2 / (2 * m)) / (1 + z**2 / m)
-    half = z / (1 + z**2 / m) * math.sqrt(value * (1 - value) / m + z**2 / (4 * m**2))
-    return Probability(value, max(0.0, middle - half), min(1.0, middle + half))
+    return wilson(float(np.mean((1 + np.sign(a[:, None] - b[None, :])) / 2)), min(len(a), len(b)))
 
 
 def power_unpaired(n: int, sds: tuple[float, float], difference: float, tests: int, level: float = LEVEL) -> float:
@@ -145,11 +141,24 @@ def power_unpaired(n: int, sds: tuple[float, float], difference: float, tests: i
 
 
 def runs_needed(
-    sds: tuple[float, float], difference: float, tests: int, target: float = 0.8, level: float = LEVEL
-) -> int:
-    """Return the smallest number of runs of each group whose power reaches `target`, at most `MOST_REPLICATES`."""
-    candidates = range(2, MOST_REPLICATES)
-    return 2 + bisect.bisect_left(candidates, target, key=lambda n: power_unpaired(n, sds, difference, tests, level))
+    n: int, sds: tuple[float, float], difference: float, tests: int, target: float = 0.8, level: float = LEVEL
+) -> Replicates:
+    """Return the smallest number of runs of each group whose power reaches `target`, at most `MOST_REPLICATES`.
+
+    Its range is over the 95% of values that the standard deviations, measured on `n` runs of each group, may have.
+    """
+    from scipy.special import chdtri
+
+    def needed(factor: float) -> int:
+        own = sds[0] * factor, sds[1] * factor
+        candidates = range(2, MOST_REPLICATES)
+        return 2 + bisect.bisect_left(
+            candidates, target, key=lambda runs: power_unpaired(runs, own, difference, tests, level)
+        )
+
+    freedom = 2 * (n - 1)
+    low, high = ((freedom / chdtri(freedom, tail)) ** 0.5 for tail in (LEVEL / 2, 1 - LEVEL / 2))
+    return Replicates(needed(1.0), needed(low), needed(high))
 
 
 def decide_unpaired(
@@ -159,18 +168,13 @@ def decide_unpaired(
 
     Intervals are Welch's; p comes from permutation tests, corrected over all pairs (Holm). Nothing is withheld.
     """
-    first = holm([permutation_p(one, other) for one, other in samples])
+    p = holm([permutation_p(one, other) for one, other in samples])
     above = holm([permutation_p([value - margin for value in one], other) for one, other in samples])
     below = holm([permutation_p([value + margin for value in one], other) for one, other in samples])
     equal = holm([equivalence_p(one, other, margin) for one, other in samples])
-    decisions = []
-    for (one, other), *ps in zip(samples, first, above, below, equal, strict=True):
-        own = welch(one, other, 1 - alpha)
-        low, high, margins, p, far_above, far_below = (
-            np.array([value]) for value in (own.low, own.high, margin, *ps[:3])
-        )
-        level = level_of(low, high, margins, p, far_above, far_below, alpha)
-        if ps[3] <= alpha:
-            level = if_equivalent(level, low, high, margins)
-        decisions.append(Decision(level, ps[0], ps[3], 0, withheld=False))
-    return decisions
+    intervals = [welch(one, other, 1 - alpha) for one, other in samples]
+    by_t = np.array([own.low for own in intervals]), np.array([own.high for own in intervals])
+    facts = Facts(np.full(len(samples), margin), by_t, by_t, np.array(p), np.array(above), np.array(below), alpha)
+    columns = range(len(samples))
+    levels = [guarded_level([column], columns, facts, equal[column])[0] for column in columns]
+    return [Decision(levels[column], p[column], equal[column], column, withheld=False) for column in columns]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from optstudy.inference.decisions import Decision, Numbers, decide
 from optstudy.inference.intervals import Estimate, Probability, probability_positive, t_interval
-from optstudy.inference.power import power, replicates_needed
+from optstudy.inference.power import Replicates, power, replicates_needed_range
 from optstudy.inference.unpaired import decide_unpaired, power_unpaired, probability_greater, runs_needed, welch
 from optstudy.judging.gaps import Finding, findings
 from optstudy.judging.user_runs import Columns, best_is_high, user_runs
@@ -37,7 +37,7 @@ class Pair:
         withheld: Whether skewed differences withheld a verdict.
         wins: P(a run of `first` is better than one of `second`).
         power: The probability that so many runs find a true difference of twice the margin; None without a margin.
-        replicates_needed: How many runs of each group have 80% power for it; None without a margin.
+        needed: How many runs of each group have 80% power for it; None without a margin.
         differences: Paired differences in the order of the pairs; empty if the runs are not paired.
     """
 
@@ -50,7 +50,7 @@ class Pair:
     withheld: bool
     wins: Probability
     power: float | None
-    replicates_needed: int | None
+    needed: Replicates | None
     differences: tuple[float, ...] = ()
 
 
@@ -126,7 +126,9 @@ class Judgement:
                 "probability_low": pair.wins.low,
                 "probability_high": pair.wins.high,
                 "power": pair.power,
-                "replicates_needed": pair.replicates_needed,
+                "replicates_needed": pair.needed and pair.needed.needed,
+                "replicates_needed_low": pair.needed and pair.needed.low,
+                "replicates_needed_high": pair.needed and pair.needed.high,
                 "withheld": pair.withheld,
             }
             for pair in self.pairs
@@ -223,7 +225,7 @@ def _paired(values: Mapping[str, Numbers], margin: float, known: bool) -> list[P
     for pair, own, decision in zip(names, columns, decisions, strict=True):
         effect = t_interval(own.tolist())
         reached = power(effect.n, effect.sd, 2 * margin, len(names))
-        needed = replicates_needed(effect.sd, 2 * margin, len(names))
+        needed = replicates_needed_range(effect.n, effect.sd, 2 * margin, len(names))
         wins = probability_positive(own.tolist())
         found.append(_pair(pair, effect, decision, known, wins, (reached, needed), tuple(own.tolist())))
     return found
@@ -239,7 +241,7 @@ def _unpaired(values: Mapping[str, Numbers], margin: float, known: bool) -> list
         sds = float(np.std(one, ddof=1)), float(np.std(other, ddof=1))
         effect = Estimate(n, own.mean, float("nan"), own.low, own.high)
         reached = power_unpaired(n, sds, 2 * margin, len(names))
-        needed = runs_needed(sds, 2 * margin, len(names))
+        needed = runs_needed(n, sds, 2 * margin, len(names))
         wins = probability_greater(one, other)
         found.append(_pair(pair, effect, decision, known, wins, (reached, needed)))
     return found
@@ -251,7 +253,7 @@ def _pair(
     decision: Decision,
     known: bool,
     wins: Probability,
-    forecast: tuple[float, int],
+    forecast: tuple[float, Replicates],
     differences: tuple[float, ...] = (),
 ) -> Pair:
     """Return a pair; without a known margin there is nothing to be equivalent within, nor to forecast."""
@@ -264,7 +266,7 @@ def _pair(
         withheld=decision.withheld,
         wins=wins,
         power=forecast[0] if known else None,
-        replicates_needed=forecast[1] if known else None,
+        needed=forecast[1] if known else None,
         differences=differences,
     )
 

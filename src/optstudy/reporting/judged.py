@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from optstudy.files import write_json, write_text
-from optstudy.inference.power import MOST_REPLICATES
+from optstudy.inference.power import MOST_REPLICATES, Replicates
 from optstudy.judging.judge import AHEAD, Judgement, Pair
 from optstudy.metrics import amount, difference, level, number, probability, span
 from optstudy.reporting.figures import save
@@ -131,7 +131,7 @@ def _pairs(judgement: Judgement) -> list[dict[str, Any]]:
             "p_equivalent": probability(pair.p_equivalent),
             "wins": span(pair.wins.value, pair.wins.low, pair.wins.high),
             "power": "–" if pair.power is None else f"{pair.power:.2f}",
-            "needed": _needed(pair.replicates_needed),
+            "needed": _needed(pair.needed),
         }
         for pair in judgement.pairs
     ]
@@ -144,10 +144,14 @@ def _colour(verdict: str) -> str:
     return "equivalent" if "equivalent" in verdict or verdict == "equal" else "inconclusive"
 
 
-def _needed(count: int | None) -> str:
-    if count is None:
+def _needed(replicates: Replicates | None) -> str:
+    if replicates is None:
         return "–"
-    return f"{MOST_REPLICATES:,} or more" if count >= MOST_REPLICATES else str(count)
+    needed, low, high = (
+        f"{MOST_REPLICATES:,} or more" if count >= MOST_REPLICATES else str(count)
+        for count in (replicates.needed, replicates.low, replicates.high)
+    )
+    return f"{needed} ({low} to {high})"
 
 
 def _parts(judgement: Judgement, svg: str) -> dict[str, Any]:
