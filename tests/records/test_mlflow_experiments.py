@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -119,10 +121,45 @@ def test_what_cannot_be_read_is_refused(name: str, where: str, message: str, sto
         read_experiment(store, name, where)
 
 
-def test_a_missing_file_is_not_created(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="there is no file"):
-        read_experiment(f"sqlite:///{tmp_path / 'none.db'}", "my-study")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sqlite:///{}/none.db", "there is no file"),
+        ("sqlite:///{}/text.db", "the store cannot be opened: DatabaseError"),
+        ("sqlite:///{}/other.db", "is not a database of MLflow"),
+        ("file://{}", "is not a folder in which MLflow keeps runs"),
+        ("{}", "is not a folder in which MLflow keeps runs"),
+        ("{}/none", "is not a folder in which MLflow keeps runs"),
+    ],
+)
+def test_what_is_no_store_is_refused_and_stays_as_it_is(name: str, message: str, tmp_path: Path) -> None:
+    """MLflow would create its tables or folders in it."""
+    (tmp_path / "text.db").write_text("no database, but longer than the hundred bytes of the header of one " * 3)
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE studies (name TEXT)")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(StudyError, match=message):
+        read_experiment(name.format(tmp_path), "my-study")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow advises a database
+@pytest.mark.parametrize("address", ["file://{}", "{}"])
+def test_runs_in_a_folder_are_read(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = MlflowClient(f"file://{tmp_path / 'my runs'}")
+    experiment = client.create_experiment("old")
+    for name, value in (("sgd", 0.1), ("adam", 0.2)):
+        run = client.create_run(experiment).info.run_id
+        client.log_param(run, "optimizer", name)
+        client.log_metric(run, "acc", value)
+        client.set_terminated(run)
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
+    read = read_experiment(address.format(tmp_path / "my runs"), "old")
+    assert sorted(read.table[["optimizer", "acc"]].to_numpy().tolist()) == [["adam", "0.2"], ["sgd", "0.1"]]
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)  # set by the command
 
 
 def test_credentials_of_a_store_that_cannot_be_opened_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
 from optstudy.errors import StudyError
 from optstudy.judging.user_runs import Columns
 from optstudy.records.credentials import shown_address, without_credentials
-from optstudy.records.databases import sqlite_file
+from optstudy.records.databases import has_tables, sqlite_file
 from optstudy.records.live import opening
 from optstudy.records.mlflow_runs import silence
 
@@ -68,9 +71,7 @@ def read_experiment(uri: str, name: str, where: str = "") -> Experiment:
     `where` is a filter in MLflow's language, such as "params.model = 'cnn'". A metric's value is its last one. Raises
     StudyError if the store cannot be opened, has no such experiment, or the experiment has no finished run.
     """
-    file = sqlite_file(uri)
-    if file is not None and not file.exists():
-        raise StudyError(f"--mlflow: {uri!r}: there is no file {file}")  # MLflow would create it
+    _check_store(uri)
     silence()
     with opening(f"--mlflow: {shown_address(uri)!r}"):
         from mlflow import MlflowClient
@@ -91,6 +92,26 @@ def read_experiment(uri: str, name: str, where: str = "") -> Experiment:
         raise StudyError(f"{source}: has no finished run ({others or 'no run at all'})")
     notes = (f"{sum(statuses.values()) - len(finished)} runs are left out because they did not finish: {others}.",)
     return Experiment(source, _table(finished), notes if others else ())
+
+
+def _check_store(uri: str) -> None:
+    """Raise StudyError if a file or a folder is no store of MLflow, which would create one in it.
+
+    MLflow refuses folders unless it is told that they are wanted; most older runs are in one.
+    """
+    scheme, _, rest = uri.partition(":")
+    folder = Path(unquote(urlsplit(uri).path)) if scheme == "file" else Path(uri) if not rest else None
+    if folder is not None:
+        if not any(folder.glob("*/meta.yaml")):
+            raise StudyError(f"--mlflow: {uri!r}: is not a folder in which MLflow keeps runs, such as mlruns")
+        os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    elif scheme.startswith("sqlite"):
+        with opening(f"--mlflow: {shown_address(uri)!r}"):
+            file = sqlite_file(uri)
+            if file is not None and not file.exists():
+                raise StudyError(f"--mlflow: {uri!r}: there is no file {file}")
+            if file is not None and not has_tables(file, {"experiments", "runs"}):
+                raise StudyError(f"--mlflow: {uri!r}: is not a database of MLflow")
 
 
 def _runs(client: MlflowClient, experiment: str, where: str) -> Iterator[Run]:
