@@ -123,6 +123,15 @@ def test_the_name_of_a_metric_says_which_values_are_better(name: str, higher: bo
     assert higher_is_better(name, lower=True) is False
 
 
+@pytest.mark.parametrize(("lead", "level"), [(0.05, "not settled"), (0.0, "probably small")])
+def test_a_clear_difference_of_five_pairs_is_not_probably_small(lead: float, level: str) -> None:
+    """Five pairs cannot be significant: the smallest p is 0.06. The interval is ± 0.34 pp."""
+    differences = lead + np.array([0.0, 0.0065, 0.001, 0.005, 0.0025])
+    [pair] = judge("t", table({"adam": 0.9 + differences, "sgd": np.full(5, 0.9)}), COLUMNS).pairs
+    assert pair.p >= 2 / 2**5
+    assert pair.level == level
+
+
 def test_twelve_groups_are_compared_and_every_pair_once() -> None:
     many = {f"g{number:02d}": 0.5 + 0.01 * number + RNG.normal(0, 0.001, 6) for number in range(12)}
     judgement = judge("t", table(many), COLUMNS)

@@ -56,7 +56,7 @@ def _rivals(judgement: Judgement) -> str:
     for verdict in dict.fromkeys(pair.level for pair in judgement.of_leader):
         rivals = [pair for pair in judgement.of_leader if pair.level == verdict]
         each = ", ".join(f"{pair.second} by {effect_of(judgement, pair).lstrip('+')}" for pair in rivals)
-        names = " and ".join(pair.second for pair in rivals)
+        names = ", ".join(pair.second for pair in rivals)
         words.append(_phrase(verdict, each, names))
     return "; ".join(words)
 
