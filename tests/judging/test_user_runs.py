@@ -33,7 +33,7 @@ def refused(write: Write, text: str, **columns: object) -> str:
         ("optimizer,seed,acc\nsgd,0,0.5,7\n", {}, "runs.csv: rows have more cells than the header, which has 3"),
         ('optimizer,seed,acc\n"sgd,0,0.5\n', {}, "runs.csv: cannot be read as a CSV"),
         (GOOD.replace(",", ";"), {}, "runs.csv: --group: 'optimizer': is not a column; columns: optimizer;seed;acc"),
-        (GOOD, {"metric": "accuracy"}, "--metric: 'accuracy': is not a column; columns: optimizer, seed, acc"),
+        (GOOD, {"metric": "accuracy"}, "--metric: 'accuracy': is not a column; columns: acc, optimizer, seed"),
         (GOOD, {"pair": "fold"}, "--pair: 'fold': is not a column"),
         (GOOD, {"pair": "optimizer"}, "--pair: 'optimizer': is --group, too"),
         (GOOD, {"select": "acc", "pair": ""}, "--select: 'acc': is --metric, too"),
@@ -60,6 +60,7 @@ def refused(write: Write, text: str, **columns: object) -> str:
             {"metric": "test_acc", "select": "test_loss"},
             "--select: 'test_loss': is not",
         ),
+        ("optimizer,seed,acc\n,0,\n", {}, "runs.csv: no row has a value of optimizer, or of the metric"),
         (GOOD, {"where": "State = finished"}, "--where: 'State': is not a column"),
         (GOOD, {"where": "optimizer = lion"}, "leaves no row; optimizer is one of sgd, adam"),
         (GOOD, {"where": "optimizer is adam"}, "must be conditions such as"),
@@ -131,6 +132,14 @@ def test_of_a_loss_the_lowest_selects(write: Write) -> None:
     columns = Columns("optimizer", "seed", "acc", select="val_loss")
     runs = user_runs("t", read_csv(write(SEARCH.replace("val_acc", "val_loss"), "runs.csv")), columns, higher=True)
     assert runs.values["sgd"] == {"0": 0.7, "1": 0.8}
+
+
+def test_rows_without_group_and_metric_are_left_out_and_counted(write: Write) -> None:
+    runs = user_runs(
+        "t", read_csv(write(GOOD + ",,\n,7,\n", "runs.csv")), Columns("optimizer", "seed", "acc"), higher=True
+    )
+    assert runs.values == {"sgd": {"0": 0.7, "1": 0.8}, "adam": {"0": 0.9, "1": 0.8}}
+    assert runs.blank == 2
 
 
 def test_a_diverged_run_counts_as_the_given_value(write: Write) -> None:

@@ -17,7 +17,7 @@ from optstudy.inference.power import Replicates, power, replicates_needed_range
 from optstudy.inference.unpaired import decide_unpaired, power_unpaired, probability_greater, runs_needed, welch
 from optstudy.judging.gaps import Finding, findings
 from optstudy.judging.user_runs import Columns, best_is_high, user_runs
-from optstudy.metrics import HEADLINES, ROUNDING, is_fraction, metric
+from optstudy.metrics import HEADLINES, ROUNDING, counted, is_fraction, metric
 
 ACCURACY = re.compile(r"(?:^|[^a-z])acc(?:uracy)?(?:[^a-z]|$)", re.IGNORECASE)
 NO_MARGIN = float(np.finfo(float).tiny)  # no interval lies within it, so nothing is called equivalent
@@ -188,8 +188,14 @@ def judge(
         values={name: runs.values[name] for name in values},
         pairs=pairs,
         findings=[*findings(runs, columns), *_withheld(pairs)],
-        notes=[*notes, *_selection(columns, higher), *([note] if margin is None else [])],
+        notes=[*notes, *_blank(runs.blank, columns), *_selection(columns, higher), *([note] if margin is None else [])],
     )
+
+
+def _blank(count: int, columns: Columns) -> list[str]:
+    if not count:
+        return []
+    return [f"{counted(count, 'row')} with neither {columns.group} nor {columns.metric} left out."]
 
 
 def _selection(columns: Columns, higher: bool) -> list[str]:

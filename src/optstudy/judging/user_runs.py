@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 from optstudy.errors import StudyError, message_of
 
 MOST_GROUPS = 12
+MOST_SHOWN = 20  # columns in a message
 MOST_REPLICATES = 200  # runs of one group; the bootstrap of twelve groups then takes a few hundred megabytes
 MISSING = {"", "none", "null", "na", "n/a"}  # besides nan and inf, which are floats
 CONDITION = re.compile(
@@ -68,7 +70,8 @@ class UserRuns:
         values: The metric by group and pair. Unpaired runs are numbered from 0 within their group.
         candidates: Number of rows of each group from which each run was selected, by pair; empty without `select`.
         diverged: Number of runs of each group that got the value given for diverged runs.
-        left_out: Notes about rows that do not count, each a sentence.
+        left_out: Notes about pairs that do not count, each a sentence.
+        blank: Number of rows that have neither a group nor a metric.
     """
 
     source: str
@@ -77,6 +80,7 @@ class UserRuns:
     candidates: Mapping[str, Sequence[int]]
     diverged: Mapping[str, int]
     left_out: Sequence[str] = ()
+    blank: int = 0
 
 
 def check_numbers(margin: float | None, diverged: float | None) -> None:
@@ -119,30 +123,39 @@ def user_runs(source: str, table: pd.DataFrame, columns: Columns, higher: bool) 
     Raises StudyError, which names the column, the row and the value, if the table cannot be compared.
     """
     _check_names(source, table, columns)
-    table = rows_where(source, table, columns.where)
+    table, blank = _without_blank(rows_where(source, table, columns.where), columns)
     for name in filter(None, (columns.group, columns.pair)):
         _check_filled(source, table, name)
     if columns.pair:
         table = table.assign(**{columns.pair: table[columns.pair].map(_whole)})
-    candidates: dict[str, Sequence[int]] = {}
-    left_out: list[str] = []
-    if columns.select:
-        table, candidates = _selected(source, table, columns, higher)
+    table, candidates = _selected(source, table, columns, higher) if columns.select else (table, {})
     if columns.pair:
         _check_one_row_each(source, table, columns)
     values, gone = _numbers(source, table, columns)
-    by_group = {group: dict[str, float]() for group in dict.fromkeys(table[columns.group])}
-    for row, group, value in zip(table.index, table[columns.group], values, strict=True):
-        key = str(table.at[row, columns.pair]) if columns.pair else str(len(by_group[group]))
-        by_group[group][key] = float(value)
+    by_group, left_out = _grouped(table, columns, values), list[str]()
     _check_groups(source, columns.group, by_group)
     if columns.pair:
         by_group, left_out = _complete(source, columns, by_group)
         table = table[table[columns.pair].isin(next(iter(by_group.values())))]
     _check_numbers_of_runs(source, columns, by_group)
-    counted = table.index.intersection(gone)
-    diverged = {group: int((table.loc[counted, columns.group] == group).sum()) for group in by_group}
-    return UserRuns(source, table, by_group, candidates, {g: count for g, count in diverged.items() if count}, left_out)
+    counts = table.loc[table.index.intersection(gone), columns.group].value_counts()
+    diverged = {group: int(counts[group]) for group in by_group if group in counts}
+    return UserRuns(source, table, by_group, candidates, diverged, left_out, blank)
+
+
+def _without_blank(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, int]:
+    """Return the rows that have a group or a metric, and the number of others, such as parent runs in MLflow."""
+    blank = (table[columns.group] == "") & (table[columns.metric] == "")
+    return table[~blank], int(blank.sum())
+
+
+def _grouped(table: pd.DataFrame, columns: Columns, values: pd.Series) -> dict[str, dict[str, float]]:
+    """Return the values by group and pair; without pairs they are numbered."""
+    by_group = {group: dict[str, float]() for group in dict.fromkeys(table[columns.group])}
+    for row, group in table[columns.group].items():
+        own = by_group[group]
+        own[str(table.at[row, columns.pair]) if columns.pair else str(len(own))] = float(values[row])
+    return by_group
 
 
 def _whole(cell: str) -> str:
@@ -154,7 +167,7 @@ def _check_names(source: str, table: pd.DataFrame, columns: Columns) -> None:
     given = {"group": columns.group, "pair": columns.pair, "metric": columns.metric, "select": columns.selector}
     for option, name in given.items():
         if name and name not in table:
-            raise StudyError(f"{source}: --{option}: {name!r}: is not a column; columns: {', '.join(table.columns)}")
+            raise StudyError(f"{source}: --{option}: {name!r}: is not a column; {_alternatives(name, table)}")
     used: dict[str, str] = {}
     for option, name in given.items():
         if name and name in used:
@@ -171,6 +184,14 @@ def _check_names(source: str, table: pd.DataFrame, columns: Columns) -> None:
         )
 
 
+def _alternatives(name: str, table: pd.DataFrame) -> str:
+    """Return which columns a table has, those with a similar name first."""
+    similar = get_close_matches(name, list(table.columns), n=5, cutoff=0.5)
+    shown = [*similar, *(column for column in table.columns if column not in similar)]
+    more = f" and {len(shown) - MOST_SHOWN} more" if len(shown) > MOST_SHOWN else ""
+    return f"columns: {', '.join(shown[:MOST_SHOWN])}{more}"
+
+
 def rows_where(source: str, table: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return the rows that meet all conditions; numbers are compared as numbers."""
     place = 0
@@ -183,7 +204,7 @@ def rows_where(source: str, table: pd.DataFrame, where: str) -> pd.DataFrame:
         name = found["quoted"] or found["name"]
         value = next(text for text in (found["single"], found["double"], found["bare"]) if text is not None)
         if name not in table:
-            raise StudyError(f"{source}: --where: {name!r}: is not a column; columns: {', '.join(table.columns)}")
+            raise StudyError(f"{source}: --where: {name!r}: is not a column; {_alternatives(name, table)}")
         meets = table[name].map(lambda cell, value=value: _equal(cell, value)) == (found["sign"] == "=")
         if not meets.any():
             cells = ", ".join(list(dict.fromkeys(table[name]))[:8])
@@ -281,6 +302,8 @@ def _check_one_row_each(source: str, table: pd.DataFrame, columns: Columns) -> N
 
 def _check_groups(source: str, name: str, by_group: Mapping[str, object]) -> None:
     count = len(by_group)
+    if count == 0:
+        raise StudyError(f"{source}: no row has a value of {name}, or of the metric")
     if count < 2:
         raise StudyError(f"{source}: --group: {name!r}: has a single value, {next(iter(by_group))!r}; two are compared")
     if count > MOST_GROUPS:
