@@ -125,6 +125,18 @@ def test_equal_groups_are_seldom_told_apart() -> None:
     assert wrong / studies <= 0.05 + 3 * (0.05 * 0.95 / studies) ** 0.5
 
 
+def test_groups_a_margin_apart_are_seldom_called_equivalent() -> None:
+    """Six runs of each group with a standard deviation of half a margin: at most 2.5%."""
+    rng, studies = np.random.default_rng(3), 400
+    one, other = rng.normal(1.0, 0.5, (studies, 6)).tolist(), rng.normal(0.0, 0.5, (studies, 6)).tolist()
+    levels = [decide_unpaired([pair], margin=1.0)[0].level for pair in zip(one, other, strict=True)]
+    wrong = sum("equivalent" in level for level in levels)
+    assert wrong / studies <= 0.025 + 3 * (0.025 * 0.975 / studies) ** 0.5
+    apart = [[value + 1.0 for value in row] for row in other]
+    same = [decide_unpaired([pair], margin=1.0)[0].level for pair in zip(one, apart, strict=True)]
+    assert sum("equivalent" in level for level in same) / studies > 0.5  # or saying nothing would pass
+
+
 @pytest.mark.parametrize(
     ("shift", "margin", "level"),
     [
