@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+TICKS = (1, 1.2, 1.5, 2, 3, 4, 6, 8)  # of τ
+
 
 def write_across(folder: Path, studies: Sequence[StudyResults]) -> dict[str, Any]:
     """Write across.csv and the figures of several studies into `folder`, and return what the index page shows."""
@@ -117,7 +119,7 @@ def _profiles(ranking: Ranking, looks: dict[str, Style]) -> Figure:
         axes.step(own.taus, profile, where="post", color=style.colour, linestyle=style.dash, label=name)
         axes.fill_between(own.taus, low, high, step="post", color=style.colour, alpha=0.08, linewidth=0)
     axes.set_xscale("log", base=2)
-    axes.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     reached = own.taus[(own.low == 1).all(axis=0)]  # from here on every band is at 1
     axes.set_xlim(1, min(8.0, 1.2 * float(reached[0])) if len(reached) else 8.0)
     axes.set_ylim(0, 1.03)
@@ -130,12 +132,16 @@ def _profiles(ranking: Ranking, looks: dict[str, Style]) -> Figure:
 def _ranks(ranking: Ranking) -> Figure:
     """Draw the critical-difference diagram: mean ranks on a line, bars over ranks that do not differ."""
     assert ranking.friedman is not None
-    figure = new_figure(1.0 + 0.3 * len(ranking.contenders))
+    figure = new_figure(1.2 + 0.15 * len(ranking.contenders))
     axes = figure.subplots()
     places = sorted(zip(ranking.resampled.ranks.tolist(), ranking.contenders, strict=True))
+    half = (len(places) + 1) // 2  # names stand outside: left of the better half, right of the others
     for place, (rank, name) in enumerate(places):
-        axes.plot([rank, rank], [0, -1 - place], color=INK, linewidth=0.8)
-        axes.text(rank, -1 - place, f" {name} ({rank:.2f})", va="center", fontsize=8)
+        left = place < half
+        depth = -1 - (place if left else len(places) - 1 - place)
+        axes.plot([rank, rank], [0, depth], color=INK, linewidth=0.8)
+        label = f"{name} ({rank:.2f}) " if left else f" {name} ({rank:.2f})"
+        axes.text(rank, depth, label, va="center", ha="right" if left else "left", fontsize=8)
     for height, (first, last) in enumerate(groups_alike([rank for rank, _ in places], ranking.friedman.distance)):
         axes.plot([first - 0.03, last + 0.03], [0.4 + 0.3 * height] * 2, color=INK, linewidth=3)
     _bare(axes, len(places))
@@ -154,7 +160,7 @@ def groups_alike(sorted_ranks: Sequence[float], distance: float) -> list[tuple[f
 
 def _bare(axes: Axes, count: int) -> None:
     axes.axhline(0, color=INK, linewidth=1)
-    axes.set_xlim(0.8, count + 0.8)
+    axes.set_xlim(0, count + 1)
     axes.set_xticks(range(1, count + 1))
     axes.set_yticks([])
     axes.grid(visible=False)
