@@ -74,7 +74,7 @@ def train_all(uri: str) -> None:
                 enable_model_summary=False,
             )
             model = Classifier(optimizer, seed)
-            trainer.fit(model, DataLoader(data, batch_size=64, shuffle=True))
+            trainer.fit(model, DataLoader(data, batch_size=128, shuffle=True))
             trainer.test(model, DataLoader(data, batch_size=256), verbose=False)
     client = MlflowClient(uri)
     failed = client.create_run(client.get_experiment_by_name("my-study").experiment_id)
