@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MANY = 10  # pairs on a terminal; of more, only the leader's are shown
-CAPTION = "Means and paired differences with 95% intervals; dots are runs, the grey band is the margin."
 
 
 def write_judged(judgement: Judgement, folder: Path) -> None:
@@ -154,6 +153,12 @@ def _needed(replicates: Replicates | None) -> str:
     return f"{needed} ({low} to {high})"
 
 
+def _figure_caption(judgement: Judgement) -> str:
+    differences = f"differences, paired by {judgement.columns.pair}" if judgement.paired else "unpaired differences"
+    band = "" if judgement.margin is None else "; the grey band is the margin"
+    return f"Means and {differences}, with 95% intervals; dots are runs{band}."
+
+
 def _parts(judgement: Judgement, svg: str) -> dict[str, Any]:
     """Return the variables of the template."""
     margin = judgement.margin
@@ -178,7 +183,7 @@ def _parts(judgement: Judgement, svg: str) -> dict[str, Any]:
         "pairs": _pairs(judgement),
         "paired": judgement.paired,
         "twice": twice,
-        "caption": CAPTION,
+        "caption": _figure_caption(judgement),
         "figure": inline("judged", svg),
         "findings": judgement.findings,
         "notes": judgement.notes,
