@@ -350,3 +350,13 @@ def test_an_effect_beside_zero_that_too_few_replicates_show_is_not_called_small(
     [decision] = decide(differences, np.array([1.0]), [[0]])
     assert decision.p == pytest.approx(2 / 2**5)
     assert decision.level == "too noisy"
+
+
+def test_the_p_of_a_contradicted_claim_is_that_of_the_pair_behind() -> None:
+    """All pairs must be ahead, so the largest p decides a supported claim; one pair behind contradicts it."""
+    ahead, behind, noise = np.arange(1.0, 9.0), -np.arange(1.0, 9.0), np.array([1.0, -1.0] * 4)
+    [claim] = decide(np.column_stack([noise, behind]), np.array([0.1, 0.1]), [[0, 1]])
+    assert claim.level.startswith("behind")
+    assert claim.p == claim.pairs[1].p < 0.05 < claim.pairs[0].p
+    [claim] = decide(np.column_stack([ahead, ahead + noise]), np.array([0.1, 0.1]), [[0, 1]])
+    assert claim.p == max(pair.p for pair in claim.pairs) < 0.05

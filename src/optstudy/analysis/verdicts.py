@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from optstudy.inference.decisions import VERDICTS, Decision, Level, Verdict, decide
+from optstudy.inference.decisions import VERDICTS, Decision, Level, Verdict, decide, deciding_p
 from optstudy.inference.intervals import (
     Estimate,
     Probability,
@@ -76,8 +76,8 @@ class Measured:
 class Judged:
     """A claim with its statistics and verdict; `row` returns its object in claims.json.
 
-    `shown` is the least favourable pair; `estimate`, `positive` and `two_way` are its own. `p` is uncorrected, the
-    largest over the pairs. `decision` is None for an exploratory claim, and `needed` unless the claim is inconclusive.
+    `shown` is the least favourable pair; `estimate`, `positive` and `two_way` are its own. `p` is uncorrected, of
+    the pair that decides. `decision` is None for an exploratory claim, and `needed` unless the claim is inconclusive.
     `tests` is the number of claims that p is corrected over.
     """
 
@@ -235,6 +235,10 @@ def _decisions(family: Sequence[Measured], withdrawn: int) -> list[Decision]:
 def _judged(measured: Measured, decision: Decision | None, tests: int) -> Judged:
     shown = min(measured.pairs, key=lambda pair: float(np.mean(pair.differences)))
     needed, margin = None, measured.claim.margin
+    ps, means = (
+        [sign_flip_p(pair.differences) for pair in measured.pairs],
+        [float(np.mean(pair.differences)) for pair in measured.pairs],
+    )
     if decision and VERDICTS[decision.level][0] == "inconclusive":
         sd = float(np.fmax(np.std(shown.differences, ddof=1), shown.search_sd))
         needed = replicates_needed_range(len(shown.differences), sd, 2 * margin, tests)
@@ -242,7 +246,7 @@ def _judged(measured: Measured, decision: Decision | None, tests: int) -> Judged
         claim=measured.claim,
         pairs=measured.pairs,
         shown=shown,
-        p=max(sign_flip_p(pair.differences) for pair in measured.pairs),
+        p=max(ps) if decision is None else deciding_p(decision.level, ps, means),
         decision=decision,
         needed=needed,
         tests=tests,

@@ -67,7 +67,8 @@ class Decision:
 
     Attributes:
         level: What the data show, in words.
-        p: The corrected two-sided p of the joint test; of several pairs the largest.
+        p: The corrected two-sided p of the joint test: of several pairs the largest, or, of a contradicted
+            claim, the smallest of those that are behind, which decides.
         p_equivalent: The corrected p of the two one-sided tests at the margin; of several pairs the largest.
         column: The least favourable pair: the column with the smallest mean.
         withheld: Whether skewed differences withhold a verdict that the t interval alone would have given.
@@ -142,8 +143,16 @@ def decide(
         least = min(columns, key=lambda column: float(means[column]))
         pairs = tuple(PairDecision(own, float(p[column])) for own, column in zip(each, columns, strict=True))
         equivalence = 1.0 if p_equivalent is None else p_equivalent
-        decisions.append(Decision(level, float(max(p[columns])), equivalence, least, withheld, pairs))
+        decided_by = deciding_p(level, [float(value) for value in p[columns]], means[columns].tolist())
+        decisions.append(Decision(level, decided_by, equivalence, least, withheld, pairs))
     return decisions
+
+
+def deciding_p(level: Level, p: Sequence[float], means: Sequence[float]) -> float:
+    """Return the p of the pair that decides a claim: all must be ahead, and one that is behind contradicts it."""
+    if VERDICTS[level][0] != "contradicted":
+        return max(p)
+    return min(value for value, mean in zip(p, means, strict=True) if mean < 0)
 
 
 UNDECIDED: frozenset[Verdict] = frozenset({"not tested", "inconclusive"})
