@@ -24,6 +24,7 @@ from optstudy.environment import default_workers
 from optstudy.errors import Stopped, StoreIncomplete, StudyError, one_line
 
 if TYPE_CHECKING:
+    from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -104,7 +105,7 @@ def check(
         from optstudy.running.session import read_session
 
         session = read_session(paths)
-        lines += journal_lines(study, session.fingerprints, session.entries) if tells else []
+        lines += journal_lines(_at_its_look(paths), session.fingerprints, session.entries) if tells else []
     for line in lines:
         typer.echo(line)
     findings = [*design_findings(study), *table_findings(study, results / study.name)]
@@ -120,18 +121,31 @@ def check(
         raise typer.Exit(1)
 
 
+def _at_its_look(paths: StudyPaths) -> Study:
+    """Return a study with the replicates at which its tables say that it is decided, else up to its last look."""
+    from optstudy.files import read_rows
+
+    study, claims = paths.study, read_rows(paths.tables / "claims.json")
+    shown = {claim.get("n") for claim in claims}
+    decided = claims and all(claim.get("verdict") != "inconclusive" for claim in claims)
+    return next((study.at_look(look) for look in study.looks if decided and shown == {look}), study)
+
+
 def _summary_lines(study_file: Path, study: Study) -> list[str]:
     """Return what a study consists of, in words."""
     from optstudy.metrics import counted
     from optstudy.planning.jobs import jobs_in
 
     names = [contender.name for contender in study.optimizers]
-    trainings = sum(jobs_in(study, name) for name in names)
+    most = counted(sum(jobs_in(study, name) for name in names), "training")
+    if len(study.looks) > 1:
+        first = study.at_look(study.looks[0])
+        most = f"{sum(jobs_in(first, name) for name in names)} to {most}"
+    looks = f"{', '.join(map(str, study.looks[:-1]))} or " if len(study.looks) > 1 else ""
     search = f"{study.tuning.trials} {study.tuning.sampler} trials per search"
     return [
         f"{study_file}: valid: {study.name}: {', '.join(names)}",
-        f"{study.replicates} replicates, {search}: "
-        f"{counted(trainings, 'training')} of {counted(study.epochs, 'epoch')}",
+        f"{looks}{study.looks[-1]} replicates, {search}: {most} of {counted(study.epochs, 'epoch')}",
     ]
 
 

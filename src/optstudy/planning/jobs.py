@@ -213,7 +213,7 @@ def resolved(study: Study, name: str, fingerprints: Fingerprints) -> dict[str, A
         "epochs": study.epochs,
         "batch_size": study.batch_size,
         "precision": study.precision,
-        "replicates": study.replicates,
+        "replicates": study.replicates_as_stated,
         "tuning": study.tuning.model_dump(),
         "untuned": study.untuned,
         "sweep": points_in(study, name),

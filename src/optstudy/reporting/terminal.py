@@ -167,7 +167,7 @@ def verdict_table(tables: Path) -> Table | None:
 
 
 def _caption(study: Study, tables: Path, comparison: pd.DataFrame) -> str:
-    sentences = [f"Mean ± half of the 95% t interval over {study.replicates} replicates."]
+    sentences = [f"Mean ± half of the 95% t interval over {comparison['n'].max()} replicates."]
     if "target_val_accuracy" in comparison:
         target = f"{comparison['target_val_accuracy'].iloc[0]:.4f}"
         sentences.append(f"epochs: to {target} validation accuracy.")

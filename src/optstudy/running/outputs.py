@@ -82,6 +82,26 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     report was made of. Raises StudyError if a user's LightningModule does not log what is compared or claimed.
     """
     study, folder = session.study, session.paths.tables
+    table, claims = _judged(session)
+    first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
+    write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "headline.csv", _plot_of_dvc(table))
+    write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
+    write_json(folder / "claims.json", claims)
+    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine)])
+    write_json(folder / "study.json", study_facts(study))
+    write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine))
+    return table, write_report(folder, mapper)
+
+
+def undecided_claims(session: Session) -> int:
+    """Return how many claims are inconclusive by the contenders' tables."""
+    return sum(claim["verdict"] == "inconclusive" for claim in _judged(session)[1])
+
+
+def _judged(session: Session) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Return the comparison and the claims of the contenders' tables. Raises StudyError as `write_answer` does."""
+    study, folder = session.study, session.paths.tables
     folders = ("runs", "curves", "sweep", "answers")
     runs, curves, sweep, answers = (stacked(folder, name, session.paths.contenders) for name in folders)
     target = target_of(runs, study.target)
@@ -93,16 +113,7 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     table = comparison(runs, values, target)
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
-    claims = claim_rows(study, answers, values, first)
-    write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "headline.csv", _plot_of_dvc(table))
-    write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
-    write_json(folder / "claims.json", claims)
-    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine)])
-    write_json(folder / "study.json", study_facts(study))
-    write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine))
-    return table, write_report(folder, mapper)
+    return table, claim_rows(study, answers, values, first_stated(session.entries))
 
 
 def _findings(session: Session, first: Stated, entries: Sequence[Entry]) -> list[Finding]:

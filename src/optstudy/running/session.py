@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from optstudy.errors import StudyError
 from optstudy.planning import journal
@@ -30,6 +30,10 @@ class Session:
     def study(self) -> Study:
         """Return the study."""
         return self.paths.study
+
+    def at_look(self, replicates: int) -> Session:
+        """Return the session of the study with so many replicates; both have the same entries."""
+        return replace(self, paths=replace(self.paths, study=self.study.at_look(replicates)))
 
 
 @contextmanager

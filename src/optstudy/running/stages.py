@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from optstudy.environment import default_workers
 from optstudy.errors import StoreIncomplete, StudyError
 from optstudy.files import read_derived, write_json
+from optstudy.metrics import counted
 from optstudy.planning.jobs import changes, jobs_in, named_jobs, resolved, units
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.stack_decisions import read_stored, stored_path
@@ -26,7 +27,14 @@ from optstudy.reporting.figures import Mapper
 from optstudy.reporting.summary import notes
 from optstudy.running.executor import Executor
 from optstudy.running.executors.processes import Workers
-from optstudy.running.outputs import read_selections, write_answer, write_runs, write_tables, write_tuning
+from optstudy.running.outputs import (
+    read_selections,
+    undecided_claims,
+    write_answer,
+    write_runs,
+    write_tables,
+    write_tuning,
+)
 from optstudy.running.session import Say, Session, open_session
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
 from optstudy.study.study import Study
@@ -52,9 +60,13 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
         _write_resolved(session, say)
         _say_accepted(session, accept, say)
         _pretrain(session, executor, say)
-        complete(session, units(paths.study, paths.contenders), executor, live, on_progress)
-        write_tables(session)
-        return compare(session, live, executor.map)
+        for replicates in paths.study.looks:
+            look = session.at_look(replicates)
+            complete(look, units(look.study, paths.contenders), executor, live, on_progress)
+            write_tables(look)
+            if _is_last(look, say):
+                break
+        return compare(look, live, executor.map)
 
 
 def run_study(study: Study, workers: int = default_workers(), results: Path = Path("results")) -> pd.DataFrame:
@@ -74,16 +86,41 @@ def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
     """
     live = live_of(paths, say)
     with open_session(paths, report_only=True, check=lambda _: live.check()) as session, live:
-        missing = 0
-        for name in paths.contenders:
-            jobs = named_jobs(paths.study, [name], session.fingerprints, session.entries)
-            missing += jobs_in(paths.study, name) - sum(job.key in session.entries for job in jobs)
-        if missing:
-            say(f"{paths.study.name}: {missing} trainings are missing from the journal: optstudy run completes them")
-            return None
-        _write_resolved(session, say)
-        write_tables(session)
-        return compare(session, live)
+        for replicates in paths.study.looks:
+            look = session.at_look(replicates)
+            if missing := _missing(look):
+                message = f"{missing} trainings are missing from the journal: optstudy run completes them"
+                say(f"{paths.study.name}: {message}")
+                return None
+            _write_resolved(look, say)
+            write_tables(look)
+            if _is_last(look, say):
+                break
+        return compare(look, live)
+
+
+def _missing(session: Session) -> int:
+    """Return how many trainings of a study its journal lacks."""
+    missing = 0
+    for name in session.paths.contenders:
+        jobs = named_jobs(session.study, [name], session.fingerprints, session.entries)
+        missing += jobs_in(session.study, name) - sum(job.key in session.entries for job in jobs)
+    return missing
+
+
+def _is_last(look: Session, say: Say) -> bool:
+    """Return whether a study ends at this look: its primary claims are decided, or there is no later one.
+
+    The journal alone decides it, so that a study that was interrupted ends at the same look as any other.
+    """
+    study = look.study
+    if study.replicates == study.looks[-1]:
+        return True
+    count, undecided = study.replicates, undecided_claims(look)
+    later = study.looks[study.looks.index(count) + 1]
+    goes_on = f"{counted(undecided, 'primary claim')} undecided, so replicates are added up to {later}"
+    say(f"{study.name}: {count} replicates: {goes_on if undecided else 'all primary claims are decided'}")
+    return not undecided
 
 
 def prepare(paths: StudyPaths, say: Say) -> Session:

@@ -7,7 +7,17 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
@@ -172,6 +182,28 @@ class Tuning(Block):
     once: Flag = False
 
 
+MOST_LOOKS = 6  # the levels of so many were simulated (inference/looks.py)
+Replicates = Annotated[Count, Field(ge=2)]
+
+
+class Looks(Block):
+    """The numbers of replicates at which a study may stop, because its primary claims are decided."""
+
+    looks: Annotated[tuple[Replicates, ...], Field(min_length=2, max_length=MOST_LOOKS)]
+
+
+def _number_or_looks(value: Any) -> int | Looks:
+    """Return a number of replicates, or `{looks: [...]}`. A union of types would report the problems of both."""
+    kind: TypeAdapter[int | Looks] = TypeAdapter(Looks if isinstance(value, dict) else Replicates)
+    try:
+        return value if isinstance(value, Looks) else kind.validate_python(value)
+    except ValidationError as error:
+        [one] = error.errors()
+        if one["type"] == "problems":
+            raise all_problems(one["ctx"]["problems"]) from error
+        raise PydanticCustomError("replicates", "{text}", {"text": one["msg"]}) from error
+
+
 class Pretraining(Block):
     """One training before all others. Every contender starts from its weights, except those of the last layer."""
 
@@ -204,7 +236,7 @@ class StudyFile(Block):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     clip: Positive | None = None
     decay_all: Flag = False
-    replicates: Annotated[Count, Field(ge=2)] = 8
+    stated_replicates: Annotated[int | Looks, PlainValidator(_number_or_looks)] = Field(default=8, alias="replicates")
     optimizers: Annotated[tuple[Annotated[Contender, by_name], ...], Field(min_length=1)]
     pretraining: Pretraining | None = None
     tuning: Tuning = Tuning()
@@ -214,6 +246,28 @@ class StudyFile(Block):
     target: Annotated[Number, Field(gt=0, le=1)] | None = None
     timeout: Positive | None = None
     claims: tuple[ClaimSpec, ...] = ()
+    _look: int | None = PrivateAttr(default=None)
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Return the numbers of replicates at which the study may stop: of most studies there is one."""
+        return self.stated_replicates.looks if isinstance(self.stated_replicates, Looks) else (self.stated_replicates,)
+
+    @property
+    def replicates(self) -> int:
+        """Return the number of replicates: at the study's last look, unless `at_look` chose another."""
+        return self._look or self.looks[-1]
+
+    @property
+    def replicates_as_stated(self) -> int | dict[str, list[int]]:
+        """Return the value of `replicates` in the study file."""
+        return {"looks": list(self.looks)} if len(self.looks) > 1 else self.looks[0]
+
+    def at_look(self, replicates: int) -> Self:
+        """Return the study with so many replicates. Their trainings are the first of those of any later look."""
+        study = self.model_copy()
+        study._look = replicates
+        return study
 
     @property
     def variants(self) -> tuple[str, ...]:
