@@ -90,7 +90,12 @@ def check(
 
     Trains and writes nothing.
     """
-    from optstudy.analysis.findings import design_findings, smallest_p_line, table_findings
+    from optstudy.analysis.findings import (
+        design_findings,
+        history_findings,
+        smallest_p_line,
+        table_findings,
+    )
     from optstudy.planning.dry_run import names_own_parts
     from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import load_study
@@ -109,6 +114,9 @@ def check(
     for line in lines:
         typer.echo(line)
     findings = [*design_findings(study), *table_findings(study, results / study.name)]
+    if session is not None:
+        history = session.history()
+        findings += history_findings(study, history.confirmed, 0, history.number, history.changed)
     for finding in findings:
         typer.echo(f"{finding.contender or 'study'}: {finding.finding} (rule {finding.rule}; {finding.source})")
     if smallest_p_line(study):

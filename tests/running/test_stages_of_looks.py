@@ -1,4 +1,4 @@
-"""Studies that stop when they know: a look is taken on its replicates alone, and the journal decides which is the last."""
+"""Studies that stop when they know: a look shows its replicates alone, and the journal decides which is the last."""
 
 from __future__ import annotations
 

@@ -92,7 +92,10 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "choices": summary.choices(results),
         "problems": summary.problems(results),
         "findings": results.findings,
-        "provenance": [(_words(key), _provenance(key, value)) for key, value in results.provenance.items()],
+        "designs": _designs(results.provenance.get("designs", [])),
+        "provenance": [
+            (_words(key), _provenance(key, value)) for key, value in results.provenance.items() if key != "designs"
+        ],
         "notes": _notes(results),
     }
 
@@ -173,6 +176,25 @@ def _notes(results: StudyResults) -> list[str]:
     if "sign_changes" in results.metrics:
         sentences.append("Sign changes are counted over all steps, also after reaching the tolerance.")
     return sentences
+
+
+def _designs(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Return number, study, first training and differences of each design; nothing if there is a single one."""
+    return [
+        (
+            f"{row['number']} (this page)" if row["own"] else str(row["number"]),
+            row["study"],
+            row["first_training"] or "none: it trained nothing new",
+            "; ".join([*row["changed"], *_changed_claims(row)]) or "registered",
+        )
+        for row in rows
+        if len(rows) > 1
+    ]
+
+
+def _changed_claims(row: Mapping[str, Any]) -> list[str]:
+    counts = {name: row[name] for name in ("added", "withdrawn") if row[name]}
+    return [f"{counted(count, 'primary claim')} {name}" for name, count in counts.items()]
 
 
 def _provenance(key: str, value: Any) -> list[str]:

@@ -17,8 +17,9 @@ from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
 from optstudy.metrics import HEADLINES, present
+from optstudy.planning.designs import History
 from optstudy.planning.jobs import Job, named_jobs, selected_trial, trial_jobs, units
-from optstudy.planning.journal import Entry, Stated, first_stated
+from optstudy.planning.journal import Entry
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.selection import Selections
 from optstudy.records.provenance import provenance
@@ -83,14 +84,14 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     """
     study, folder = session.study, session.paths.tables
     table, claims = _judged(session)
-    first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
+    history, mine = session.history(), [session.entries[job.key] for job in jobs]
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)
-    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine)])
+    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, history, mine)])
     write_json(folder / "study.json", study_facts(study))
-    write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine))
+    write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine, history))
     return table, write_report(folder, mapper)
 
 
@@ -113,16 +114,16 @@ def _judged(session: Session) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     table = comparison(runs, values, target)
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    return table, claim_rows(study, answers, values, first_stated(session.entries))
+    return table, claim_rows(study, answers, values, session.history().confirmed)
 
 
-def _findings(session: Session, first: Stated, entries: Sequence[Entry]) -> list[Finding]:
-    """Return all findings about a finished study; `first` is what its file stated at the first training."""
-    study = session.study
+def _findings(session: Session, history: History, entries: Sequence[Entry]) -> list[Finding]:
+    """Return all findings about a finished study."""
+    study, first = session.study, history.confirmed
     return [
         *design_findings(study, len(first.primary)),
         *table_findings(study, session.paths.tables),
-        *history_findings(study, first, withdrawn(study, first)),
+        *history_findings(study, first, withdrawn(study, first), history.number, history.changed),
         *facts_findings(entries),
     ]
 
