@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.analysis import verdicts
+from optstudy.catalogue import OBJECTIVES, SAMPLERS, Space
 from optstudy.errors import StudyError
+from optstudy.inference.redraws import Pool, ranks, redraw, sobol_strata
 from optstudy.keys import canonical, digest
 from optstudy.metrics import HEADLINES, ROUNDING, metric
 from optstudy.planning.journal import Stated
 from optstudy.spec import unpack
-from optstudy.study.claim import SWEPT, Arm, ClaimSpec
+from optstudy.study.claim import SWEPT, Arm, ClaimSpec, Contrast
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -22,11 +24,21 @@ if TYPE_CHECKING:
 
     from optstudy.analysis.tables import Values
 
+# Why a claim, or a pair of one, is not tested.
+MISSED = "all values are misses"
+EQUAL = "both trained to the same values"
 
-def weights(study: Study, claim: ClaimSpec) -> dict[Arm, float]:
-    """Return the claim's contrast, with signs that make its effect positive if it turns out as claimed."""
-    sign = metric(claim.metric).sign
-    return {side: sign * weight for side, weight in claim.contrast(study.variants[0]).items()}
+NO_REASONS: Mapping[frozenset[str], str] = {}
+NO_TRIALS: Mapping[str, pd.DataFrame] = {}
+
+SEARCHES = 1_000  # redrawn from the trials, to learn how much what a search selects may vary
+
+
+def contrasts(study: Study, claim: ClaimSpec) -> list[dict[Arm, float]]:
+    """Return the claim's contrasts, one for each pair, with signs that make an effect positive if it is as claimed."""
+    sign, names = metric(claim.metric).sign, [contender.name for contender in study.optimizers]
+    found = claim.contrasts(study.variants[0], names)
+    return [{side: sign * weight for side, weight in contrast.items()} for contrast in found]
 
 
 def margin(claim: ClaimSpec) -> float:
@@ -36,8 +48,9 @@ def margin(claim: ClaimSpec) -> float:
 
 def claim_hash(study: Study, claim: ClaimSpec) -> str:
     """Return a hash of everything that the claim's test depends on; its wording is left out."""
-    parts = sorted([*side, weight] for side, weight in weights(study, claim).items())
-    return digest(canonical([parts, claim.metric, margin(claim), claim.primary, *_measured_by(study, claim.metric)]))
+    pairs = sorted(sorted([*side, weight] for side, weight in own.items()) for own in contrasts(study, claim))
+    tested = pairs[0] if len(pairs) == 1 else pairs
+    return digest(canonical([tested, claim.metric, margin(claim), claim.primary, *_measured_by(study, claim.metric)]))
 
 
 def _measured_by(study: Study, name: str) -> list[float]:
@@ -61,23 +74,41 @@ def withdrawn(study: Study, first: Stated) -> int:
     return len(set(first.primary) - stated(study).hashes)
 
 
-def claim_rows(study: Study, answers: pd.DataFrame, values: Values, first: Stated) -> list[dict[str, Any]]:
+def claim_rows(
+    study: Study,
+    answers: pd.DataFrame,
+    values: Values,
+    first: Stated,
+    untestable: Mapping[frozenset[str], str] = NO_REASONS,
+    trials: Mapping[str, pd.DataFrame] = NO_TRIALS,
+) -> list[dict[str, Any]]:
     """Return the rows of claims.json; a claim that was not stated at the `first` training is post hoc.
 
+    `untestable` has the pairs of contenders that the design cannot tell apart, each with the reason in words. `trials`
+    are the tables of trials by contender: searches redrawn from them show how much what a search selects may vary.
     Raises StudyError if a contender lacks a claim's metric: a user's own model may not log it.
     """
-    measured = [_measured(study, number, answers, values, first) for number in range(len(study.claims))]
+    redrawn = redrawn_values(study, trials)
+    measured = [
+        _measured(study, number, answers, values, first, untestable, redrawn) for number in range(len(study.claims))
+    ]
     return [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first))]
 
 
-def _measured(study: Study, number: int, answers: pd.DataFrame, values: Values, first: Stated) -> verdicts.Measured:
+def _measured(
+    study: Study,
+    number: int,
+    answers: pd.DataFrame,
+    values: Values,
+    first: Stated,
+    untestable: Mapping[frozenset[str], str],
+    redrawn: Mapping[str, pd.DataFrame],
+) -> verdicts.Measured:
     claim = study.claims[number]
-    sides = weights(study, claim)
-    for side in sides:
+    for side in dict.fromkeys(side for sides in contrasts(study, claim) for side in sides):
         if claim.metric not in values.get(side, {}):
             message = f"{'/'.join(side)} does not have it: the model does not log it in every training"
             raise StudyError(f"{study.name}: claims.{number}.metric: {claim.metric!r}: {message}")
-    differences = verdicts.contrast({side: values[side][claim.metric] for side in sides}, sides)
     stated_claim = verdicts.StatedClaim(
         id=f"{number + 1}-{claim.topic or claim.metric}",
         topic=claim.topic,
@@ -89,15 +120,75 @@ def _measured(study: Study, number: int, answers: pd.DataFrame, values: Values, 
         post_hoc=claim_hash(study, claim) not in first.hashes,
         qualifier=qualifier(study),
     )
-    examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
-    return verdicts.Measured(stated_claim, tuple(differences.tolist()), examples, only_misses(study, claim, values))
+    missed = MISSED if only_misses(study, claim, values) else ""
+    pairs = []
+    for sides, words in zip(contrasts(study, claim), pair_words(study, claim), strict=True):
+        own = {side: values[side][claim.metric] for side in sides}
+        differences = verdicts.contrast(own, sides)
+        reason = missed or _untestable(sides, untestable) or _bit_equal(own, differences)
+        examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
+        sd = search_sd(sides, claim.metric, redrawn, values)
+        pairs.append(verdicts.Pair(words, tuple(differences.tolist()), examples, reason, sd))
+    return verdicts.Measured(stated_claim, tuple(pairs))
+
+
+def _untestable(sides: Contrast, untestable: Mapping[frozenset[str], str]) -> str:
+    """Return why the design cannot tell the contenders of a contrast of two apart; empty if it can."""
+    return untestable.get(frozenset(name for (name, _), weight in sides.items() if abs(weight) > ROUNDING), "")
+
+
+def _bit_equal(values: Mapping[Arm, Sequence[float]], differences: NDArray[np.float64]) -> str:
+    """Return the reason if all differences are zero although the values vary, as only equal trainings' do."""
+    vary = any(len(set(own)) > 1 for own in values.values())
+    return EQUAL if vary and not differences.any() else ""
+
+
+def redrawn_values(study: Study, trials: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return, for each contender, the trials that `SEARCHES` redrawn searches select; empty if they are unknown.
+
+    Search i draws the same trials for all contenders, so rows are paired. Trials of an adaptive sampler depend on each
+    other, and a study that searches `once` has a single search: neither can be redrawn.
+    """
+    rates = {c.name: study.row(c).search.get("learning_rate") for c in study.optimizers if c.name in trials}
+    if not rates or study.tuning.once or SAMPLERS[study.tuning.sampler].adaptive:
+        return {}
+    stratified = study.tuning.sampler == "sobol" and all(rates.values())
+    pools = {name: _pool(study, trials[name], space) for name, space in rates.items()}
+    strata = sobol_strata(study.tuning.trials) if stratified else 1
+    chosen = redraw(pools, 1, study.tuning.trials, SEARCHES, seed=0, strata=strata)
+    return {name: trials[name].iloc[indices[:, 0]].reset_index(drop=True) for name, indices in chosen.items()}
+
+
+def _pool(study: Study, trials: pd.DataFrame, rates: Space | None) -> Pool:
+    positions = [rates.position(rate) for rate in trials["learning_rate"]] if rates else [0.0] * len(trials)
+    sign = 1.0 if OBJECTIVES[study.objective] == "maximize" else -1.0
+    scores = (sign * trials[study.objective.replace("/", "_")]).tolist()
+    losses = trials["val_loss"].tolist() if "val_loss" in trials else [0.0] * len(trials)
+    return Pool(np.array(positions), ranks(scores, losses))
+
+
+def search_sd(sides: Contrast, name: str, redrawn: Mapping[str, pd.DataFrame], values: Values) -> float:
+    """Return the standard deviation of a contrast's difference in a metric over redrawn searches; nan if unknown.
+
+    Arms without a search have the values of their replicates, each combined with every redrawn search.
+    """
+    total = np.zeros((1, SEARCHES))
+    for (contender, variant), weight in sides.items():
+        if variant != "tuned":
+            total = total + weight * np.asarray(values[contender, variant][name], dtype=float)[:, None]
+        elif name in redrawn.get(contender, {}):
+            total = total + weight * redrawn[contender][name].to_numpy(dtype=float)
+        else:
+            return float("nan")
+    return float(total.std()) if any(variant == "tuned" for _, variant in sides) else float("nan")
 
 
 def only_misses(study: Study, claim: ClaimSpec, values: Values) -> bool:
     """Return whether every value behind a claim is a miss; sides with weight zero do not count."""
     if not metric(claim.metric).remedy:
         return False
-    sides = [side for side, weight in weights(study, claim).items() if abs(weight) > ROUNDING]
+    pairs = contrasts(study, claim)
+    sides = [side for sides in pairs for side, weight in sides.items() if abs(weight) > ROUNDING]
     compared = [values.get(side, {}).get(claim.metric, ()) for side in sides]
     return all(compared) and all(value > study.epochs for own in compared for value in own)
 
@@ -114,19 +205,40 @@ def example_differences(answers: pd.DataFrame, sides: Mapping[Arm, float]) -> ND
 
 
 def in_words(study: Study, claim: ClaimSpec) -> str:
-    """Return the contrast in words, `momentum against the mean of adam, sgd`, or as the formula of its effect.
+    """Return the claim's contrast in words, or as the formula of its effect if it is one of weights.
 
-    The formula has the sign of the effect: if lower is better, the side that is claimed to be better is subtracted.
+    The side that is claimed to be better comes first: `momentum against the mean of adam, sgd`.
     """
-    if claim.better is not None:
-        return f"{claim.better} against {_mean_of(claim.than)}"
-    sign = metric(claim.metric).sign
-    formula = {side: sign * weight for side, weight in claim.contrast("").items()}
-    return _of_losses(claim.contrast(study.variants[0])) or verdicts.readable(formula)
+    key, name = claim.about
+    if key == "weights":
+        return pair_words(study, claim)[0]
+    rivals = claim.rivals([contender.name for contender in study.optimizers])
+    others = _joined("each of ", rivals) if rivals else _joined("the mean of ", claim.than)
+    if key == "loses_less":
+        return f"what {name} loses untuned against what {others} loses"
+    return f"{others} against {name}" if key == "worse" else f"{name} against {others}"
 
 
-def _mean_of(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"the mean of {', '.join(names)}"
+def pair_words(study: Study, claim: ClaimSpec) -> list[str]:
+    """Return each of the claim's contrasts in words; that of weights as a formula with the sign of its effect.
+
+    If lower is better, the formula subtracts the side that is claimed to be better.
+    """
+    key, name = claim.about
+    if key == "weights":
+        sign = metric(claim.metric).sign
+        formula = {side: sign * weight for side, weight in claim.contrasts("")[0].items()}
+        return [_of_losses(claim.contrasts(study.variants[0])[0]) or verdicts.readable(formula)]
+    if claim.than:
+        return [in_words(study, claim)]
+    rivals = claim.rivals([contender.name for contender in study.optimizers])
+    if key == "loses_less":
+        return [f"what {name} loses untuned against what {rival} loses" for rival in rivals]
+    return [f"{rival} against {name}" if key == "worse" else f"{name} against {rival}" for rival in rivals]
+
+
+def _joined(several: str, names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{several}{', '.join(names)}"
 
 
 def _of_losses(sides: Mapping[Arm, float]) -> str:

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optstudy.analysis.evaluate_claims import only_misses
 from optstudy.inference.intervals import LEVEL
@@ -36,7 +36,7 @@ SOURCES: Mapping[int, str] = {
     2: "Dodge et al. 2019, arXiv:1909.03004",
     3: "Bouthillier et al. 2021, arXiv:2103.03098",
     6: "Wilson et al. 2017, arXiv:1705.08292",
-    7: "exact sign-flip test: its smallest p is 2m / 2^n",
+    7: "joint sign-flip test: its smallest p is 2 / 2^n",
     8: "Schmidt et al. 2021, arXiv:2007.01547",
     10: "Simmons et al. 2011, doi:10.1177/0956797611417632; Nosek et al. 2018, doi:10.1073/pnas.1708274114",
     13: "a sweep measures a tolerance to within its step, and only up to its ends",
@@ -57,10 +57,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Design:
-    """A study file; p is corrected over `tests` claims."""
+    """A study file; `withdrawn` primary claims are no longer in it."""
 
     study: Study
-    tests: int
+    withdrawn: int
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ class History:
     changed: Sequence[str]
 
 
-def design_findings(study: Study, tests: int | None = None) -> list[Finding]:
-    """Return the findings about a study file.
+def design_findings(study: Study, withdrawn: int = 0) -> list[Finding]:
+    """Return the findings about a study file, of which `withdrawn` primary claims are gone since the first training.
 
-    `tests` is the number of claims that p is corrected over; None before the first training. A study file cannot
-    express unequal trials or epochs, selection on test data or on the best epoch, or pruning: they need no check.
+    A study file cannot express unequal trials or epochs, selection on test data or on the best epoch, or pruning: they
+    need no check.
     """
-    return _findings(DESIGN_CHECKS, Design(study, _primary(study) if tests is None else tests))
+    return _findings(DESIGN_CHECKS, Design(study, withdrawn))
 
 
 def table_findings(study: Study, folder: Path) -> list[Finding]:
@@ -118,6 +118,11 @@ def history_findings(
     return _findings(HISTORY_CHECKS, History(study, first, withdrawn, number, changed))
 
 
+def claims_findings(claims: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Return the findings about the claims of a finished study, objects of claims.json."""
+    return _findings(CLAIMS_CHECKS, claims)
+
+
 def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
     """Return the findings about how, and with which versions and machines, a study was trained."""
     return _findings(FACTS_CHECKS, entries)
@@ -126,7 +131,7 @@ def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
 def smallest_p_line(study: Study) -> str:
     """Return the smallest corrected p that the design can reach, in words; empty without primary claims."""
     primary = _primary(study)
-    least = smallest_p(study.replicates, primary)
+    least = smallest_p(study.replicates)
     return f"{counted(primary, 'primary claim')}: the smallest corrected p is {least:.2g}" if primary else ""
 
 
@@ -224,10 +229,10 @@ def _no_defaults(design: Design) -> Iterator[Finding]:
 
 def _too_few_replicates(design: Design) -> Iterator[Finding]:
     replicates = design.study.replicates
-    least = smallest_p(replicates, design.tests)
-    if design.tests and least >= LEVEL:
-        words = f"{replicates} replicates and {counted(design.tests, 'primary claim')}"
-        words += f": the smallest corrected p is {least:.2g}"
+    least = smallest_p(replicates, design.withdrawn)
+    if _primary(design.study) and least > LEVEL:
+        gone = f" and {counted(design.withdrawn, 'withdrawn claim')}" if design.withdrawn else ""
+        words = f"{replicates} replicates{gone}: the smallest corrected p is {least:.2g}"
         yield _finding(7, "", f"{words}, so no verdict but `equivalent` can be reached: add replicates")
 
 
@@ -268,11 +273,32 @@ def _claims_on_misses(tables: Tables) -> Iterator[Finding]:
             yield _finding(15, "", f"{words}: {row.remedy}")
 
 
+def _withheld_verdicts(claims: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Find verdicts that the skew of the differences withholds, and say which searches may have missed."""
+    for claim in claims:
+        if claim["withheld"]:
+            name, searched = claim["metric"], claim["search_sd"] or 0.0
+            words = f"the verdict on “{claim['statement']}” is withheld: its differences are skewed"
+            words += f", and those of {_replicates(claim['furthest'])} lie furthest out"
+            if searched > claim["sd"]:
+                spread = f"{amount(name, _rounded(searched))} instead of {amount(name, _rounded(claim['sd']))}"
+                words += f"; redrawn from its trials, its searches would make them vary more (sd {spread})"
+            yield _finding(10, "", f"{words}: look at what was selected there, and search with more trials")
+
+
+def _replicates(numbers: Sequence[int]) -> str:
+    return f"replicate{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")
+
+
 def _withdrawn_claims(history: History) -> Iterator[Finding]:
     if history.withdrawn:
         words = f"{counted(history.withdrawn, 'primary claim')} registered before the first training"
         words += f" {'was' if history.withdrawn == 1 else 'were'} withdrawn or changed"
-        yield _finding(10, "", f"{words}: p is corrected as if nothing had been withdrawn")
+        yield _finding(10, "", f"{words}: each counts as one more test")
 
 
 def _later_design(history: History) -> Iterator[Finding]:
@@ -330,5 +356,6 @@ DESIGN_CHECKS = (
     _too_few_replicates,
 )
 TABLE_CHECKS = (_selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
+CLAIMS_CHECKS = (_withheld_verdicts,)
 HISTORY_CHECKS = (_withdrawn_claims, _later_design, _other_replicates)
 FACTS_CHECKS = (_mixed_facts, _other_training_version, _several_gradients_per_step)

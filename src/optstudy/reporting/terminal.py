@@ -157,7 +157,7 @@ def verdict_table(tables: Path) -> Table | None:
         caption += f" Every verdict: {escape(rows[0]['qualifier'])}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("claim", "verdict", "effect", "p"):
-        table.add_column(heading, no_wrap=heading != "claim")
+        table.add_column(heading, no_wrap=heading in ("effect", "p"))
     for row in rows:
         effect = difference(row["metric"], row["effect"], row["ci_low"], row["ci_high"])
         p = row["p"] if row["p_corrected"] is None else row["p_corrected"]

@@ -10,9 +10,16 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
-from optstudy.analysis.findings import Finding, design_findings, facts_findings, history_findings, table_findings
+from optstudy.analysis.findings import (
+    Finding,
+    claims_findings,
+    design_findings,
+    facts_findings,
+    history_findings,
+    table_findings,
+)
 from optstudy.analysis.study_results import StudyResults, study_facts
-from optstudy.analysis.tables import comparison, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import comparison, read_table, replicate_values, stacked, target_of, write_table
 from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
@@ -89,7 +96,7 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)
-    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, history, mine)])
+    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, history, mine, claims)])
     write_json(folder / "study.json", study_facts(study))
     write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine, history))
     return table, write_report(folder, mapper)
@@ -114,15 +121,20 @@ def _judged(session: Session) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     table = comparison(runs, values, target)
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    return table, claim_rows(study, answers, values, session.history().confirmed)
+    tuned = session.paths.contenders if study.tuning.trials else ()
+    trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
+    return table, claim_rows(study, answers, values, session.history().confirmed, trials=trials)
 
 
-def _findings(session: Session, history: History, entries: Sequence[Entry]) -> list[Finding]:
+def _findings(
+    session: Session, history: History, entries: Sequence[Entry], claims: Sequence[Mapping[str, Any]]
+) -> list[Finding]:
     """Return all findings about a finished study."""
     study, first = session.study, history.confirmed
     return [
-        *design_findings(study, len(first.primary)),
+        *design_findings(study, withdrawn(study, first)),
         *table_findings(study, session.paths.tables),
+        *claims_findings(claims),
         *history_findings(study, first, withdrawn(study, first), history.number, history.changed),
         *facts_findings(entries),
     ]
