@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from optstudy.analysis.study_results import StudyResults, read_study_results
-from optstudy.analysis.verdicts import worded_verdict
+from optstudy.analysis.verdicts import confidence, worded_verdict
 from optstudy.files import write_text
+from optstudy.inference.looks import level_of
 from optstudy.inference.power import MOST_REPLICATES
 from optstudy.metrics import amount, counted, difference, metric, probability, span
 from optstudy.reporting import summary
@@ -83,6 +84,8 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "study": results.study,
         "answer": summary.answer(results),
         "claims": [_claim(claim) for claim in results.claims],
+        "confidence": confidence(results.claims) if results.claims else "",
+        "looks": _looks(results.study),
         **_family(results.claims),
         "trials": counted(results.study["trials"], "trial"),
         "budget": counted(results.study["epochs"], results.epoch),
@@ -98,6 +101,16 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         ],
         "notes": _notes(results),
     }
+
+
+def _looks(study: Mapping[str, Any]) -> str:
+    """Return when a study with looks could have stopped, in words; empty for any other study."""
+    looks = study.get("looks", [])
+    if len(looks) < 2:
+        return ""
+    *before, last = map(str, looks)
+    level = level_of(len(looks))
+    return f"it stops after {', '.join(before)} or {last}, when its primary claims are decided; each look at {level:g}"
 
 
 def _family(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:

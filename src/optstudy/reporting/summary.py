@@ -13,7 +13,7 @@ import pandas as pd
 
 from optstudy.analysis.leaders import Leader, Rival, leader
 from optstudy.analysis.study_results import StudyResults
-from optstudy.analysis.verdicts import worded_verdict
+from optstudy.analysis.verdicts import confidence, worded_verdict
 from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
@@ -243,7 +243,9 @@ def notes(results: StudyResults) -> dict[str, str]:
     sentence = plain(answer(results))
     claims = [_claim_line(claim) for claim in results.claims]
     whole = [f"**{plain(results.study['question'] or results.name)}**", "", sentence, "", *claims]
-    whole += ["", "Effects: means over n replicates with 95% intervals, positive as claimed."] if claims else []
+    if claims:
+        interval = f"{confidence(results.claims)} intervals"
+        whole += ["", f"Effects: means over n replicates with {interval}, positive as claimed."]
     each = {name: _note(results, name, words, sentence) for name, words in problems(results).items()}
     return {"": "\n".join(whole)} | each
 

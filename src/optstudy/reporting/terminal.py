@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optstudy.analysis.verdicts import worded_verdict
+from optstudy.analysis.verdicts import confidence, worded_verdict
 from optstudy.metrics import METRICS, difference, present, probability
 from optstudy.reporting.summary import older_versions
 from optstudy.spec import Progress as State
@@ -152,7 +152,7 @@ def verdict_table(tables: Path) -> Table | None:
     rows = json.loads((tables / "claims.json").read_text(encoding="utf-8"))
     if not rows:
         return None
-    caption = "Effect: mean and 95% interval of the paired differences, positive as claimed."
+    caption = f"Effect: mean and {confidence(rows)} interval of the paired differences, positive as claimed."
     if rows[0]["qualifier"]:  # it is the same for all claims, and too long for a column
         caption += f" Every verdict: {escape(rows[0]['qualifier'])}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
