@@ -1,4 +1,4 @@
-"""The command line: run, check, report, ui. Heavy imports wait until a command needs them."""
+"""The command line: run, check, plan, report, ui. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -155,6 +155,31 @@ def _summary_lines(study_file: Path, study: Study) -> list[str]:
         f"{study_file}: valid: {study.name}: {', '.join(names)}",
         f"{looks}{study.looks[-1]} replicates, {search}: {most} of {counted(study.epochs, 'epoch')}",
     ]
+
+
+@app.command()
+def plan(study_file: StudyFile, workers: Workers = default_workers(), results: Results = Path("results")) -> None:
+    """Say how many replicates and trials decide a study's claims, from the trials of a pilot; train nothing.
+
+    The pilot is the study itself, if it has been run, else a shipped study.
+    """
+    from optstudy.analysis.planner import effects_of, forecasts, plan_sentence, read_pilot
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.reporting.terminal import make_console, plan_table
+    from optstudy.study.study import load_study
+
+    study = load_study(study_file)
+    pilot = read_pilot(study, results, Path("docs/results"))
+    seconds = pilot.seconds()
+    if not pilot.own:  # its seconds are those of another machine
+        from optstudy.running.cost import cost_of
+        from optstudy.running.session import read_session
+
+        seconds = cost_of(read_session(StudyPaths(study, results)), workers).each
+    left_out, found = effects_of(study, pilot, pilot.budget)[1], forecasts(study, pilot, seconds)
+    console = make_console()
+    console.print(plan_table(pilot.name, found, workers))
+    console.print(f"{plan_sentence(study, found, left_out, workers)}.", markup=False, soft_wrap=True)
 
 
 @app.command()

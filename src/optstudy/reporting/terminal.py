@@ -8,7 +8,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from optstudy.analysis.planner import in_hours
 from optstudy.analysis.verdicts import confidence, worded_verdict
 from optstudy.metrics import METRICS, difference, present, probability
 from optstudy.reporting.summary import older_versions
@@ -28,6 +29,8 @@ from optstudy.study.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from optstudy.analysis.planner import Forecast
 
 LINE_EVERY = 10.0  # seconds between plain lines: the log of a night stays readable
 
@@ -163,6 +166,21 @@ def verdict_table(tables: Path) -> Table | None:
         p = row["p"] if row["p_corrected"] is None else row["p_corrected"]
         verdict = worded_verdict({**row, "qualifier": ""})
         table.add_row(escape(row["statement"]), verdict, effect, probability(p))
+    return table
+
+
+def plan_table(pilot: str, forecasts: Sequence[Forecast], workers: int) -> Table:
+    """Return the table of a plan: a row for each number of replicates and trials."""
+    caption = (
+        f"Forecast from the trials of {pilot}: share of simulated studies in which the primary claims are decided."
+    )
+    table = Table(caption=escape(caption), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("replicates", "trials", "all decided", "of the claims", "trainings", f"time, {workers} workers"):
+        table.add_column(heading, justify="right")
+    for one in forecasts:
+        shares = (f"{one.decided:.0%}", f"{sum(one.each) / len(one.each):.0%}")
+        duration = in_hours(one.seconds / workers)
+        table.add_row(str(one.replicates), str(one.trials), *shares, str(one.trainings), duration)
     return table
 
 
