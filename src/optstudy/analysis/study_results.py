@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from optstudy.analysis.budgets import no_curves, read_curves
+from optstudy.analysis.robustness import no_card, read_card
 from optstudy.analysis.tables import Values, read_table, replicate_values, stacked
 from optstudy.catalogue import OBJECTIVES
 from optstudy.metrics import present
@@ -25,7 +27,7 @@ class StudyResults:
 
     Frames hold the rows of all contenders, with a column `contender`, in the study's order; they are empty if the study
     has no such rows. `study` is study.json, `data` the data's name and arguments, and `values` the headline metrics,
-    replicate by replicate.
+    replicate by replicate. `card` is robustness.csv.
     """
 
     name: str
@@ -41,6 +43,8 @@ class StudyResults:
     provenance: Mapping[str, Any]
     data: Mapping[str, Any]
     values: Values
+    card: pd.DataFrame = field(default_factory=no_card)
+    tuning_curves: pd.DataFrame = field(default_factory=no_curves)
 
     @property
     def contenders(self) -> list[str]:
@@ -71,6 +75,15 @@ class StudyResults:
     def metrics(self) -> list[str]:
         """Return the metrics of the comparison, in the order of `metrics.METRICS`."""
         return present(self.comparison.columns)
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Return for each contender in words those that the design cannot tell apart from it, and itself."""
+        winners = self.card[self.card["kind"] == "winner"]
+        return {
+            **{name: name for name in self.contenders},
+            **dict(zip(winners["subject"], winners["group"], strict=True)),
+        }
 
     @property
     def objective(self) -> str:
@@ -136,6 +149,8 @@ def read_study_results(folder: Path) -> StudyResults:
         values=replicate_values(
             tables["runs"], tables["curves"], tables["sweep"], study["epochs"], target, study["within"]
         ),
+        card=read_card(folder),
+        tuning_curves=read_curves(folder),
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from optstudy.analysis.budgets import leads_by_budget, leads_in_words, tested_by
+from optstudy.analysis.robustness import BASELINE_DRAWS, DRAWS
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import confidence
 from optstudy.metrics import amount, counted, metric
@@ -97,11 +99,24 @@ def maps(results: StudyResults) -> str:
 
 
 def budget(results: StudyResults) -> str:
-    """Return the caption of the expected best of k trials."""
+    """Return the caption of the best of k trials, with who leads by number of trials."""
+    tested = tested_by(results.objective, list(results.tuning.columns))
+    leads = leads_in_words(leads_by_budget(results.tuning_curves, tested, results.groups))
     return (
-        "Expected best of k trials, and the expected test value of that trial: exact means over draws without "
-        f"replacement from the {_pool(results)}, for k up to half of the pool. There are no intervals, because all "
-        "values come from one pool."
+        f"Best of k trials, from the {_pool(results)}, for k up to half of the pool. Bands are simultaneous 95% bands "
+        "of the median (Dvoretzky, Kiefer and Wolfowitz); the expected values are exact means over draws without "
+        f"replacement, and have no band. Dotted: this study, {counted(results.study['trials'], 'trial')} per search. "
+        f"Circles: another optimizer takes the lead in expected {metric(tested).label}: {leads}."
+    )
+
+
+def robustness(results: StudyResults) -> str:
+    """Return the caption of the specification curves."""
+    return (
+        f"Specification curves: each column is one way to do the study again, sorted by its effect. Lines: 95% of "
+        f"{DRAWS} redraws of the searches from the {_pool(results)}; dots: their median; diamond: the study's own "
+        f"way ({BASELINE_DRAWS:,} redraws). The marks below say how many trials, which part of the space of learning "
+        "rates and which rule of selection; a replicate is left out where nothing else differs."
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from optstudy.analysis.study_results import StudyResults
 from optstudy.files import write_bytes, write_text
 from optstudy.reporting import captions, plots
+from optstudy.reporting.specification_curves import specification_curves
 from optstudy.reporting.style import drawing
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ PLOTS = (
     Plot("sensitivity", captions.sensitivity, plots.sensitivity),
     Plot("maps", captions.maps, plots.maps),
     Plot("budget", captions.budget, plots.budget),
+    Plot("robustness", captions.robustness, specification_curves),
     Plot("gap", captions.means(_GAP), plots.means("generalisation_gap")),
     Plot("epochs", captions.epochs, plots.means("epochs_to_target")),
     Plot("sign_changes", captions.sign_changes, plots.means("sign_changes")),

@@ -20,7 +20,7 @@ from optstudy.files import write_text
 from optstudy.inference.looks import level_of
 from optstudy.inference.power import MOST_REPLICATES
 from optstudy.metrics import amount, counted, difference, metric, probability, span
-from optstudy.reporting import summary
+from optstudy.reporting import card, summary
 from optstudy.reporting.captions import diverged_score, swept
 from optstudy.reporting.figures import PLOTS, Mapper, draw_all
 from optstudy.reporting.style import INK, PAPER
@@ -93,6 +93,11 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "variants": [_table(results, variant) for variant in results.variants],
         "figures": [(plot.name, plot.caption(results), inline(plot.name, figures[plot.name])) for plot in shown],
         "choices": summary.choices(results),
+        "card": card.card_rows(results),
+        "other_ways": card.other_ways(results),
+        "leads": card.budget_words(results),
+        "tuning": card.tuning_rows(results),
+        "gains_at": [counted(k, "trial") for k in card.budget_columns(results)],
         "problems": summary.problems(results),
         "findings": results.findings,
         "designs": _designs(results.provenance.get("designs", [])),

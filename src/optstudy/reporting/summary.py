@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from optstudy.analysis.leaders import Leader, Rival, leader
+from optstudy.analysis.robustness import winner_in_words
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import confidence, worded_verdict
 from optstudy.inference.intervals import t_interval
@@ -61,7 +62,8 @@ def answer(results: StudyResults) -> str:
     best = "highest" if row.higher else "lowest"
     mean = f"{_mean(first.values)} (n = {len(first.values)})"
     words = f"{budget}{_limits(results)}, {first.contender} had the {best} mean {row.label}, {mean}"
-    return "; ".join(part for part in (words, _rivals(first), _claims(results.claims)) if part) + "."
+    redrawn = winner_in_words(results.card, first.contender)
+    return "; ".join(part for part in (words, _rivals(first), redrawn, _claims(results.claims)) if part) + "."
 
 
 def _limits(results: StudyResults) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
+from optstudy.analysis.budgets import tuning_curves, write_curves
 from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
 from optstudy.analysis.findings import (
     Finding,
@@ -18,8 +19,11 @@ from optstudy.analysis.findings import (
     history_findings,
     table_findings,
 )
+from optstudy.analysis.robustness import robustness, write_card
+from optstudy.analysis.space_audit import FILE as AUDIT
+from optstudy.analysis.space_audit import SpaceAudit, audit_spaces, untestable
 from optstudy.analysis.study_results import StudyResults, study_facts
-from optstudy.analysis.tables import comparison, read_table, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import Values, comparison, read_table, replicate_values, stacked, target_of, write_table
 from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
@@ -90,12 +94,16 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     report was made of. Raises StudyError if a user's LightningModule does not log what is compared or claimed.
     """
     study, folder = session.study, session.paths.tables
-    table, claims = _judged(session)
-    history, mine = session.history(), [session.entries[job.key] for job in jobs]
+    judged, mine = _judged(session), [session.entries[job.key] for job in jobs]
+    table, claims, history = judged.comparison, judged.claims, session.history()
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)
+    write_json(folder / AUDIT, judged.audit.row())
+    ids = [claim["id"] for claim in claims]
+    write_card(folder, robustness(study, judged.tuning, judged.values, ids, judged.alike))
+    write_curves(folder, tuning_curves(study, judged.tuning, judged.values))
     write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, history, mine, claims)])
     write_json(folder / "study.json", study_facts(study))
     write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine, history))
@@ -104,14 +112,26 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
 
 def undecided_claims(session: Session) -> int:
     """Return how many claims are inconclusive by the contenders' tables."""
-    return sum(claim["verdict"] == "inconclusive" for claim in _judged(session)[1])
+    return sum(claim["verdict"] == "inconclusive" for claim in _judged(session).claims)
 
 
-def _judged(session: Session) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Return the comparison and the claims of the contenders' tables. Raises StudyError as `write_answer` does."""
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """What the tables of all contenders say: the comparison, the claims, and what these were judged by."""
+
+    comparison: pd.DataFrame
+    claims: list[dict[str, Any]]
+    tuning: pd.DataFrame
+    values: Values
+    audit: SpaceAudit
+    alike: Mapping[frozenset[str], str]
+
+
+def _judged(session: Session) -> _Judged:
+    """Judge a study by the contenders' tables. Raises StudyError as `write_answer` does."""
     study, folder = session.study, session.paths.tables
-    folders = ("runs", "curves", "sweep", "answers")
-    runs, curves, sweep, answers = (stacked(folder, name, session.paths.contenders) for name in folders)
+    folders = ("runs", "curves", "sweep", "answers", "tuning")
+    runs, curves, sweep, answers, tuning = (stacked(folder, name, session.paths.contenders) for name in folders)
     target = target_of(runs, study.target)
     within = study.sweep.within if study.sweep else 0.0
     values = replicate_values(runs, curves, sweep, study.epochs, target, within)
@@ -121,9 +141,12 @@ def _judged(session: Session) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     table = comparison(runs, values, target)
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
+    audit = audit_spaces(study, tuning, values)
+    alike = untestable(study, audit)
     tuned = session.paths.contenders if study.tuning.trials else ()
     trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
-    return table, claim_rows(study, answers, values, session.history().confirmed, trials=trials)
+    claims = claim_rows(study, answers, values, session.history().confirmed, alike, trials)
+    return _Judged(table, claims, tuning, values, audit, alike)
 
 
 def _findings(
