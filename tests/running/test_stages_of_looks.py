@@ -31,9 +31,9 @@ def claimed(margin: float, **changes: Any) -> Study:
 
 
 def close(job: Job) -> RunResult:
-    """Return a result whose test accuracy differs from that of other contenders by a few tenths of a point."""
+    """Return a result whose test accuracy differs from that of other contenders by at most a point."""
     result = synthetic(job)
-    accuracy = 0.9 + int(job.key[:4], 16) % 7 / 1000
+    accuracy = 0.9 + int(job.key[:4], 16) / 0xFFFF / 100
     return replace(result, status="completed", metrics={**result.metrics, "test/accuracy": accuracy}, answers="")
 
 
