@@ -110,7 +110,11 @@ def check(
         from optstudy.running.session import read_session
 
         session = read_session(paths)
-        lines += journal_lines(_at_its_look(paths), session.fingerprints, session.entries) if tells else []
+        if study.tuning.widen:
+            from optstudy.running.widening import with_wider_spaces
+
+            session = with_wider_spaces(session, paths.contenders)
+        lines += journal_lines(_at_its_look(session.paths), session.fingerprints, session.entries) if tells else []
     for line in lines:
         typer.echo(line)
     findings = [*design_findings(study), *table_findings(study, results / study.name)]

@@ -169,8 +169,8 @@ def test_without_such_a_design_the_claims_that_stay_undecided_are_named() -> Non
     study = five().model_copy(update={"claims": tuple(claims)})
     assert plan_sentence(study, FOUND[:1], ["no values"], 2) == (
         f"no design of this table decides all primary claims with {ASSURANCE:.0%} assurance: 8 replicates of 6 trials "
-        "decide them with 50%; hardest to decide: “momentum beats adam” (50%); not forecast, because the pilot does not "
-        "have its values: “no values”"
+        "decide them with 50%; hardest to decide: “momentum beats adam” (50%); not forecast, because the pilot does "
+        "not have its values: “no values”"
     )
 
 

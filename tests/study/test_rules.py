@@ -56,6 +56,11 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         edited("replicates: 2", "replicates: {looks: [8, 8]}"),
         ["replicates.looks.1", "8", "above 8 and at most 12"],
     ),
+    "widen without a search": (edited("trials: 2", "trials: 0\n  widen: true"), ["tuning.widen", "`trials: 0`"]),
+    "widen after one search": (
+        edited("trials: 2", "trials: 2\n  once: true\n  widen: true"),
+        ["tuning.widen", "`once`"],
+    ),
     "looks without a claim": (
         edited("replicates: 2", "replicates: {looks: [8, 12]}"),
         ["replicates.looks", "[8, 12]", "need a primary claim"],

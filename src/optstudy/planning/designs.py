@@ -60,7 +60,7 @@ def settings_of(study: Study) -> dict[str, Any]:
     """
     contenders = {}
     for contender in study.optimizers:
-        row = study.row(contender)
+        row = contender.row()  # as the file states it: what `tuning.widen` announced is no change
         own = contender.model_dump(include={"schedule", "clip", "freeze", "from_scratch"}, exclude_defaults=True)
         spaces = {name: fields_of(space) for name, space in row.search.items()} if study.tuning.trials else {}
         contenders[contender.name] = {"optimizer": row.optimizer, "fixed": row.fixed, "search": spaces, **own}
@@ -71,12 +71,18 @@ def settings_of(study: Study) -> dict[str, Any]:
         "pretraining": study.pretraining.model_dump(by_alias=True) if study.pretraining else None,
         "epochs": study.epochs,
         "batch_size": study.batch_size,
-        "schedule": study.schedule.model_dump(),
+        "schedule": {"name": study.schedule.name, **study.schedule.model_dump(exclude_defaults=True)},
         "precision": study.precision,
         "clip": study.clip,
         "decay_all": study.decay_all,
         "replicates": study.replicates_as_stated,
-        "tuning": {**study.tuning.model_dump(), "objective": study.objective},
+        "tuning": {
+            "trials": study.tuning.trials,
+            "sampler": study.tuning.sampler,
+            "once": study.tuning.once,
+            **study.tuning.model_dump(exclude_defaults=True),
+            "objective": study.objective,
+        },
         "contenders": contenders,
     }
     return dict(json.loads(json.dumps(settings)))  # as it will be read from a journal

@@ -214,7 +214,7 @@ def resolved(study: Study, name: str, fingerprints: Fingerprints) -> dict[str, A
         "batch_size": study.batch_size,
         "precision": study.precision,
         "replicates": study.replicates_as_stated,
-        "tuning": study.tuning.model_dump(),
+        "tuning": study.tuning.model_dump(exclude=set() if study.tuning.widen else {"widen"}),
         "untuned": study.untuned,
         "sweep": points_in(study, name),
         "seed": study.seed,

@@ -46,7 +46,7 @@ def provenance(
         "trained_by": trained_by(entries),
         "training_seconds": sum(entry.result.seconds for entry in entries),
         "versions": {package: version(package) for package in packages},
-        "designs": design_rows(history),
+        "designs": _with_announced(design_rows(history), study),
     }
 
 
@@ -82,6 +82,19 @@ def _study_file(study: Study) -> str:
     """Return the study file that the command names, else its usual path: a study does not know its file."""
     files = [argument for argument in sys.argv[1:] if argument.endswith((".yaml", ".yml"))]
     return shlex.quote(files[0]) if len(files) == 1 else f"configs/{study.name}.yaml"
+
+
+def _with_announced(rows: list[dict[str, Any]], study: Study) -> list[dict[str, Any]]:
+    """Return the rows with one more if the study has widened spaces as its file announced: that is its own design."""
+    changed = [
+        f"contenders.{name}.search.learning_rate: {space.low:g} to {space.high:g}, as `tuning.widen` announced"
+        for name, space in study.spaces.items()
+    ]
+    if not changed:
+        return rows
+    [own] = [row for row in rows if row["own"]]
+    wider = {**own, "number": len(rows) + 1, "first_training": "", "changed": [*own["changed"], *changed]}
+    return [*({**row, "own": False} for row in rows), wider]
 
 
 def _utc(milliseconds: int) -> str:

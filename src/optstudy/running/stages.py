@@ -37,6 +37,7 @@ from optstudy.running.outputs import (
 )
 from optstudy.running.session import Say, Session, open_session
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
+from optstudy.running.widening import with_wider_spaces
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
 from optstudy.tasks.pretrained import weights_file
@@ -60,6 +61,11 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
         _write_resolved(session, say)
         _say_accepted(session, accept, say)
         _pretrain(session, executor, say)
+
+        def search(first: Session) -> None:
+            complete(first, units(first.study, paths.contenders), executor, live, on_progress, finals=False)
+
+        session = with_wider_spaces(session, paths.contenders, say, search)
         for replicates in paths.study.looks:
             look = session.at_look(replicates)
             complete(look, units(look.study, paths.contenders), executor, live, on_progress)
@@ -86,6 +92,7 @@ def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
     """
     live = live_of(paths, say)
     with open_session(paths, report_only=True, check=lambda _: live.check()) as session, live:
+        session = with_wider_spaces(session, paths.contenders, say)
         for replicates in paths.study.looks:
             look = session.at_look(replicates)
             if missing := _missing(look):
@@ -141,8 +148,12 @@ def tune(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgres
     """Run one contender's searches and write tuning/ and selected/."""
     live = live_of(paths)
     with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_checks(live)) as session, live:
-        todo = units(paths.study, [contender])
-        complete(session, todo, executor, live, on_progress, finals=False)
+
+        def search(one: Session) -> None:
+            complete(one, units(one.study, [contender]), executor, live, on_progress, finals=False)
+
+        session = with_wider_spaces(session, [contender], search=search)
+        search(session)
         write_tuning(session, contender)
 
 
@@ -154,6 +165,7 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
         _needs(paths, paths.tables / "selected" / f"{name}.csv", f"tune.py {name}")
     live = live_of(paths)
     with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_checks(live)) as session, live:
+        session = with_wider_spaces(session, [contender])
         todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
         complete(session, todo, executor, live, on_progress, selections=selections)
         write_runs(session, contender)
@@ -166,7 +178,7 @@ def compare_stage(paths: StudyPaths) -> pd.DataFrame:
         _needs(paths, paths.tables / "runs" / f"{name}.csv", f"train.py {name}")
     live = live_of(paths)
     with open_session(paths, report_only=True, check=lambda _: live.check()) as session, live:
-        return compare(session, live)
+        return compare(with_wider_spaces(session, paths.contenders), live)
 
 
 def compare(session: Session, live: Live, mapper: Mapper = map) -> pd.DataFrame:

@@ -181,9 +181,11 @@ def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
 
 
 def _keys_of_a_search_have_trials(tuning: Tuning) -> Iterator[Problem]:
-    for key in ("sampler", "once") if not tuning.trials else ():
+    for key in ("sampler", "once", "widen") if not tuning.trials else ():
         if getattr(tuning, key) != Tuning.model_fields[key].default:
             yield Problem((key,), getattr(tuning, key), "has no effect with `trials: 0`: leave the key out")
+    if tuning.widen and tuning.once:
+        yield Problem(("widen",), True, "needs searches of several replicates, and `once` has one: leave the key out")
 
 
 def _optimizer_of_a_pretraining_is_not_searched(pretraining: Pretraining) -> Iterator[Problem]:

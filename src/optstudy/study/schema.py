@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -209,6 +210,7 @@ class Tuning(Block):
     sampler: Annotated[str, one_of(SAMPLERS)] = "sobol"
     objective: Annotated[str, one_of(OBJECTIVES)] | None = None
     once: Flag = False
+    widen: Flag = False
 
 
 MOST_LOOKS = 6  # the levels of so many were simulated (inference/looks.py)
@@ -276,6 +278,7 @@ class StudyFile(Block):
     timeout: Positive | None = None
     claims: tuple[ClaimSpec, ...] = ()
     _look: int | None = PrivateAttr(default=None)
+    _spaces: dict[str, Space] = PrivateAttr(default={})
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -298,6 +301,17 @@ class StudyFile(Block):
         study._look = replicates
         return study
 
+    def with_spaces(self, rates: Mapping[str, Space]) -> Self:
+        """Return the study with other spaces of learning rates than its file states, by contender."""
+        study = self.model_copy()
+        study._spaces = {**self._spaces, **rates}
+        return study
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        """Return the spaces of learning rates that are others than the file states, by contender."""
+        return self._spaces
+
     @property
     def variants(self) -> tuple[str, ...]:
         """Return the variants of the final runs; claims are about the first unless they name another."""
@@ -316,6 +330,8 @@ class StudyFile(Block):
     def row(self, contender: Contender) -> OptimizerRow:
         """Return the contender's row of the optimizer table; parameters of an analytic function do not decay."""
         row = contender.row()
+        if contender.name in self._spaces:
+            row = replace(row, search={**row.search, "learning_rate": self._spaces[contender.name]})
         if task_of(self.kind).examples:
             return row
         defaults = {name: value for name, value in row.defaults.items() if name != "weight_decay"}
