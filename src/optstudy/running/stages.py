@@ -37,7 +37,7 @@ from optstudy.running.outputs import (
 )
 from optstudy.running.session import Say, Session, open_session
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
-from optstudy.running.widening import with_wider_spaces
+from optstudy.running.widening import widest, with_wider_spaces
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
 from optstudy.tasks.pretrained import weights_file
@@ -200,7 +200,7 @@ def compare(session: Session, live: Live, mapper: Mapper = map) -> pd.DataFrame:
 def live_of(paths: StudyPaths, say: Say = lambda _: None) -> Live:
     """Return what shows a study in Optuna and MLflow; it opens each when it is first needed."""
     study = paths.study
-    spaces = {contender.name: study.row(contender).search for contender in study.optimizers}
+    spaces = {contender.name: widest(study, study.row(contender).search) for contender in study.optimizers}
     return Live(
         [
             OptunaRecorder(paths.mlruns, study.name, spaces, study.objective),

@@ -13,6 +13,7 @@ from optstudy.catalogue import Space
 from optstudy.planning.jobs import selected_trial, trial_jobs, units
 from optstudy.records.rows import tuning_row
 from optstudy.running.session import Say, Session
+from optstudy.study.study import Study
 
 MOST_WIDENINGS = 2  # of each contender's space
 DECADE = 10.0
@@ -63,6 +64,17 @@ def wider_spaces(session: Session, contenders: Sequence[str]) -> dict[str, Space
             high = space.high * DECADE if "high" in ends else space.high
             found[name] = replace(space, low=low, high=high)
     return found
+
+
+def widest(study: Study, spaces: Mapping[str, Space]) -> dict[str, Space]:
+    """Return spaces that hold every trial of a study: Optuna takes no trial outside of the space that it is told."""
+    most = DECADE**MOST_WIDENINGS
+    return {
+        name: replace(space, low=space.low / most, high=space.high * most)
+        if study.tuning.widen and name == "learning_rate" and space.log
+        else space
+        for name, space in spaces.items()
+    }
 
 
 def _trials(session: Session, contender: str) -> list[Mapping[str, object]] | None:
