@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from builders import tiny
+from optstudy.analysis.evaluate_claims import claim_rows, stated
 from optstudy.analysis.findings import TABLE_CHECKS, Finding, Tables
 from optstudy.analysis.space_audit import SMALL_SOURCE, ContenderAudit, SpaceAudit, audit_spaces, read_audit, untestable
 from optstudy.files import write_json, write_text
@@ -171,3 +172,16 @@ def test_findings_of_the_audit_have_the_rule_and_say_what_to_do() -> None:
     assert {cut_off.rule, small.rule} == {6}
     enough = replace(audit, contenders=(ContenderAudit("sgd", (), (0.1, 1.0), 2.0, (5,)),))
     assert findings(study, enough) == []
+
+
+def test_adamw_against_adam_gets_the_verdict_not_tested_in_digits(audited: SpaceAudit) -> None:
+    claims = [
+        {"statement": "AdamW", "better": "adamw", "than": "adam"},
+        {"statement": "SGD", "better": "adam", "than": "sgd"},
+    ]
+    study, _, values = shipped("digits", claims=claims)
+    no_answers = pd.DataFrame({"contender": [], "variant": []})
+    alike = untestable(study, audited)
+    not_tested, tested = claim_rows(study, no_answers, values, stated(study), alike)
+    assert (not_tested["verdict"], not_tested["reason"]) == ("not tested", *alike.values())
+    assert tested["verdict"] != "not tested"

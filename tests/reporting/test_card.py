@@ -57,7 +57,7 @@ def test_the_answer_says_in_how_many_redrawn_searches_the_leader_leads(results: 
 def test_the_card_has_a_row_for_the_leader_and_for_each_claim_on_it(results: StudyResults) -> None:
     claims = [{"id": "1-momentum", "statement": "momentum wins"}, {"id": "2-other", "statement": "not on the card"}]
     leader, claim = card_rows(replace(results, claims=claims))
-    assert (leader.what, leader.ahead, leader.same_verdict) == ("adam or adamw leads", "91%", "")
+    assert (leader.what, leader.ahead, leader.same_sign, leader.same_verdict) == ("adam or adamw leads", "91%", "", "")
     assert leader.weakest.startswith("2 trials, high end cut, by ")
     assert claim.what == "momentum wins"
     rows = results.card[results.card["kind"] == "claim"]

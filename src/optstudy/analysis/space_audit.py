@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from optstudy.catalogue import OptimizerRow, Space
 from optstudy.files import read_derived
 from optstudy.inference.importance import shares_of_variance
-from optstudy.inference.intervals import t_interval
-from optstudy.inference.response import response
+from optstudy.inference.intervals import LEVEL, t_interval
+from optstudy.inference.response import response, trend_p
 from optstudy.metrics import HEADLINES, ROUNDING, counted, difference, metric
 from optstudy.spec import RunSpec
 from optstudy.study.schema import Contender
@@ -53,6 +53,7 @@ class ContenderAudit:
         in_good: How many trials of a search lie in it, on average.
         missed: Replicates, counted from 0, whose search has no trial in it.
         shares: The share of the variance of good scores that each other hyperparameter explains.
+        trends: The p of the rank correlation of each with what the learning rate leaves unexplained in good trials.
         untuned_ahead: Mean and interval of untuned minus tuned, in the unit of the metric and positive if untuned is
             better; None unless the whole interval is above zero.
     """
@@ -62,13 +63,17 @@ class ContenderAudit:
     good: tuple[float, float] | None = None
     in_good: float | None = None
     missed: tuple[int, ...] = ()
-    shares: Mapping[str, float] | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    trends: Mapping[str, float] = field(default_factory=dict)
     untuned_ahead: tuple[float, float, float] | None = None
 
     @property
     def inert(self) -> list[str]:
-        """Return the hyperparameters that explain nothing."""
-        return [name for name, share in (self.shares or {}).items() if share < INERT]
+        """Return the hyperparameters without effect: they explain nothing, and show no trend.
+
+        A share alone may be small because the learning rate explains so much.
+        """
+        return [name for name, share in self.shares.items() if share < INERT and self.trends.get(name, 1.0) > LEVEL]
 
 
 @dataclass(frozen=True)
@@ -145,28 +150,34 @@ def _of_trials(study: Study, name: str, trials: pd.DataFrame) -> dict[str, Any]:
     others = [key for key in search if key != "learning_rate"]
     found: dict[str, Any] = {"shares": shares_of_variance(positions, scores, others)}
     if "learning_rate" in search:
-        found |= _of_rates(study, trials, search["learning_rate"], positions["learning_rate"], scores)
+        found |= _of_rates(study, trials, search["learning_rate"], positions, scores)
     return found
 
 
 def _of_rates(
-    study: Study, trials: pd.DataFrame, space: Space, positions: NDArray[np.float64], scores: NDArray[np.float64]
+    study: Study,
+    trials: pd.DataFrame,
+    space: Space,
+    positions: Mapping[str, NDArray[np.float64]],
+    scores: NDArray[np.float64],
 ) -> dict[str, Any]:
     """Return what the response to the learning rate says."""
-    replicates = trials["replicate"].to_numpy(dtype=np.int64)
+    rates, replicates = positions["learning_rate"], trials["replicate"].to_numpy(dtype=np.int64)
     decades = math.log10(space.high / space.low) if space.low > 0 else 1.0
-    fitted = response(positions, scores, replicates, decades)
+    fitted = response(rates, scores, replicates, decades)
     margin = metric(study.objective.replace("/", "_")).margin
     if fitted is None or margin is None:
         return {}
     low, high = fitted.good(margin)
-    inside = (positions >= low) & (positions <= high)
+    inside = (rates >= low) & (rates <= high)
     counts = {int(replicate): int(inside[replicates == replicate].sum()) for replicate in np.unique(replicates)}
+    others = {name: own for name, own in positions.items() if name != "learning_rate"}
     return {
         "cut_off": fitted.cut_off,
         "good": (space.at(low), space.at(high)),
         "in_good": float(np.mean(list(counts.values()))),
         "missed": tuple(replicate for replicate, count in counts.items() if not count),
+        "trends": {name: trend_p(fitted, rates, scores, own) for name, own in others.items()},
     }
 
 
@@ -239,7 +250,7 @@ def untestable(study: Study, audit: SpaceAudit) -> dict[frozenset[str], str]:
 def _reason(audit: SpaceAudit, one: str, other: str, inert: list[str]) -> str:
     if not inert:
         return f"{one} and {other} are trained alike"
-    shares = {name: audit.of(name).shares or {} for name in (one, other)}
+    shares = {name: audit.of(name).shares for name in (one, other)}
     explained = [f"{own[key]:.2f} in {name}" for key in inert for name, own in shares.items() if key in own]
     differ = " and ".join(key.replace("_", " ") for key in inert)
     explains = f"it explains {' and '.join(explained)} of the variance of good scores"

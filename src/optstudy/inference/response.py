@@ -42,11 +42,32 @@ class Response:
         ends = (("low", self.fitted[0], self.error_low), ("high", self.fitted[-1], self.error_high))
         return tuple(name for name, score, error in ends if best - score <= error)
 
+    def at(self, positions: Numbers) -> Numbers:
+        """Return the fitted score at positions; between two bins with trials, that of the bin below."""
+        lows = np.array([low for low, _ in self.edges])
+        return np.asarray(self.fitted)[np.maximum(np.searchsorted(lows, positions, side="right") - 1, 0)]
+
     def good(self, margin: float) -> tuple[float, float]:
         """Return the region, as two positions, whose fitted score is at most one `margin` below the maximum."""
         best = max(self.fitted)
         inside = [edges for edges, score in zip(self.edges, self.fitted, strict=True) if score >= best - margin]
         return inside[0][0], inside[-1][1]
+
+
+def trend_p(fitted: Response, positions: Numbers, scores: Numbers, others: Numbers) -> float:
+    """Return the p of the rank correlation of another hyperparameter with what the learning rate leaves unexplained.
+
+    All are arrays over trials; `others` are values of the other hyperparameter, on any scale. Only the half of the
+    trials with the better fitted scores counts (Spearman's test).
+    """
+    from scipy.stats import spearmanr
+
+    expected = fitted.at(positions)
+    good = expected >= np.median(expected)
+    left = (scores - expected)[good]
+    if np.ptp(left) == 0 or np.ptp(others[good]) == 0:
+        return 1.0
+    return float(spearmanr(others[good], left).pvalue)
 
 
 def response(positions: Numbers, scores: Numbers, replicates: NDArray[np.int64], decades: float) -> Response | None:

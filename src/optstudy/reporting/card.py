@@ -20,7 +20,7 @@ class CardRow:
     Attributes:
         what: Who leads, or the claim's statement.
         ahead: Share of redraws of the study's own way that are ahead; of the leader, that its group leads.
-        same_sign: Share whose effect has the sign of the study's.
+        same_sign: Share whose effect has the sign of the study's; empty for the leader.
         same_verdict: Share with the verdict of the study's t interval; empty for the leader.
         others: The smallest and largest share ahead over the other ways.
         weakest: The way with the smallest.
@@ -64,7 +64,7 @@ def _row(what: str, rows: pd.DataFrame, share: str) -> CardRow:
     return CardRow(
         what,
         _percent(own[share]),
-        _percent(own["same_sign"]),
+        _percent(own["same_sign"]) if share == "ahead" else "",
         _percent(own["same_verdict"]),
         f"{_percent(others[share].min())} to {_percent(others[share].max())}",
         _way(weakest),

@@ -43,7 +43,8 @@ def _curves(results: StudyResults) -> list[tuple[str, str, pd.DataFrame]]:
     first = next((leader(results, name, results.variant) for name in results.metrics), None)
     wanted = []
     if first is not None and len(results.card):
-        others = "the best of the others"
+        group = results.groups[first.contender]
+        others = "the best of the others" if group == first.contender else f"the best besides {group}"
         title = f"lead of {first.contender} over {others}, {metric(first.metric).label}"
         wanted.append((title, first.metric, "winner", first.contender))
     for claim in results.claims:
