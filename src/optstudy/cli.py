@@ -97,13 +97,15 @@ def check(
         table_findings,
     )
     from optstudy.planning.dry_run import names_own_parts
+    from optstudy.planning.journal import journal_folder
     from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import load_study
 
     study = load_study(study_file)
     paths = StudyPaths(study, results)
-    # A study of rows of our tables that has not begun has nothing to try or to tell, and needs no slow import.
-    tells = paths.journal.exists() or names_own_parts(study)
+    # A study of rows of our tables that is the first of its folder has nothing to try or to tell, and needs no slow
+    # import. After others, it may be a later design on their data and seed.
+    tells = any(journal_folder(paths.mlruns).glob("*.jsonl")) or names_own_parts(study)
     lines, session = _summary_lines(study_file, study), None
     if tells or measure:
         from optstudy.planning.new_trainings import journal_lines

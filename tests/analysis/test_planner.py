@@ -131,6 +131,7 @@ def test_a_study_without_trials_of_its_own_is_planned_from_the_shipped_one_that_
         ({"tuning": {"trials": 0}}, "digits: tuning: a plan needs searches"),
         ({"tuning": {"trials": 6, "once": True}}, "digits: tuning: a plan needs searches of their own"),
         ({"tuning": {"trials": 6, "sampler": "tpe"}}, "by the sampler sobol or random"),
+        ({"tuning": {"trials": 6, "objective": "val/loss"}, "name": "none"}, "none: there is no pilot: .*adam"),
         ({"optimizers": [*CONTENDERS, {"name": "x", "like": "adam"}], "claims": [
             {"statement": "s", "better": "x", "than": "sgd"}]}, "digits/tuning has no trials of x, sgd"),
     ],

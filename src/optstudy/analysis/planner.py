@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.analysis.evaluate_claims import contrasts, margin
-from optstudy.catalogue import OBJECTIVES, SAMPLERS
+from optstudy.catalogue import OBJECTIVES, SAMPLERS, Space
 from optstudy.errors import StudyError
 from optstudy.files import read_rows
 from optstudy.inference.decisions import VERDICTS, decide
@@ -132,7 +132,7 @@ def _pilots(study: Study, folders: Iterable[Path], names: Sequence[str], own: bo
     facts = {folder: _facts(folder) for folder in complete}
     here = {"data": study.data.name, "model": study.model.name, "kind": study.kind}
     complete.sort(key=lambda folder: [facts[folder].get(key) != value for key, value in here.items()])
-    return [
+    found = [
         Pilot(
             folder.name,
             own,
@@ -142,6 +142,12 @@ def _pilots(study: Study, folders: Iterable[Path], names: Sequence[str], own: bo
         )
         for folder in complete
     ]
+    selected_by = study.objective.replace("/", "_")
+    return [pilot for pilot in found if all(_has(table, selected_by) for table in pilot.trials.values())]
+
+
+def _has(table: pd.DataFrame, column: str) -> bool:
+    return column in table and bool(table[column].notna().all())
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -194,13 +200,24 @@ def _redrawn(study: Study, pilot: Pilot, trials: int, seed: int) -> dict[str, pd
     column, sign = study.objective.replace("/", "_"), 1.0 if OBJECTIVES[study.objective] == "maximize" else -1.0
     pools = {}
     for name, table in pilot.trials.items():
-        space = rates[name]
-        places = [space.position(rate) for rate in table["learning_rate"]] if space else [0.0] * len(table)
+        places = _places(table, rates[name])
         losses = table["val_loss"].tolist() if "val_loss" in table else [0.0] * len(table)
-        pools[name] = Pool(np.clip(places, 0.0, 1.0), ranks((sign * table[column]).tolist(), losses))
+        pools[name] = Pool(places, ranks((sign * table[column]).tolist(), losses))
     strata = sobol_strata(trials) if study.tuning.sampler == "sobol" and all(rates.values()) else 1
     chosen = redraw(pools, 1, trials, REDRAWS, seed, strata)
     return {name: pilot.trials[name].iloc[indices[:, 0]] for name, indices in chosen.items()}
+
+
+def _places(table: pd.DataFrame, space: Space | None) -> Numbers:
+    """Return where the learning rates of trials lie in their space, 0 to 1; all at 0 if none was searched.
+
+    The space is wider than the file states if the pilot has widened it.
+    """
+    if space is None:
+        return np.zeros(len(table))
+    rates = [float(rate) for rate in table["learning_rate"]]
+    held = replace(space, low=min(space.low, *rates), high=max(space.high, *rates))
+    return np.array([held.position(rate) for rate in rates])
 
 
 def _redrawn_difference(
@@ -215,9 +232,9 @@ def _redrawn_difference(
     for (contender, variant), weight in sides.items():
         runs = pilot.runs[contender]
         own = runs[runs["variant"] == variant].sort_values("replicate")
-        if variant == "tuned" and name in selected[contender]:
+        if variant == "tuned" and _has(selected[contender], name):
             total = total + weight * selected[contender][name].to_numpy(dtype=float)
-        elif variant == "untuned" and name in own and len(own) >= pilot.replicates:
+        elif variant == "untuned" and _has(own, name) and len(own) >= pilot.replicates:
             total = total + weight * own[name].to_numpy(dtype=float)[replicates]
         else:
             return None
@@ -226,8 +243,8 @@ def _redrawn_difference(
 
 def _measured(claim: ClaimSpec, pilot: Pilot, pairs: int) -> list[Sequence[float]]:
     """Return the differences of a claim's pairs that the pilot measured; none if it did not state the claim."""
-    row = next((row for row in pilot.claims if row["statement"] == claim.statement), None)
-    if row is None or row["metric"] != claim.metric:
+    row = next((row for row in pilot.claims if row.get("statement") == claim.statement), None)
+    if row is None or row.get("metric") != claim.metric:
         return []
     found = [pair["differences"] for pair in row.get("pairs", [row])]
     return found if len(found) == pairs and all(len(one) == pilot.replicates for one in found) else []

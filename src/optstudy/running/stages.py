@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optstudy.analysis.findings import history_findings
 from optstudy.environment import default_workers
 from optstudy.errors import StoreIncomplete, StudyError
 from optstudy.files import read_derived, write_json
@@ -60,6 +61,7 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
     with Workers(workers, paths.study.timeout) as executor, opened as session, live:
         _write_resolved(session, say)
         _say_accepted(session, accept, say)
+        _say_later_design(session, say)
         _pretrain(session, executor, say)
 
         def search(first: Session) -> None:
@@ -260,6 +262,14 @@ def _say_accepted(session: Session, accept: int | None, say: Say) -> None:
         say(
             f"{count} trainings of training version {accept} are kept (--accept-version): this code may train otherwise"
         )
+
+
+def _say_later_design(session: Session, say: Say) -> None:
+    """Say before anything is trained that the study's claims will be exploratory."""
+    history = session.history()
+    for finding in history_findings(session.study, history.confirmed, 0, history.number, history.changed):
+        if history.changed:
+            say(f"{session.study.name}: {finding.finding}")
 
 
 def _pretrain(session: Session, executor: Executor, say: Say) -> None:
