@@ -53,33 +53,33 @@ class History:
         return Stated(replicates=self.registered.replicates) if self.changed else self.registered
 
 
-def settings_of(study: Study) -> dict[str, Any]:
-    """Return what a study file states about how it compares; its claims are stated beside them (see `Stated`).
+# Keys of a study file that only add to what is compared, or that change no number.
+NO_DESIGN = {"name", "question", "seed", "untuned", "sweep", "target", "timeout", "stack", "claims"}
 
-    Left out are settings that only add to what is compared (`untuned`, `sweep`) or that change no number (`timeout`).
+
+def settings_of(study: Study) -> dict[str, Any]:
+    """Return what a study file states about how it compares: all keys but `NO_DESIGN`, with the defaults that they have.
+
+    Its claims are stated beside them (see `Stated`). A key that is left out and one with its default value are the same,
+    so that a new key of a later version changes no design.
     """
     contenders = {}
     for contender in study.optimizers:
         row = contender.row()  # as the file states it: what `tuning.widen` announced is no change
-        own = contender.model_dump(include={"schedule", "clip", "freeze", "from_scratch"}, exclude_defaults=True)
+        own = contender.model_dump(mode="json", exclude_defaults=True, exclude={"name", "like", "class_path"})
         spaces = {name: fields_of(space) for name, space in row.search.items()} if study.tuning.trials else {}
-        contenders[contender.name] = {"optimizer": row.optimizer, "fixed": row.fixed, "search": spaces, **own}
+        shown = {"optimizer": row.optimizer, "defaults": row.defaults, "fixed": row.fixed, "search": spaces}
+        contenders[contender.name] = {**own, **shown}
     settings = {
+        **study.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={*NO_DESIGN, "optimizers"}),
         "data": study.data.resolved(),
-        "model": study.model.resolved(),
-        "pretrained": study.model.pretrained,
-        "pretraining": study.pretraining.model_dump(by_alias=True) if study.pretraining else None,
-        "epochs": study.epochs,
+        "model": {**study.model.resolved(), "pretrained": study.model.pretrained},
         "batch_size": study.batch_size,
-        "schedule": {"name": study.schedule.name, **study.schedule.model_dump(exclude_defaults=True)},
-        "precision": study.precision,
-        "clip": study.clip,
-        "decay_all": study.decay_all,
+        "schedule": {"name": study.schedule.name, **study.schedule.model_dump(mode="json", exclude_defaults=True)},
         "replicates": study.replicates_as_stated,
         "tuning": {
             "trials": study.tuning.trials,
             "sampler": study.tuning.sampler,
-            "once": study.tuning.once,
             **study.tuning.model_dump(exclude_defaults=True),
             "objective": study.objective,
         },
