@@ -54,6 +54,11 @@ def test_a_study_that_has_not_trained_registers_its_own_design(tmp_path: Path) -
         ({"replicates": 3}, "replicates: 2 -> 3"),
         ({"replicates": {"looks": [6, 8]}}, "replicates: 2 -> {'looks': [6, 8]}"),
         ({"epochs": 3}, "epochs: 2 -> 3"),
+        (
+            {"optimizers": ["sgd", {**NARROW, "defaults": {"learning_rate": 0.002}}]},
+            "contenders.adam.defaults.learning_rate: 0.001 -> 0.002",
+        ),
+        ({"clip": 2.0}, "clip: None -> 2.0"),
         ({"model": "mlp"}, "model.arguments.width: None -> 128"),
     ],
 )

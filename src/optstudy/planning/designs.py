@@ -58,10 +58,10 @@ NO_DESIGN = {"name", "question", "seed", "untuned", "sweep", "target", "timeout"
 
 
 def settings_of(study: Study) -> dict[str, Any]:
-    """Return what a study file states about how it compares: all keys but `NO_DESIGN`, with the defaults that they have.
+    """Return what a study file states about how it compares: all its keys but `NO_DESIGN`.
 
-    Its claims are stated beside them (see `Stated`). A key that is left out and one with its default value are the same,
-    so that a new key of a later version changes no design.
+    Its claims are stated beside them (see `Stated`). A key that is left out and one with its default value are the
+    same, so that a new key of a later version changes no design.
     """
     contenders = {}
     for contender in study.optimizers:

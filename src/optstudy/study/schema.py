@@ -12,6 +12,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     PrivateAttr,
     TypeAdapter,
@@ -250,6 +251,10 @@ def _number_or_looks(value: Any) -> int | Looks:
         raise PydanticCustomError("replicates", "{text}", {"text": one["msg"]}) from error
 
 
+def _as_stated(value: int | Looks) -> int | dict[str, list[int]]:
+    return {"looks": list(value.looks)} if isinstance(value, Looks) else value
+
+
 class Pretraining(Block):
     """One training before all others. Every contender starts from its weights, except those of the last layer."""
 
@@ -284,7 +289,9 @@ class StudyFile(Block):
     clip: Positive | None = None
     clip_value: Positive | None = None
     decay_all: Flag = False
-    stated_replicates: Annotated[int | Looks, PlainValidator(_number_or_looks)] = Field(default=8, alias="replicates")
+    stated_replicates: Annotated[int | Looks, PlainValidator(_number_or_looks), PlainSerializer(_as_stated)] = Field(
+        default=8, alias="replicates"
+    )
     optimizers: Annotated[tuple[Annotated[Contender, by_name], ...], Field(min_length=1)]
     pretraining: Pretraining | None = None
     tuning: Tuning = Tuning()
@@ -310,7 +317,7 @@ class StudyFile(Block):
     @property
     def replicates_as_stated(self) -> int | dict[str, list[int]]:
         """Return the value of `replicates` in the study file."""
-        return {"looks": list(self.looks)} if len(self.looks) > 1 else self.looks[0]
+        return _as_stated(self.stated_replicates)
 
     def at_look(self, replicates: int) -> Self:
         """Return the study with so many replicates. Their trainings are the first of those of any later look."""
