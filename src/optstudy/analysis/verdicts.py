@@ -174,6 +174,11 @@ def confidence(claims: Sequence[Mapping[str, Any]]) -> str:
     return f"{100 * claims[0].get('confidence', 1 - LEVEL):.4g}%"
 
 
+def about_a_mean(claim: Mapping[str, Any]) -> bool:
+    """Return whether an object of claims.json compares with the mean of several, which one of them may carry."""
+    return "the mean" in claim["contrast"]
+
+
 def level_words(level: Level | None) -> str:
     """Return what a level adds to its verdict; nothing for an exploratory claim."""
     return VERDICTS[level][1] if level else ""

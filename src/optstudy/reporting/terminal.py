@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optstudy.analysis.planner import in_hours
-from optstudy.analysis.verdicts import confidence, worded_verdict
+from optstudy.analysis.verdicts import about_a_mean, confidence, worded_verdict
 from optstudy.metrics import METRICS, difference, present, probability
 from optstudy.reporting.summary import older_versions
 from optstudy.spec import Progress as State
@@ -155,7 +155,8 @@ def verdict_table(tables: Path) -> Table | None:
     rows = json.loads((tables / "claims.json").read_text(encoding="utf-8"))
     if not rows:
         return None
-    caption = f"Effect: mean and {confidence(rows)} interval of the paired differences, positive as claimed."
+    words = f"mean and {confidence(rows)} interval of the paired differences"
+    caption = f"Effect: {words}, positive as claimed; of several pairs, the least."
     if rows[0]["qualifier"]:  # it is the same for all claims, and too long for a column
         caption += f" Every verdict: {escape(rows[0]['qualifier'])}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -165,7 +166,9 @@ def verdict_table(tables: Path) -> Table | None:
         effect = difference(row["metric"], row["effect"], row["ci_low"], row["ci_high"])
         p = row["p"] if row["p_corrected"] is None else row["p_corrected"]
         verdict = worded_verdict({**row, "qualifier": ""})
-        table.add_row(escape(row["statement"]), verdict, effect, probability(p))
+        several = about_a_mean(row) or len(row["pairs"]) > 1
+        statement = f"{row['statement']}: {row['contrast']}" if several else row["statement"]
+        table.add_row(escape(statement), verdict, effect, probability(p))
     return table
 
 
