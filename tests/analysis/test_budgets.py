@@ -113,3 +113,9 @@ def test_the_table_is_read_as_it_was_written(digits: pd.DataFrame, tmp_path: Pat
     pd.testing.assert_frame_equal(read_curves(tmp_path), digits, check_dtype=False)
     write_curves(tmp_path, [])
     assert len(read_curves(tmp_path)) == 0
+
+
+@pytest.mark.parametrize("text", ["", "\0", "kind,subject\nclaim,1\n", 'contender,"trials\n1'])
+def test_a_damaged_table_has_no_rows(text: str, tmp_path: Path) -> None:
+    (tmp_path / "tuning_curves.csv").write_text(text)
+    assert len(read_curves(tmp_path)) == 0

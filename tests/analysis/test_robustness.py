@@ -192,3 +192,9 @@ def test_the_card_is_read_as_it_was_written_and_says_how_often_the_winner_leads(
     assert winner_in_words(read, "nobody") == ""
     write_card(tmp_path, [])
     assert winner_in_words(read_card(tmp_path), "adam") == ""
+
+
+@pytest.mark.parametrize("text", ["", "\0", "kind,subject\nclaim,1\n", 'contender,"trials\n1'])
+def test_a_damaged_table_has_no_rows(text: str, tmp_path: Path) -> None:
+    (tmp_path / "robustness.csv").write_text(text)
+    assert len(read_card(tmp_path)) == 0

@@ -103,10 +103,10 @@ def trials_of(study: Any, effect: float, seed: int = 0) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("effect", "inert"), [(0.0, ["weight_decay"]), (0.04, [])])
 def test_a_hyperparameter_is_inert_only_if_good_scores_do_not_depend_on_it(effect: float, inert: list[str]) -> None:
-    study = tiny(replicates=REPLICATES, tuning={"trials": TRIALS})
+    study = tiny(optimizers=["adam"], replicates=REPLICATES, tuning={"trials": TRIALS})
     audit = audit_spaces(study, trials_of(study, effect), {})
-    assert [own.inert for own in audit.contenders] == [inert, inert]
-    assert [own.cut_off for own in audit.contenders] == [(), ()]
+    assert [own.inert for own in audit.contenders] == [inert]
+    assert [own.cut_off for own in audit.contenders] == [()]
     assert audit == audit_spaces(study, trials_of(study, effect), {})  # the same trials give the same audit
 
 
@@ -127,6 +127,7 @@ CLONES: dict[str, tuple[dict[str, Any], bool]] = {
     "a fixed weight decay beyond the space": ({"fixed": {"weight_decay": 1.0}}, False),
     "decoupled decay": ({"like": "adamw"}, True),
     "another space of learning rates": ({"search": {"learning_rate": SPACE}}, False),
+    "another default learning rate": ({"defaults": {"learning_rate": 0.01}}, False),
     "another momentum": ({"fixed": {"beta1": 0.5}}, False),
     "another schedule": ({"schedule": "constant"}, False),
     "the study's schedule, written out": ({"schedule": "cosine"}, True),
@@ -148,6 +149,11 @@ def test_contenders_cannot_be_told_apart_if_they_differ_only_in_what_is_inert(na
 def test_contenders_can_be_told_apart_if_what_they_differ_in_matters_in_one_of_them(inert: list[str]) -> None:
     study = tiny(optimizers=["adam", {**CLONE, "like": "adamw"}])
     assert untestable(study, audit_of(study, *inert)) == {}
+
+
+def test_without_a_search_contenders_with_other_defaults_are_not_alike() -> None:
+    study = tiny(optimizers=["adam", {**CLONE, "defaults": {"weight_decay": 1e-3}}, "adamw"], tuning={"trials": 0})
+    assert untestable(study, SpaceAudit()) == {}
 
 
 def test_of_a_function_adam_and_adamw_are_trained_alike() -> None:

@@ -78,5 +78,8 @@ def test_crossing_points_and_gains_are_in_words(results: StudyResults) -> None:
     rows = {row.contender: row for row in tuning_rows(results)}
     assert rows["rmsprop"].gains == ("−11 pp", "+2.1 pp")
     assert rows["rmsprop"].tunability == "0.94"
+    curves = results.tuning_curves[results.tuning_curves["contender"] == "rmsprop"].set_index("trials")
+    assert rows["rmsprop"].ahead == tuple(f"{curves['ahead_of_adam'][k]:.0%}" for k in (1, 6))
+    assert rows["adam"].ahead == ("–", "–")
     assert tuning_rows(replace(results, tuning_curves=no_curves())) == []
     assert budget_words(replace(results, tuning_curves=no_curves())) == ""

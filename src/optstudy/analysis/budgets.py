@@ -140,14 +140,15 @@ def no_curves() -> pd.DataFrame:
 
 
 def read_curves(folder: Path) -> pd.DataFrame:
-    """Return tuning_curves.csv; no rows if there is no such file, as in a folder of an older version."""
+    """Return tuning_curves.csv; no rows if the file is damaged, or missing as in a folder of an older version."""
     import pandas as pd
 
-    if not (folder / FILE).exists():
+    try:
+        curves = pd.read_csv(folder / FILE, dtype={"contender": str}, keep_default_na=False)
+        numbers = {name: pd.to_numeric(curves[name]) for name in curves.columns if name != "contender"}
+    except (FileNotFoundError, ValueError):
         return no_curves()
-    curves = pd.read_csv(folder / FILE, dtype={"contender": str}, keep_default_na=False)
-    numbers = {name: pd.to_numeric(curves[name]) for name in curves.columns if name != "contender"}
-    return curves.assign(**numbers)
+    return curves.assign(**numbers) if set(COLUMNS) <= set(curves) else no_curves()
 
 
 def leads_by_budget(curves: pd.DataFrame, tested: str, groups: Mapping[str, str]) -> list[Lead]:

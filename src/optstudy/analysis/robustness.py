@@ -158,14 +158,16 @@ def no_card() -> pd.DataFrame:
 
 
 def read_card(folder: Path) -> pd.DataFrame:
-    """Return robustness.csv; no rows if there is no such file, as in a folder of an older version."""
+    """Return robustness.csv; no rows if the file is damaged, or missing as in a folder of an older version."""
     import pandas as pd
 
-    if not (folder / FILE).exists():
-        return no_card()
     text = {"kind": str, "subject": str, "group": str, "space": str, "rule": str}
     blank = {name: [""] for name in ("left_out", "same_sign", "same_verdict", "same_winner")}
-    return pd.read_csv(folder / FILE, dtype=text, keep_default_na=False, na_values=blank)
+    try:
+        card = pd.read_csv(folder / FILE, dtype=text, keep_default_na=False, na_values=blank)
+    except (FileNotFoundError, ValueError):
+        return no_card()
+    return card if list(card) == list(no_card()) else no_card()
 
 
 def winner_in_words(card: pd.DataFrame, contender: str) -> str:

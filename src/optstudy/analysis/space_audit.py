@@ -269,6 +269,9 @@ def _inert_differences(study: Study, audit: SpaceAudit, one: str, other: str) ->
     differ = [name for name in names if name != DECOUPLED and _setting(rows[0], name) != _setting(rows[1], name)]
     if rows[0].decay != rows[1].decay and any(_setting(row, DECAY) for row in rows) and DECAY not in differ:
         differ.append(DECAY)
+    defaults = [{name: value for name, value in row.defaults.items() if name not in differ} for row in rows]
+    if defaults[0] != defaults[1]:
+        return None  # their untuned runs differ
     pairs = ((one, rows[0]), (other, rows[1]))
     return differ if all(_is_inert(audit, name, pairs) for name in differ) else None
 

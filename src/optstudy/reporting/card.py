@@ -36,21 +36,22 @@ class CardRow:
 
 @dataclass(frozen=True)
 class TuningRow:
-    """What tuning does for a contender: its tunability, and its gain over the defaults by number of trials."""
+    """What tuning does for a contender: its tunability, and two columns for each number of trials that is shown.
+
+    `gains` are over its defaults, `ahead` are the probabilities that one search is ahead of one of the leader's.
+    """
 
     contender: str
     tunability: str
     gains: tuple[str, ...]
+    ahead: tuple[str, ...]
 
 
 def card_rows(results: StudyResults) -> list[CardRow]:
     """Return the rows of the card, the leader's first; none if the study has no card."""
     card = results.card
-    first = next((leader(results, name, results.variant) for name in results.metrics), None)
-    rows = []
-    if first is not None:
-        own = card[(card["kind"] == "winner") & (card["subject"] == first.contender)]
-        rows += [_row(f"{own['group'].iloc[0]} leads", own, "same_winner")] if len(own) else []
+    own = card[(card["kind"] == "winner") & (card["subject"] == leading(results))]
+    rows = [_row(f"{own['group'].iloc[0]} leads", own, "same_winner")] if len(own) else []
     for claim in results.claims:
         own = card[(card["kind"] == "claim") & (card["subject"] == claim["id"])]
         rows += [_row(claim["statement"], own, "ahead")] if len(own) else []
@@ -71,7 +72,7 @@ def _row(what: str, rows: pd.DataFrame, share: str) -> CardRow:
     )
 
 
-def _percent(share: float) -> str:
+def _percent(share: float | None) -> str:
     return "" if pd.isna(share) else f"{share:.0%}"
 
 
@@ -105,13 +106,22 @@ def budget_columns(results: StudyResults) -> list[int]:
 def tuning_rows(results: StudyResults) -> list[TuningRow]:
     """Return what tuning does for each contender; none without tuning curves."""
     name, rows = _tested(results), []
+    column = f"ahead_of_{leading(results)}"
     for contender, own in results.tuning_curves.groupby("contender", sort=False):
         by_trials = own.set_index("trials")
         gains = [by_trials.loc[k, "gain"] for k in budget_columns(results)]
         tuned = own["tunability"].iloc[0]
         words = tuple("–" if pd.isna(gain) else _gain(name, gain) for gain in gains)
-        rows.append(TuningRow(str(contender), "–" if pd.isna(tuned) else f"{tuned:.2f}", words))
+        shares = [by_trials[column].get(k) if column in by_trials else None for k in budget_columns(results)]
+        ahead = tuple(_percent(share) or "–" for share in shares)
+        rows.append(TuningRow(str(contender), "–" if pd.isna(tuned) else f"{tuned:.2f}", words, ahead))
     return rows
+
+
+def leading(results: StudyResults) -> str:
+    """Return the contender with the best mean; empty if there are fewer than two."""
+    first = next((leader(results, name, results.variant) for name in results.metrics), None)
+    return first.contender if first is not None else ""
 
 
 def _gain(name: str, gain: float) -> str:

@@ -109,6 +109,7 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "other_ways": card.other_ways(results),
         "leads": card.budget_words(results),
         "tuning": card.tuning_rows(results),
+        "leading": card.leading(results),
         "gains_at": [counted(k, "trial") for k in card.budget_columns(results)],
         "problems": summary.problems(results),
         "findings": results.findings,
