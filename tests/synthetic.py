@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Callable
 
-from optstudy.analysis.evaluate_claims import stated
 from optstudy.keys import TRAINING_VERSION
 from optstudy.planning import journal
 from optstudy.planning.jobs import Job, named_jobs
@@ -14,6 +13,7 @@ from optstudy.planning.layout import StudyPaths
 from optstudy.running.outputs import write_answer, write_tables
 from optstudy.running.session import Session
 from optstudy.running.stages import prepare
+from optstudy.running.training_loop import statement
 from optstudy.spec import RunResult, TrainingEnded, pack
 
 EXAMPLES = 40
@@ -53,7 +53,7 @@ FACTS = {"training_version": TRAINING_VERSION, "torch": "2", "scikit-learn": "1"
 def fill_journal(paths: StudyPaths, claimed: bool = True, result_of: Callable[[Job], RunResult] = synthetic) -> Session:
     """Append a result for every training of the study and write the contenders' tables; return the session."""
     session = prepare(paths, lambda _: None)
-    claims = stated(paths.study) if claimed else journal.Stated()
+    claims = statement(paths.study) if claimed else journal.Stated()
     while missing := [job for job in jobs_of(session) if job.key not in session.entries]:
         for job in missing:
             begin = 1_700_000_000_000 + 1000 * len(session.entries)

@@ -1,4 +1,4 @@
-"""The command line: run, check, report, judge, ui. Heavy imports wait until a command needs them."""
+"""The command line: run, check, plan, report, judge, ui. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from optstudy.environment import default_workers
 from optstudy.errors import Stopped, StoreIncomplete, StudyError, one_line
 
 if TYPE_CHECKING:
+    from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import Study
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -90,25 +91,39 @@ def check(
 
     Trains and writes nothing.
     """
-    from optstudy.analysis.findings import design_findings, smallest_p_line, table_findings
+    from optstudy.analysis.findings import (
+        design_findings,
+        history_findings,
+        smallest_p_line,
+        table_findings,
+    )
     from optstudy.planning.dry_run import names_own_parts
+    from optstudy.planning.journal import journal_folder
     from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import load_study
 
     study = load_study(study_file)
     paths = StudyPaths(study, results)
-    # A study of rows of our tables that has not begun has nothing to try or to tell, and needs no slow import.
-    tells = paths.journal.exists() or names_own_parts(study)
+    # A study of rows of our tables that is the first of its folder has nothing to try or to tell, and needs no slow
+    # import. After others, it may be a later design on their data and seed.
+    tells = any(journal_folder(paths.mlruns).glob("*.jsonl")) or names_own_parts(study)
     lines, session = _summary_lines(study_file, study), None
     if tells or measure:
         from optstudy.planning.new_trainings import journal_lines
         from optstudy.running.session import read_session
 
         session = read_session(paths)
-        lines += journal_lines(study, session.fingerprints, session.entries) if tells else []
+        if study.tuning.widen:
+            from optstudy.running.widening import with_wider_spaces
+
+            session = with_wider_spaces(session, paths.contenders)
+        lines += journal_lines(_at_its_look(session.paths), session.fingerprints, session.entries) if tells else []
     for line in lines:
         typer.echo(line)
     findings = [*design_findings(study), *table_findings(study, results / study.name)]
+    if session is not None:
+        history = session.history()
+        findings += history_findings(study, history.confirmed, 0, history.number, history.changed)
     for finding in findings:
         typer.echo(f"{finding.contender or 'study'}: {finding.finding} (rule {finding.rule}; {finding.source})")
     if smallest_p_line(study):
@@ -121,19 +136,57 @@ def check(
         raise typer.Exit(1)
 
 
+def _at_its_look(paths: StudyPaths) -> Study:
+    """Return a study with the replicates at which its tables say that it is decided, else up to its last look."""
+    from optstudy.files import read_rows
+
+    study, claims = paths.study, read_rows(paths.tables / "claims.json")
+    shown = {claim.get("n") for claim in claims}
+    decided = claims and all(claim.get("verdict") != "inconclusive" for claim in claims)
+    return next((study.at_look(look) for look in study.looks if decided and shown == {look}), study)
+
+
 def _summary_lines(study_file: Path, study: Study) -> list[str]:
     """Return what a study consists of, in words."""
     from optstudy.metrics import counted
     from optstudy.planning.jobs import jobs_in
 
     names = [contender.name for contender in study.optimizers]
-    trainings = sum(jobs_in(study, name) for name in names)
+    most = counted(sum(jobs_in(study, name) for name in names), "training")
+    if len(study.looks) > 1:
+        first = study.at_look(study.looks[0])
+        most = f"{sum(jobs_in(first, name) for name in names)} to {most}"
+    looks = f"{', '.join(map(str, study.looks[:-1]))} or " if len(study.looks) > 1 else ""
     search = f"{study.tuning.trials} {study.tuning.sampler} trials per search"
     return [
         f"{study_file}: valid: {study.name}: {', '.join(names)}",
-        f"{study.replicates} replicates, {search}: "
-        f"{counted(trainings, 'training')} of {counted(study.epochs, 'epoch')}",
+        f"{looks}{study.looks[-1]} replicates, {search}: {most} of {counted(study.epochs, 'epoch')}",
     ]
+
+
+@app.command()
+def plan(study_file: StudyFile, workers: Workers = default_workers(), results: Results = Path("results")) -> None:
+    """Say how many replicates and trials decide a study's claims, from the trials of a pilot; train nothing.
+
+    The pilot is the study itself, if it has been run, else a shipped study.
+    """
+    from optstudy.analysis.planner import effects_of, forecasts, plan_sentence, read_pilot
+    from optstudy.planning.layout import StudyPaths
+    from optstudy.reporting.terminal import make_console, plan_table
+    from optstudy.study.study import load_study
+
+    study = load_study(study_file)
+    pilot = read_pilot(study, results, Path("docs/results"))
+    seconds = pilot.seconds()
+    if not pilot.own:  # its seconds are those of another machine
+        from optstudy.running.cost import cost_of
+        from optstudy.running.session import read_session
+
+        seconds = cost_of(read_session(StudyPaths(study, results)), workers).each
+    left_out, found = effects_of(study, pilot, pilot.budget)[1], forecasts(study, pilot, seconds)
+    console = make_console()
+    console.print(plan_table(pilot.name, found, workers))
+    console.print(f"{plan_sentence(study, found, left_out, workers)}.", markup=False, soft_wrap=True)
 
 
 @app.command()

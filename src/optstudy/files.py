@@ -44,11 +44,21 @@ def write_json(path: Path, value: object) -> None:
 
 def read_derived(path: Path) -> dict[str, object]:
     """Return the JSON object in a file that can be written again; empty if the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):
-        return {}
+    content = _read_if_readable(path)
     return content if isinstance(content, dict) else {}
+
+
+def read_rows(path: Path) -> list[dict[str, object]]:
+    """Return the JSON objects listed in a file that can be written again; none if it is missing or damaged."""
+    content = _read_if_readable(path)
+    return [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
+
+
+def _read_if_readable(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):
+        return None
 
 
 def remove_drafts(paths: Iterable[Path], age: float = 0.0) -> None:

@@ -180,6 +180,19 @@ def test_claims_and_replicates_changed_after_the_first_training_are_found(
     assert all(finding.finding.startswith(start) for finding, start in zip(found, words, strict=True))
 
 
+def test_a_later_design_is_found_with_what_it_changed() -> None:
+    changed = ["epochs: 2 -> 3", "clip: None -> 1.0", "batch_size: 64 -> 32", "seed: a", "data: b"]
+    [found] = history_findings(tiny(**FAIR), Stated(replicates=10), 0, 2, changed)
+    assert found.rule == 10
+    start = "this is design 2 on these data and this seed, changed after results: "
+    assert found.finding.startswith(start + "epochs: 2 -> 3; clip: None -> 1.0; batch_size: 64 -> 32; and 2 more: ")
+
+
+def test_replicates_of_a_recorded_design_are_compared_with_its_other_settings_alone() -> None:
+    """A study with looks shows fewer than it stated; one that was extended is a later design."""
+    assert history_findings(tiny(**FAIR), Stated(replicates=6, design={"replicates": {"looks": [6, 9]}}), 0) == []
+
+
 FACTS = {"training_version": TRAINING_VERSION, "torch": "2.15.0", "device": "cuda", "gpu": "H200"}
 
 
@@ -279,7 +292,9 @@ def test_a_target_that_no_training_reaches_is_found_and_gives_no_verdict(tmp_pat
     found = [row for row in json.loads((paths.tables / "findings.json").read_text()) if row["rule"] == 15]
     assert found == [{"rule": 15, "contender": "", "finding": words, "source": SOURCES[15]}]
     assert words in (paths.tables / "report.html").read_text()
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json", exclude_defaults=True)))
+    (tmp_path / "study.yaml").write_text(
+        yaml.safe_dump(study.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    )
     command = [sys.executable, "-m", "optstudy.cli", "check", str(tmp_path / "study.yaml")]
     utf8 = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     command += ["--results", str(paths.results)]

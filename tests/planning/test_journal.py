@@ -15,10 +15,10 @@ import pytest
 
 from builders import tiny
 from optstudy.errors import StudyError, StudyHeld
-from optstudy.planning.journal import Entry, Stated, _checksum, append, first_stated, hold, read_journal
+from optstudy.planning.journal import Entry, Stated, _checksum, append, hold, read_journal
 from optstudy.spec import RunResult, TrainingEnded
 
-STATED = Stated(("p", "q"), ("e",), 8)
+STATED = Stated(("p", "q"), ("e",), 8, 3, {"epochs": 2})
 FACTS = {"training_version": 1, "torch": "2.15.0", "device": "cpu"}
 
 
@@ -187,10 +187,3 @@ def test_one_process_holds_a_study_and_a_killed_process_holds_nothing(tmp_path: 
         other.kill()
     with hold(path):
         pass
-
-
-def test_the_claims_of_the_first_training_count(tmp_path: Path) -> None:
-    path = tmp_path / "s.jsonl"
-    for key, claims in (("a", STATED), ("b", Stated())):
-        appended(path, key, claims)
-    assert first_stated(read_journal(path)) == STATED

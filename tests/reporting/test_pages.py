@@ -213,6 +213,20 @@ def page_with_provenance(tables: Path, tmp_path: Path, **changes: object) -> str
     return Page((copy / "report.html").read_text()).text.replace("\n", "")
 
 
+def test_the_page_shows_the_designs_on_the_same_data_and_seed_if_there_are_several(
+    tables: Path, tmp_path: Path
+) -> None:
+    [own] = json.loads((tables / "provenance.json").read_text())["designs"]
+    assert (own["number"], own["study"], own["own"], own["changed"]) == (1, "tiny", True, [])
+    assert 'id="designs"' not in (tables / "report.html").read_text()
+    first = {**own, "study": "before", "own": False}
+    later = {**own, "number": 2, "changed": [f"epochs: 2 -> {EVIL}"], "added": 1, "withdrawn": 2}
+    text = page_with_provenance(tables, tmp_path, designs=[first, later])
+    assert f"epochs: 2 -> {EVIL}; 1 primary claim added; 2 primary claims withdrawn" in text
+    assert "2 (this page)tiny" in text
+    assert "1before" in text
+
+
 def test_claims_registered_before_the_first_training_are_not_post_hoc(tables: Path) -> None:
     assert not any(claim["post_hoc"] for claim in json.loads((tables / "claims.json").read_text()))
     assert "post hoc" not in (tables / "report.html").read_text()

@@ -44,6 +44,27 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         with_contender("  - {name: adam, search: {learning_rate: {low: -0.1, high: 0.1}}}\n"),
         ["optimizers.1.search.learning_rate", "above 0"],
     ),
+    "few replicates at the first look": (
+        edited("replicates: 2", "replicates: {looks: [5, 6]}"),
+        ["replicates.looks.0", "5", "at least 6"],
+    ),
+    "looks that are too far apart": (
+        edited("replicates: 2", "replicates: {looks: [8, 12, 17]}"),
+        ["replicates.looks.2", "17", "above 12 and at most 16"],
+    ),
+    "looks that decrease": (
+        edited("replicates: 2", "replicates: {looks: [8, 8]}"),
+        ["replicates.looks.1", "8", "above 8 and at most 12"],
+    ),
+    "widen without a search": (edited("trials: 2", "trials: 0\n  widen: true"), ["tuning.widen", "`trials: 0`"]),
+    "widen after one search": (
+        edited("trials: 2", "trials: 2\n  once: true\n  widen: true"),
+        ["tuning.widen", "`once`"],
+    ),
+    "looks without a claim": (
+        edited("replicates: 2", "replicates: {looks: [8, 12]}"),
+        ["replicates.looks", "[8, 12]", "need a primary claim"],
+    ),
     "class without search": (
         with_contender("  - {name: n, class: torch.optim.NAdam}\n"),
         ["optimizers.1", "search"],

@@ -56,6 +56,16 @@ WORDS: dict[str, tuple[str, list[str]]] = {
     "unknown stack": (GOOD + "stack: 1\n", ["stack", "1", "'auto', 'on' or 'off'"]),
     "negative clip": (edited("epochs: 2", "epochs: 2\nclip: -1"), ["clip", "-1", "greater than 0"]),
     "one replicate": (edited("replicates: 2", "replicates: 1"), ["replicates", "1", "greater than or equal to 2"]),
+    "looks without a list": (
+        edited("replicates: 2", "replicates: {look: [8, 12]}"),
+        ["replicates.looks", "required", "replicates.look", "unknown key; allowed: looks"],
+    ),
+    "one look": (edited("replicates: 2", "replicates: {looks: [8]}"), ["replicates.looks", "at least 2 items"]),
+    "looks in words": (
+        edited("replicates: 2", "replicates: {looks: [8, x]}"),
+        ["replicates.looks.1", "'x'", "integer"],
+    ),
+    "replicates in words": (edited("replicates: 2", "replicates: many"), ["replicates", "'many'", "integer"]),
     "target above one": (edited("epochs: 2", "epochs: 2\ntarget: 90"), ["target", "90", "less than or equal to 1"]),
     "sweep of two points": (
         edited("epochs: 2", "epochs: 2\nsweep: {contenders: [sgd], points: 2}"),

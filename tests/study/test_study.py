@@ -63,3 +63,11 @@ def test_every_key_of_a_study_file_is_documented() -> None:
     blocks = (StudyFile, Data, Model, Contender, Tuning, Sweep, Pretraining, ClaimSpec)
     keys = [field.alias or name for block in blocks for name, field in block.model_fields.items()]
     assert [key for key in keys if f"`{key}`" not in page and f"`tuning.{key}`" not in page and key != "tuning"] == []
+
+
+def test_a_study_with_looks_has_the_replicates_of_its_last_look_until_another_is_chosen() -> None:
+    claim = {"statement": "adam wins", "better": "adam", "than": "sgd"}
+    study = tiny(replicates={"looks": [8, 12, 16]}, claims=[claim])
+    assert (study.looks, study.replicates, study.at_look(12).replicates) == ((8, 12, 16), 16, 12)
+    assert study.at_look(12).looks == study.looks
+    assert (tiny(replicates=7).looks, tiny(replicates=7).replicates) == ((7,), 7)

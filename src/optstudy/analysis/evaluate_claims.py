@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from optstudy.analysis import verdicts
 from optstudy.catalogue import OBJECTIVES, SAMPLERS, Space
 from optstudy.errors import StudyError
+from optstudy.inference.looks import level_of
 from optstudy.inference.redraws import Pool, ranks, redraw, sobol_strata
 from optstudy.keys import canonical, digest
 from optstudy.metrics import HEADLINES, ROUNDING, metric
@@ -92,7 +93,8 @@ def claim_rows(
     measured = [
         _measured(study, number, answers, values, first, untestable, redrawn) for number in range(len(study.claims))
     ]
-    return [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first))]
+    alpha = level_of(len(study.looks))
+    return [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first), alpha)]
 
 
 def _measured(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from optstudy.analysis.tables import Values
 
+MOST_CHANGES = 3  # settings that a finding names; the page's table of designs has all
 MIN_DECADES = 2.0  # of a search space for learning rates
 
 SOURCES: Mapping[int, str] = {
@@ -38,7 +39,7 @@ SOURCES: Mapping[int, str] = {
     6: "Wilson et al. 2017, arXiv:1705.08292",
     7: "joint sign-flip test: its smallest p is 2 / 2^n",
     8: "Schmidt et al. 2021, arXiv:2007.01547",
-    10: "Simmons et al. 2011, doi:10.1177/0956797611417632",
+    10: "Simmons et al. 2011, doi:10.1177/0956797611417632; Nosek et al. 2018, doi:10.1073/pnas.1708274114",
     13: "a sweep measures a tolerance to within its step, and only up to its ends",
     15: "a miss says that more than the budget is needed, but not how much more",
     16: "numbers are equal only on one kind of machine and with one version of the code",
@@ -76,11 +77,17 @@ class Tables:
 
 @dataclass(frozen=True)
 class History:
-    """What the study file stated at the `first` training, and how many of its primary claims are `withdrawn`."""
+    """What was stated at the `first` training on the study's data and seed, and what has changed since.
+
+    `withdrawn` counts its primary claims that are gone. `changed` are the settings that the study, which is design
+    `number` on these data and this seed, has changed.
+    """
 
     study: Study
     first: Stated
     withdrawn: int
+    number: int
+    changed: Sequence[str]
 
 
 def design_findings(study: Study, withdrawn: int = 0) -> list[Finding]:
@@ -106,9 +113,11 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
 
 
-def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Finding]:
+def history_findings(
+    study: Study, first: Stated, withdrawn: int, number: int = 1, changed: Sequence[str] = ()
+) -> list[Finding]:
     """Return the findings about what was changed since the `first` training, when results could be seen."""
-    return _findings(HISTORY_CHECKS, History(study, first, withdrawn))
+    return _findings(HISTORY_CHECKS, History(study, first, withdrawn, number, changed))
 
 
 def claims_findings(claims: Sequence[Mapping[str, Any]]) -> list[Finding]:
@@ -306,9 +315,18 @@ def _withdrawn_claims(history: History) -> Iterator[Finding]:
         yield _finding(10, "", f"{words}: each counts as one more test")
 
 
+def _later_design(history: History) -> Iterator[Finding]:
+    if history.changed:
+        more = len(history.changed) - MOST_CHANGES
+        settings = "; ".join(history.changed[:MOST_CHANGES]) + (f"; and {more} more" if more > 0 else "")
+        words = f"this is design {history.number} on these data and this seed, changed after results: {settings}"
+        yield _finding(10, "", f"{words}: its claims are exploratory; a confirmatory run takes a fresh `seed`")
+
+
 def _other_replicates(history: History) -> Iterator[Finding]:
+    """Find replicates that were added by hand, in journals of which nothing but their number is known."""
     planned, shown = history.first.replicates, history.study.replicates
-    if planned and planned != shown:
+    if planned and planned != shown and not history.first.design and not history.changed:
         words = f"{planned} replicates were planned at the first training, but {shown} are shown"
         yield _finding(10, "", f"{words}: p assumes that their number was fixed in advance")
 
@@ -353,5 +371,5 @@ DESIGN_CHECKS = (
 )
 TABLE_CHECKS = (_spaces, _selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
 CLAIMS_CHECKS = (_withheld_verdicts,)
-HISTORY_CHECKS = (_withdrawn_claims, _other_replicates)
+HISTORY_CHECKS = (_withdrawn_claims, _later_design, _other_replicates)
 FACTS_CHECKS = (_mixed_facts, _other_training_version, _several_gradients_per_step)

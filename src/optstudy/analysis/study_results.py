@@ -105,6 +105,7 @@ def study_facts(study: Study) -> dict[str, Any]:
         "schedule": study.schedule.function,
         "precision": study.precision,
         "replicates": study.replicates,
+        "looks": list(study.looks),
         "trials": study.tuning.trials,
         "sampler": study.tuning.sampler,
         "objective": study.objective,

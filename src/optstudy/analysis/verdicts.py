@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from optstudy.inference.decisions import VERDICTS, Decision, Level, Verdict, decide, deciding_p
 from optstudy.inference.intervals import (
+    LEVEL,
     Estimate,
     Probability,
     probability_positive,
@@ -76,9 +77,10 @@ class Measured:
 class Judged:
     """A claim with its statistics and verdict; `row` returns its object in claims.json.
 
-    `shown` is the least favourable pair; `estimate`, `positive` and `two_way` are its own. `p` is uncorrected, of
-    the pair that decides. `decision` is None for an exploratory claim, and `needed` unless the claim is inconclusive.
-    `tests` is the number of claims that p is corrected over.
+    `shown` is the least favourable pair; `estimate`, `positive` and `two_way` are its own. `p` is uncorrected, of the
+    pair that decides. `decision` is None for an exploratory claim, and `needed` unless the claim is inconclusive.
+    `tests` is the number of claims that p is corrected over, `alpha` the level of the tests; the intervals of
+    differences are at 1 - `alpha`.
     """
 
     claim: StatedClaim
@@ -88,6 +90,7 @@ class Judged:
     decision: Decision | None
     needed: Replicates | None
     tests: int
+    alpha: float = LEVEL
 
     @property
     def verdict(self) -> Verdict:
@@ -97,15 +100,16 @@ class Judged:
     @property
     def estimate(self) -> Estimate:
         """Return the mean difference of the least favourable pair, with its interval."""
-        return t_interval(self.shown.differences)
+        return t_interval(self.shown.differences, 1 - self.alpha)
 
     def row(self) -> dict[str, Any]:
         """Return the fields of the claim and its statistics as one JSON object."""
         decision, examples = self.decision, self.shown.examples
-        two_way = (None, None) if examples is None else two_way_interval(examples)
+        two_way = (None, None) if examples is None else two_way_interval(examples, 1 - self.alpha)
         return {
             **asdict(self.claim),
-            **_estimated(self.shown),
+            **_estimated(self.shown, self.alpha),
+            "confidence": 1 - self.alpha,
             "search_sd": None if math.isnan(self.shown.search_sd) else self.shown.search_sd,
             "p": self.p,
             "p_corrected": decision and decision.p,
@@ -129,7 +133,7 @@ class Judged:
         pair, decided = self.pairs[number], self.decision and self.decision.pairs[number]
         return {
             "contrast": pair.contrast,
-            **_estimated(pair),
+            **_estimated(pair, self.alpha),
             "p": sign_flip_p(pair.differences),
             "p_corrected": decided and decided.p,
             "level": decided and decided.level,
@@ -138,8 +142,8 @@ class Judged:
         }
 
 
-def _estimated(pair: Pair) -> dict[str, Any]:
-    return _named("n effect sd ci_low ci_high", t_interval(pair.differences))
+def _estimated(pair: Pair, alpha: float) -> dict[str, Any]:
+    return _named("n effect sd ci_low ci_high", t_interval(pair.differences, 1 - alpha))
 
 
 def _named(names: str, values: Estimate | Probability) -> dict[str, Any]:
@@ -163,6 +167,11 @@ def worded_verdict(claim: Mapping[str, Any]) -> str:
     verdict = f"{claim['verdict']}: {words}" if words else claim["verdict"]
     limits = ["post hoc" if claim["post_hoc"] else "", claim["qualifier"]]
     return ", ".join(part for part in (verdict, *limits) if part)
+
+
+def confidence(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Return the confidence of the intervals of a study's claims, such as `95%`; it is higher if there are looks."""
+    return f"{100 * claims[0].get('confidence', 1 - LEVEL):.4g}%"
 
 
 def about_a_mean(claim: Mapping[str, Any]) -> bool:
@@ -202,20 +211,22 @@ def readable(weights: Contrast) -> str:
     return words.removeprefix(" + ")
 
 
-def judge(measured: Sequence[Measured], withdrawn: int = 0) -> list[Judged]:
+def judge(measured: Sequence[Measured], withdrawn: int = 0, alpha: float = LEVEL) -> list[Judged]:
     """Return every claim of one study with its statistics and verdict, in the order given.
+
+    Tests are at the level `alpha`, which is smaller for each of several looks; intervals are at 1 - `alpha`.
 
     The primary claims registered before the first training are decided together, by `decisions.decide`; each of the
     `withdrawn` ones counts as one more test. Exploratory and post hoc claims get their p and no verdict.
     """
     family = [one for one in measured if one.claim.confirmatory]
     assert len(family) <= MOST_PRIMARY, "a study file has no more primary claims"
-    decisions = iter(_decisions(family, withdrawn))
+    decisions = iter(_decisions(family, withdrawn, alpha))
     tests = len(family) + withdrawn
-    return [_judged(one, next(decisions) if one.claim.confirmatory else None, tests) for one in measured]
+    return [_judged(one, next(decisions) if one.claim.confirmatory else None, tests, alpha) for one in measured]
 
 
-def _decisions(family: Sequence[Measured], withdrawn: int) -> list[Decision]:
+def _decisions(family: Sequence[Measured], withdrawn: int, alpha: float) -> list[Decision]:
     """Return what is decided about each claim; the columns are their pairs, one after another."""
     pairs = [pair for one in family for pair in one.pairs]
     if not pairs:
@@ -227,18 +238,17 @@ def _decisions(family: Sequence[Measured], withdrawn: int) -> list[Decision]:
         np.array([one.claim.margin for one in family for _ in one.pairs]),
         [list(range(end - len(one.pairs), end)) for one, end in zip(family, ends.tolist(), strict=True)],
         untestable=[column for column, pair in enumerate(pairs) if pair.not_tested],
+        alpha=alpha,
         withdrawn=withdrawn,
         search_sd=np.array([pair.search_sd for pair in pairs]),
     )
 
 
-def _judged(measured: Measured, decision: Decision | None, tests: int) -> Judged:
+def _judged(measured: Measured, decision: Decision | None, tests: int, alpha: float) -> Judged:
     shown = min(measured.pairs, key=lambda pair: float(np.mean(pair.differences)))
     needed, margin = None, measured.claim.margin
-    ps, means = (
-        [sign_flip_p(pair.differences) for pair in measured.pairs],
-        [float(np.mean(pair.differences)) for pair in measured.pairs],
-    )
+    ps = [sign_flip_p(pair.differences) for pair in measured.pairs]
+    means = [float(np.mean(pair.differences)) for pair in measured.pairs]
     if decision and VERDICTS[decision.level][0] == "inconclusive":
         sd = float(np.fmax(np.std(shown.differences, ddof=1), shown.search_sd))
         needed = replicates_needed_range(len(shown.differences), sd, 2 * margin, tests)
@@ -250,4 +260,5 @@ def _judged(measured: Measured, decision: Decision | None, tests: int) -> Judged
         decision=decision,
         needed=needed,
         tests=tests,
+        alpha=alpha,
     )

@@ -38,11 +38,21 @@ READ = {
 
 @dataclass(frozen=True)
 class Stated:
-    """What a study file stated when a training ended: the hashes of its claims, and its number of replicates."""
+    """What a study file stated when a training ended.
+
+    Attributes:
+        primary: Hashes of its primary claims.
+        exploratory: Hashes of its other claims.
+        replicates: Its number of replicates.
+        seed: Its seed; None in lines from before it was recorded.
+        design: Its other settings (see `designs.settings_of`); empty if the command had recorded them already.
+    """
 
     primary: tuple[str, ...] = ()
     exploratory: tuple[str, ...] = ()
     replicates: int = 0
+    seed: int | None = None
+    design: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def hashes(self) -> frozenset[str]:
@@ -84,7 +94,12 @@ KNOWN = {name: {"checksum", *(one.name for one in fields(kind))} for name, kind 
 
 def journal_path(root: Path, study: str) -> Path:
     """Return the path of a study's journal in the folder `root` (`mlruns`)."""
-    return root / "journal" / f"{study}.jsonl"
+    return journal_folder(root) / f"{study}.jsonl"
+
+
+def journal_folder(root: Path) -> Path:
+    """Return the folder of the journals of all studies in the folder `root` (`mlruns`)."""
+    return root / "journal"
 
 
 def read_journal(path: Path) -> dict[str, Entry]:
@@ -182,11 +197,6 @@ def _unknown_keys(record: Mapping[str, Any]) -> list[str]:
 def _checksum(content: bytes) -> str:
     """Return the first 16 hexadecimal digits of the SHA-256 of a line without its checksum and closing brace."""
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def first_stated(entries: Mapping[str, Entry]) -> Stated:
-    """Return what the study file stated at the journal's first training."""
-    return next(iter(entries.values())).claims
 
 
 def append(

@@ -14,15 +14,21 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from optstudy.keys import canonical
+from optstudy.planning.designs import History, changed_settings
 from optstudy.planning.fingerprints import Fingerprints
 from optstudy.planning.journal import Entry
 from optstudy.study.study import Study
 
 
-def provenance(study: Study, fingerprints: Fingerprints, entries: Sequence[Entry]) -> dict[str, object]:
-    """Return the versions, machine, commit and time of now, and who made the study's trainings in how many seconds."""
+def provenance(
+    study: Study, fingerprints: Fingerprints, entries: Sequence[Entry], history: History
+) -> dict[str, object]:
+    """Return the versions, machine, commit and time of now, who made the study's trainings in how many seconds, and
+    the designs on its data and seed.
+    """
     packages = ("optstudy", "torch", "pytorch-lightning", "optuna", "mlflow", "scikit-learn", "scipy", "numpy")
     first, last = min(entry.started_ms for entry in entries), max(entry.ended_ms for entry in entries)
     return {
@@ -40,7 +46,30 @@ def provenance(study: Study, fingerprints: Fingerprints, entries: Sequence[Entry
         "trained_by": trained_by(entries),
         "training_seconds": sum(entry.result.seconds for entry in entries),
         "versions": {package: version(package) for package in packages},
+        "designs": _with_announced(design_rows(history), study),
     }
+
+
+def design_rows(history: History) -> list[dict[str, Any]]:
+    """Return a row for each design on the study's data and seed: what it changed in the first one, and its claims.
+
+    `own` marks the study's own design. `added` and `withdrawn` count primary claims, compared with those of the first.
+    """
+    registered, rows = history.registered, []
+    for number, design in enumerate(history.designs, start=1):
+        primary, first = set(design.stated.primary), set(registered.primary)
+        rows.append(
+            {
+                "number": number,
+                "study": design.study,
+                "first_training": _utc(design.started_ms) if design.started_ms else "",
+                "own": number == history.number,
+                "changed": changed_settings(registered.design, design.stated.design) if registered.design else [],
+                "added": len(primary - first),
+                "withdrawn": len(first - primary),
+            }
+        )
+    return rows
 
 
 def trained_by(entries: Sequence[Entry]) -> list[dict[str, str | int]]:
@@ -53,6 +82,19 @@ def _study_file(study: Study) -> str:
     """Return the study file that the command names, else its usual path: a study does not know its file."""
     files = [argument for argument in sys.argv[1:] if argument.endswith((".yaml", ".yml"))]
     return shlex.quote(files[0]) if len(files) == 1 else f"configs/{study.name}.yaml"
+
+
+def _with_announced(rows: list[dict[str, Any]], study: Study) -> list[dict[str, Any]]:
+    """Return the rows with one more if the study has widened spaces as its file announced: that is its own design."""
+    changed = [
+        f"contenders.{name}.search.learning_rate: {space.low:g} to {space.high:g}, as `tuning.widen` announced"
+        for name, space in study.spaces.items()
+    ]
+    if not changed:
+        return rows
+    [own] = [row for row in rows if row["own"]]
+    wider = {**own, "number": len(rows) + 1, "first_training": "", "changed": [*own["changed"], *changed]}
+    return [*({**row, "own": False} for row in rows), wider]
 
 
 def _utc(milliseconds: int) -> str:

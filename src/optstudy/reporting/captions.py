@@ -10,6 +10,7 @@ import numpy as np
 from optstudy.analysis.budgets import leads_by_budget, leads_in_words, tested_by
 from optstudy.analysis.robustness import BASELINE_DRAWS, DRAWS
 from optstudy.analysis.study_results import StudyResults
+from optstudy.analysis.verdicts import confidence
 from optstudy.metrics import amount, counted, metric
 
 
@@ -40,9 +41,10 @@ def headline(*names: str) -> Callable[[StudyResults], str]:
 
 def differences(results: StudyResults) -> str:
     """Return the caption of the claims' differences."""
+    interval = f"{confidence(results.claims)} t interval"
     return (
-        f"Paired differences of each claim: a dot for each of {_replicates(results)}, the mean (diamond) with its 95% "
-        "t interval, the claim's margin on both sides of 0 in grey, the verdict at the right."
+        f"Paired differences of each claim: a dot for each of {_replicates(results)}, the mean (diamond) with its "
+        f"{interval}, the claim's margin on both sides of 0 in grey, the verdict at the right."
     )
 
 

@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from optstudy.analysis.study_results import StudyResults, read_study_results
-from optstudy.analysis.verdicts import worded_verdict
+from optstudy.analysis.verdicts import confidence, worded_verdict
 from optstudy.files import write_text
+from optstudy.inference.looks import level_of
 from optstudy.inference.power import MOST_REPLICATES
 from optstudy.metrics import amount, counted, difference, metric, probability, span
 from optstudy.reporting import card, summary
@@ -95,6 +96,8 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "study": results.study,
         "answer": summary.answer(results),
         "claims": [_claim(claim) for claim in results.claims],
+        "confidence": confidence(results.claims) if results.claims else "",
+        "looks": _looks(results.study),
         **_family(results.claims),
         "trials": counted(results.study["trials"], "trial"),
         "budget": counted(results.study["epochs"], results.epoch),
@@ -110,9 +113,22 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "gains_at": [counted(k, "trial") for k in card.budget_columns(results)],
         "problems": summary.problems(results),
         "findings": results.findings,
-        "provenance": [(_words(key), _provenance(key, value)) for key, value in results.provenance.items()],
+        "designs": _designs(results.provenance.get("designs", [])),
+        "provenance": [
+            (_words(key), _provenance(key, value)) for key, value in results.provenance.items() if key != "designs"
+        ],
         "notes": _notes(results),
     }
+
+
+def _looks(study: Mapping[str, Any]) -> str:
+    """Return when a study with looks could have stopped, in words; empty for any other study."""
+    looks = study.get("looks", [])
+    if len(looks) < 2:
+        return ""
+    *before, last = map(str, looks)
+    level = level_of(len(looks))
+    return f"it stops after {', '.join(before)} or {last}, when its primary claims are decided; each look at {level:g}"
 
 
 def _family(claims: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -205,6 +221,25 @@ def _notes(results: StudyResults) -> list[str]:
     if "sign_changes" in results.metrics:
         sentences.append("Sign changes are counted over all steps, also after reaching the tolerance.")
     return sentences
+
+
+def _designs(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Return number, study, first training and differences of each design; nothing if there is a single one."""
+    return [
+        (
+            f"{row['number']} (this page)" if row["own"] else str(row["number"]),
+            row["study"],
+            row["first_training"] or "none: it trained nothing new",
+            "; ".join([*row["changed"], *_changed_claims(row)]) or "registered",
+        )
+        for row in rows
+        if len(rows) > 1
+    ]
+
+
+def _changed_claims(row: Mapping[str, Any]) -> list[str]:
+    counts = {name: row[name] for name in ("added", "withdrawn") if row[name]}
+    return [f"{counted(count, 'primary claim')} {name}" for name, count in counts.items()]
 
 
 def _provenance(key: str, value: Any) -> list[str]:

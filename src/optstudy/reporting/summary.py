@@ -14,7 +14,7 @@ import pandas as pd
 from optstudy.analysis.leaders import Leader, Rival, leader
 from optstudy.analysis.robustness import winner_in_words
 from optstudy.analysis.study_results import StudyResults
-from optstudy.analysis.verdicts import about_a_mean, worded_verdict
+from optstudy.analysis.verdicts import about_a_mean, confidence, worded_verdict
 from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
@@ -246,7 +246,9 @@ def notes(results: StudyResults) -> dict[str, str]:
     sentence = plain(answer(results))
     claims = [_claim_line(claim) for claim in results.claims]
     whole = [f"**{plain(results.study['question'] or results.name)}**", "", sentence, "", *claims]
-    whole += ["", "Effects: means over n replicates with 95% intervals, positive as claimed."] if claims else []
+    if claims:
+        interval = f"{confidence(results.claims)} intervals"
+        whole += ["", f"Effects: means over n replicates with {interval}, positive as claimed."]
     each = {name: _note(results, name, words, sentence) for name, words in problems(results).items()}
     return {"": "\n".join(whole)} | each
 

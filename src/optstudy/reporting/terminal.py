@@ -8,7 +8,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optstudy.analysis.verdicts import about_a_mean, worded_verdict
+from optstudy.analysis.planner import in_hours
+from optstudy.analysis.verdicts import about_a_mean, confidence, worded_verdict
 from optstudy.metrics import METRICS, difference, present, probability
 from optstudy.reporting.summary import older_versions
 from optstudy.spec import Progress as State
@@ -28,6 +29,8 @@ from optstudy.study.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from optstudy.analysis.planner import Forecast
 
 LINE_EVERY = 10.0  # seconds between plain lines: the log of a night stays readable
 
@@ -152,9 +155,8 @@ def verdict_table(tables: Path) -> Table | None:
     rows = json.loads((tables / "claims.json").read_text(encoding="utf-8"))
     if not rows:
         return None
-    caption = (
-        "Effect: mean and 95% interval of the paired differences, positive as claimed; of several pairs, the least."
-    )
+    words = f"mean and {confidence(rows)} interval of the paired differences"
+    caption = f"Effect: {words}, positive as claimed; of several pairs, the least."
     if rows[0]["qualifier"]:  # it is the same for all claims, and too long for a column
         caption += f" Every verdict: {escape(rows[0]['qualifier'])}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -170,8 +172,23 @@ def verdict_table(tables: Path) -> Table | None:
     return table
 
 
+def plan_table(pilot: str, forecasts: Sequence[Forecast], workers: int) -> Table:
+    """Return the table of a plan: a row for each number of replicates and trials."""
+    caption = (
+        f"Forecast from the trials of {pilot}: share of simulated studies in which the primary claims are decided."
+    )
+    table = Table(caption=escape(caption), box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("replicates", "trials", "all decided", "of the claims", "trainings", f"time, {workers} workers"):
+        table.add_column(heading, justify="right")
+    for one in forecasts:
+        shares = (f"{one.decided:.0%}", f"{sum(one.each) / len(one.each):.0%}")
+        duration = in_hours(one.seconds / workers)
+        table.add_row(str(one.replicates), str(one.trials), *shares, str(one.trainings), duration)
+    return table
+
+
 def _caption(study: Study, tables: Path, comparison: pd.DataFrame) -> str:
-    sentences = [f"Mean ± half of the 95% t interval over {study.replicates} replicates."]
+    sentences = [f"Mean ± half of the 95% t interval over {comparison['n'].max()} replicates."]
     if "target_val_accuracy" in comparison:
         target = f"{comparison['target_val_accuracy'].iloc[0]:.4f}"
         sentences.append(f"epochs: to {target} validation accuracy.")

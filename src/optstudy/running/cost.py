@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -11,6 +12,7 @@ from optstudy.planning.jobs import jobs_in, named_jobs
 from optstudy.planning.preflight import spec_without_pretraining
 from optstudy.running.session import Session
 from optstudy.spec import RunSpec
+from optstudy.study.study import Study
 from optstudy.user_process import UserProcess
 
 RECORDERS, RECORDERS_EACH = 5.0, 0.02  # seconds to open MLflow and Optuna, and to write one training into them
@@ -21,7 +23,8 @@ class Cost:
     """What a study costs on this machine.
 
     Attributes:
-        seconds: Wall time of the study in seconds, with `workers` workers.
+        seconds: Wall time of the study in seconds, with `workers` workers; of one with looks, up to the last.
+        least: Wall time up to the first look; the same as `seconds` if there is one.
         workers: Number of workers.
         each: Seconds of one training, by contender.
         recorded: The contenders whose seconds are from the journal.
@@ -29,6 +32,7 @@ class Cost:
     """
 
     seconds: float
+    least: float
     workers: int
     each: dict[str, float]
     recorded: tuple[str, ...]
@@ -53,9 +57,17 @@ def cost_of(session: Session, workers: int) -> Cost:
         pretraining, name = 0.0, f"{study.name}: pretraining"
         if study.pretraining is not None:
             pretraining = process.call(name, _timed, name, study.pretraining_spec())
-    trainings = sum(seconds * jobs_in(study, name) for name, seconds in each.items()) / workers
-    recorders = RECORDERS + RECORDERS_EACH * sum(jobs_in(study, name) for name in each)
-    return Cost(imports + pretraining + trainings + recorders, workers, each, recorded, timed)
+    before = imports + pretraining + RECORDERS
+    most, least = (
+        before + _trainings(study.at_look(look), each, workers) for look in (study.looks[-1], study.looks[0])
+    )
+    return Cost(most, least, workers, each, recorded, timed)
+
+
+def _trainings(study: Study, each: Mapping[str, float], workers: int) -> float:
+    """Return the seconds of all trainings of a study, and of writing them into MLflow and Optuna."""
+    numbers = {name: jobs_in(study, name) for name in each}
+    return sum(number * (each[name] / workers + RECORDERS_EACH) for name, number in numbers.items())
 
 
 def _recorded_seconds(session: Session) -> dict[str, float]:
@@ -93,7 +105,9 @@ def cost_line(cost: Cost) -> str:
     recorded = [f"{name} {cost.each[name]:.3g} s" for name in cost.recorded]
     timed = [f"{cost.each[cost.timed]:.3g} s by ten timed steps of {cost.timed}"] if cost.timed else []
     basis = "; ".join(([f"recorded: {', '.join(recorded)}"] if recorded else []) + timed)
-    return f"cost: about {_duration(cost.seconds)} with {cost.workers} workers (a training: {basis})"
+    most, least = _duration(cost.seconds), _duration(cost.least)
+    total = most if cost.least == cost.seconds else f"{least} (first look) to {most} (last look)"
+    return f"cost: about {total} with {cost.workers} workers (a training: {basis})"
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -21,15 +21,16 @@ from optstudy.analysis.findings import (
 )
 from optstudy.analysis.robustness import robustness, write_card
 from optstudy.analysis.space_audit import FILE as AUDIT
-from optstudy.analysis.space_audit import audit_spaces, untestable
+from optstudy.analysis.space_audit import SpaceAudit, audit_spaces, untestable
 from optstudy.analysis.study_results import StudyResults, study_facts
-from optstudy.analysis.tables import comparison, read_table, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import Values, comparison, read_table, replicate_values, stacked, target_of, write_table
 from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
 from optstudy.metrics import HEADLINES, present
+from optstudy.planning.designs import History
 from optstudy.planning.jobs import Job, named_jobs, selected_trial, trial_jobs, units
-from optstudy.planning.journal import Entry, Stated, first_stated
+from optstudy.planning.journal import Entry
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.selection import Selections
 from optstudy.records.provenance import provenance
@@ -93,6 +94,42 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     report was made of. Raises StudyError if a user's LightningModule does not log what is compared or claimed.
     """
     study, folder = session.study, session.paths.tables
+    judged, mine = _judged(session), [session.entries[job.key] for job in jobs]
+    table, claims, history = judged.comparison, judged.claims, session.history()
+    write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "headline.csv", _plot_of_dvc(table))
+    write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
+    write_json(folder / "claims.json", claims)
+    write_json(folder / AUDIT, judged.audit.row())
+    ids = [claim["id"] for claim in claims]
+    write_card(folder, robustness(study, judged.tuning, judged.values, ids, judged.alike))
+    write_curves(folder, tuning_curves(study, judged.tuning, judged.values))
+    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, history, mine, claims)])
+    write_json(folder / "study.json", study_facts(study))
+    write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine, history))
+    return table, write_report(folder, mapper)
+
+
+def undecided_claims(session: Session) -> int:
+    """Return how many claims are inconclusive by the contenders' tables."""
+    return sum(claim["verdict"] == "inconclusive" for claim in _judged(session).claims)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """What the tables of all contenders say: the comparison, the claims, and what these were judged by."""
+
+    comparison: pd.DataFrame
+    claims: list[dict[str, Any]]
+    tuning: pd.DataFrame
+    values: Values
+    audit: SpaceAudit
+    alike: Mapping[frozenset[str], str]
+
+
+def _judged(session: Session) -> _Judged:
+    """Judge a study by the contenders' tables. Raises StudyError as `write_answer` does."""
+    study, folder = session.study, session.paths.tables
     folders = ("runs", "curves", "sweep", "answers", "tuning")
     runs, curves, sweep, answers, tuning = (stacked(folder, name, session.paths.contenders) for name in folders)
     target = target_of(runs, study.target)
@@ -104,35 +141,24 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     table = comparison(runs, values, target)
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
     audit = audit_spaces(study, tuning, values)
     alike = untestable(study, audit)
     tuned = session.paths.contenders if study.tuning.trials else ()
     trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
-    claims = claim_rows(study, answers, values, first, alike, trials)
-    write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "headline.csv", _plot_of_dvc(table))
-    write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
-    write_json(folder / "claims.json", claims)
-    write_json(folder / AUDIT, audit.row())
-    write_card(folder, robustness(study, tuning, values, [claim["id"] for claim in claims], alike))
-    write_curves(folder, tuning_curves(study, tuning, values))
-    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine, claims)])
-    write_json(folder / "study.json", study_facts(study))
-    write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine))
-    return table, write_report(folder, mapper)
+    claims = claim_rows(study, answers, values, session.history().confirmed, alike, trials)
+    return _Judged(table, claims, tuning, values, audit, alike)
 
 
 def _findings(
-    session: Session, first: Stated, entries: Sequence[Entry], claims: Sequence[Mapping[str, Any]]
+    session: Session, history: History, entries: Sequence[Entry], claims: Sequence[Mapping[str, Any]]
 ) -> list[Finding]:
-    """Return all findings about a finished study; `first` is what its file stated at the first training."""
-    study = session.study
+    """Return all findings about a finished study."""
+    study, first = session.study, history.confirmed
     return [
         *design_findings(study, withdrawn(study, first)),
         *table_findings(study, session.paths.tables),
         *claims_findings(claims),
-        *history_findings(study, first, withdrawn(study, first)),
+        *history_findings(study, first, withdrawn(study, first), history.number, history.changed),
         *facts_findings(entries),
     ]
 

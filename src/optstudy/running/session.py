@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from optstudy.analysis.evaluate_claims import stated
 from optstudy.errors import StudyError
 from optstudy.planning import journal
+from optstudy.planning.designs import History, history_of
 from optstudy.planning.fingerprints import Fingerprints
 from optstudy.planning.journal import Entry
 from optstudy.planning.layout import StudyPaths, remove_leftovers
@@ -30,6 +32,14 @@ class Session:
     def study(self) -> Study:
         """Return the study."""
         return self.paths.study
+
+    def at_look(self, replicates: int) -> Session:
+        """Return the session of the study with so many replicates; both have the same entries."""
+        return replace(self, paths=replace(self.paths, study=self.study.at_look(replicates)))
+
+    def history(self) -> History:
+        """Return the designs with which this project trained on the study's data and seed."""
+        return history_of(self.study, stated(self.study), self.fingerprints, self.entries, self.paths.mlruns)
 
 
 @contextmanager

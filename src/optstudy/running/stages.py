@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optstudy.analysis.findings import history_findings
 from optstudy.environment import default_workers
 from optstudy.errors import StoreIncomplete, StudyError
 from optstudy.files import read_derived, write_json
+from optstudy.metrics import counted
 from optstudy.planning.jobs import changes, jobs_in, named_jobs, resolved, units
 from optstudy.planning.layout import StudyPaths
 from optstudy.planning.stack_decisions import read_stored, stored_path
@@ -26,9 +28,17 @@ from optstudy.reporting.figures import Mapper
 from optstudy.reporting.summary import notes
 from optstudy.running.executor import Executor
 from optstudy.running.executors.processes import Workers
-from optstudy.running.outputs import read_selections, write_answer, write_runs, write_tables, write_tuning
+from optstudy.running.outputs import (
+    read_selections,
+    undecided_claims,
+    write_answer,
+    write_runs,
+    write_tables,
+    write_tuning,
+)
 from optstudy.running.session import Say, Session, open_session
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
+from optstudy.running.widening import widest, with_wider_spaces
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
 from optstudy.tasks.pretrained import weights_file
@@ -51,10 +61,20 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
     with Workers(workers, paths.study.timeout) as executor, opened as session, live:
         _write_resolved(session, say)
         _say_accepted(session, accept, say)
+        _say_later_design(session, say)
         _pretrain(session, executor, say)
-        complete(session, units(paths.study, paths.contenders), executor, live, on_progress)
-        write_tables(session)
-        return compare(session, live, executor.map)
+
+        def search(first: Session) -> None:
+            complete(first, units(first.study, paths.contenders), executor, live, on_progress, finals=False)
+
+        session = with_wider_spaces(session, paths.contenders, say, search)
+        for replicates in paths.study.looks:
+            look = session.at_look(replicates)
+            complete(look, units(look.study, paths.contenders), executor, live, on_progress)
+            write_tables(look)
+            if _is_last(look, say):
+                break
+        return compare(look, live, executor.map)
 
 
 def run_study(study: Study, workers: int = default_workers(), results: Path = Path("results")) -> pd.DataFrame:
@@ -74,16 +94,42 @@ def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
     """
     live = live_of(paths, say)
     with open_session(paths, report_only=True, check=lambda _: live.check()) as session, live:
-        missing = 0
-        for name in paths.contenders:
-            jobs = named_jobs(paths.study, [name], session.fingerprints, session.entries)
-            missing += jobs_in(paths.study, name) - sum(job.key in session.entries for job in jobs)
-        if missing:
-            say(f"{paths.study.name}: {missing} trainings are missing from the journal: optstudy run completes them")
-            return None
-        _write_resolved(session, say)
-        write_tables(session)
-        return compare(session, live)
+        session = with_wider_spaces(session, paths.contenders, say)
+        for replicates in paths.study.looks:
+            look = session.at_look(replicates)
+            if missing := _missing(look):
+                message = f"{missing} trainings are missing from the journal: optstudy run completes them"
+                say(f"{paths.study.name}: {message}")
+                return None
+            _write_resolved(look, say)
+            write_tables(look)
+            if _is_last(look, say):
+                break
+        return compare(look, live)
+
+
+def _missing(session: Session) -> int:
+    """Return how many trainings of a study its journal lacks."""
+    missing = 0
+    for name in session.paths.contenders:
+        jobs = named_jobs(session.study, [name], session.fingerprints, session.entries)
+        missing += jobs_in(session.study, name) - sum(job.key in session.entries for job in jobs)
+    return missing
+
+
+def _is_last(look: Session, say: Say) -> bool:
+    """Return whether a study ends at this look: its primary claims are decided, or there is no later one.
+
+    The journal alone decides it, so that a study that was interrupted ends at the same look as any other.
+    """
+    study = look.study
+    if study.replicates == study.looks[-1]:
+        return True
+    count, undecided = study.replicates, undecided_claims(look)
+    later = study.looks[study.looks.index(count) + 1]
+    goes_on = f"{counted(undecided, 'primary claim')} undecided, so replicates are added up to {later}"
+    say(f"{study.name}: {count} replicates: {goes_on if undecided else 'all primary claims are decided'}")
+    return not undecided
 
 
 def prepare(paths: StudyPaths, say: Say) -> Session:
@@ -104,8 +150,12 @@ def tune(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgres
     """Run one contender's searches and write tuning/ and selected/."""
     live = live_of(paths)
     with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_checks(live)) as session, live:
-        todo = units(paths.study, [contender])
-        complete(session, todo, executor, live, on_progress, finals=False)
+
+        def search(one: Session) -> None:
+            complete(one, units(one.study, [contender]), executor, live, on_progress, finals=False)
+
+        session = with_wider_spaces(session, [contender], search=search)
+        search(session)
         write_tuning(session, contender)
 
 
@@ -117,6 +167,7 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
         _needs(paths, paths.tables / "selected" / f"{name}.csv", f"tune.py {name}")
     live = live_of(paths)
     with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_checks(live)) as session, live:
+        session = with_wider_spaces(session, [contender])
         todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
         complete(session, todo, executor, live, on_progress, selections=selections)
         write_runs(session, contender)
@@ -129,7 +180,7 @@ def compare_stage(paths: StudyPaths) -> pd.DataFrame:
         _needs(paths, paths.tables / "runs" / f"{name}.csv", f"train.py {name}")
     live = live_of(paths)
     with open_session(paths, report_only=True, check=lambda _: live.check()) as session, live:
-        return compare(session, live)
+        return compare(with_wider_spaces(session, paths.contenders), live)
 
 
 def compare(session: Session, live: Live, mapper: Mapper = map) -> pd.DataFrame:
@@ -151,7 +202,7 @@ def compare(session: Session, live: Live, mapper: Mapper = map) -> pd.DataFrame:
 def live_of(paths: StudyPaths, say: Say = lambda _: None) -> Live:
     """Return what shows a study in Optuna and MLflow; it opens each when it is first needed."""
     study = paths.study
-    spaces = {contender.name: study.row(contender).search for contender in study.optimizers}
+    spaces = {contender.name: widest(study, study.row(contender).search) for contender in study.optimizers}
     return Live(
         [
             OptunaRecorder(paths.mlruns, study.name, spaces, study.objective),
@@ -211,6 +262,14 @@ def _say_accepted(session: Session, accept: int | None, say: Say) -> None:
         say(
             f"{count} trainings of training version {accept} are kept (--accept-version): this code may train otherwise"
         )
+
+
+def _say_later_design(session: Session, say: Say) -> None:
+    """Say before anything is trained that the study's claims will be exploratory."""
+    history = session.history()
+    for finding in history_findings(session.study, history.confirmed, 0, history.number, history.changed):
+        if history.changed:
+            say(f"{session.study.name}: {finding.finding}")
 
 
 def _pretrain(session: Session, executor: Executor, say: Say) -> None:

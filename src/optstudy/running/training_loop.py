@@ -12,6 +12,7 @@ from optstudy.analysis.evaluate_claims import stated
 from optstudy.errors import TrainingFailed
 from optstudy.metrics import is_fraction
 from optstudy.planning import journal
+from optstudy.planning.designs import settings_of
 from optstudy.planning.jobs import VARIANTS, Job, Unit, jobs_in, pretraining_job, trials_in
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.layout import keeps_weights, weights_path
@@ -49,7 +50,7 @@ def complete(
     """
     study, failures = session.study, list[tuple[Job, str]]()
     queue = JobQueue(study, todo, session.fingerprints, session.entries, selections, finals)
-    claims = stated(study)
+    claims = statement(study)
 
     def tell(contender: str, seconds: float) -> None:
         total = _total(study, contender, selections, finals)
@@ -65,11 +66,17 @@ def complete(
             live.failed(job)
         else:
             session.entries[job.key] = _record(session, job, event, claims)
+            claims = replace(claims, design={})  # one line of a command has it: it is as long as all else
             live.ended(job, session.entries[job.key])
             for contender in queue.ended(job):
                 tell(contender, event.result.seconds)
     if failures:
         raise TrainingFailed("\n".join(failure_lines(failures, session.paths.contenders)))
+
+
+def statement(study: Study) -> Stated:
+    """Return all that a study file states, as the first training of a command records it."""
+    return replace(stated(study), seed=study.seed, design=settings_of(study))
 
 
 def _events(study: Study, queue: JobQueue, executor: Executor) -> Iterator[tuple[Job, Event]]:
@@ -124,7 +131,7 @@ def run_pretraining(session: Session, executor: Executor, say: Say) -> RunResult
         raise TrainingFailed(f"pretraining: {failure}")
     save_weights(path, ended.weights)
     digests = pretraining_data(study).digests(job.spec)
-    entry = journal.append(session.paths.journal, job.key, job.spec, digests, ended, stated(study))
+    entry = journal.append(session.paths.journal, job.key, job.spec, digests, ended, statement(study))
     session.entries[job.key] = entry
     say(f"pretraining by {study.pretrained_by}: {_outcome(result.metrics)} on its data")
     return result

@@ -13,11 +13,13 @@ from optstudy.catalogue import OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_pat
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
-from optstudy.study.schema import Average, Contender, Data, Interval, Model, Pretraining, Schedule, Tuning
+from optstudy.study.schema import Average, Contender, Data, Interval, Looks, Model, Pretraining, Schedule, Tuning
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, kinds_of_examples
 from optstudy.tasks.models import MODELS
+
+LEAST_FIRST_LOOK = 6  # the exact test of five replicates has no p below 0.05
 
 
 def _low_is_below_high(interval: Interval) -> Iterator[Problem]:
@@ -179,9 +181,11 @@ def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
 
 
 def _keys_of_a_search_have_trials(tuning: Tuning) -> Iterator[Problem]:
-    for key in ("sampler", "once") if not tuning.trials else ():
+    for key in ("sampler", "once", "widen") if not tuning.trials else ():
         if getattr(tuning, key) != Tuning.model_fields[key].default:
             yield Problem((key,), getattr(tuning, key), "has no effect with `trials: 0`: leave the key out")
+    if tuning.widen and tuning.once:
+        yield Problem(("widen",), True, "needs searches of several replicates, and `once` has one: leave the key out")
 
 
 def _optimizer_of_a_pretraining_is_not_searched(pretraining: Pretraining) -> Iterator[Problem]:
@@ -254,6 +258,21 @@ _OF_DATA_AND_MODEL: tuple[Rule, ...] = (
     _arguments_fit_the_row,
     _arguments_of_a_class_are_plain,
 )
+
+
+def _looks_are_as_simulated(block: Looks) -> Iterator[Problem]:
+    """Report looks for which the levels of inference/looks.py were not simulated: they might err too often."""
+    first, *later = block.looks
+    if first < LEAST_FIRST_LOOK:
+        allowed = f"must be at least {LEAST_FIRST_LOOK}: fewer replicates decide nothing"
+        yield Problem(("looks", 0), first, allowed)
+    for number, (before, look) in enumerate(zip(block.looks, later, strict=False), start=1):
+        most = before + first // 2
+        if not before < look <= most:
+            allowed = f"must be above {before} and at most {most}: a look adds at most half of the first"
+            yield Problem(("looks", number), look, allowed)
+
+
 BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
     Interval: (_low_is_below_high,),
     Data: (*_OF_DATA_AND_MODEL, _keys_fit_the_kind),
@@ -264,6 +283,7 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
         _hyperparameters_are_valid,
         _hyperparameters_are_given_once,
     ),
+    Looks: (_looks_are_as_simulated,),
     Schedule: (_keys_fit_the_schedule,),
     Average: (_keys_fit_the_average,),
     Tuning: (_keys_of_a_search_have_trials,),

@@ -215,6 +215,12 @@ def _claims_are_distinct_and_few_are_primary(study: StudyFile) -> Iterator[Probl
         yield Problem(("claims",), NOTHING, message)
 
 
+def _looks_decide_primary_claims(study: StudyFile) -> Iterator[Problem]:
+    if len(study.looks) > 1 and not any(claim.primary for claim in study.claims):
+        message = "need a primary claim: a study stops when its primary claims are decided"
+        yield Problem(("replicates", "looks"), list(study.looks), message)
+
+
 RULES: tuple[Rule, ...] = (
     _warm_ups_last_an_epoch,
     _model_reads_the_data,
@@ -231,6 +237,7 @@ RULES: tuple[Rule, ...] = (
     _claims_compare_two_sides,
     _validation_metrics_have_a_validation_part,
     _claims_are_distinct_and_few_are_primary,
+    _looks_decide_primary_claims,
 )
 
 

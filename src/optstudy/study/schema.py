@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
@@ -214,6 +226,33 @@ class Tuning(Block):
     sampler: Annotated[str, one_of(SAMPLERS)] = "sobol"
     objective: Annotated[str, one_of(OBJECTIVES)] | None = None
     once: Flag = False
+    widen: Flag = False
+
+
+MOST_LOOKS = 6  # the levels of so many were simulated (inference/looks.py)
+Replicates = Annotated[Count, Field(ge=2)]
+
+
+class Looks(Block):
+    """The numbers of replicates at which a study may stop, because its primary claims are decided."""
+
+    looks: Annotated[tuple[Replicates, ...], Field(min_length=2, max_length=MOST_LOOKS)]
+
+
+def _number_or_looks(value: Any) -> int | Looks:
+    """Return a number of replicates, or `{looks: [...]}`. A union of types would report the problems of both."""
+    kind: TypeAdapter[int | Looks] = TypeAdapter(Looks if isinstance(value, dict) else Replicates)
+    try:
+        return value if isinstance(value, Looks) else kind.validate_python(value)
+    except ValidationError as error:
+        [one] = error.errors()
+        if one["type"] == "problems":
+            raise all_problems(one["ctx"]["problems"]) from error
+        raise PydanticCustomError("replicates", "{text}", {"text": one["msg"]}) from error
+
+
+def _as_stated(value: int | Looks) -> int | dict[str, list[int]]:
+    return {"looks": list(value.looks)} if isinstance(value, Looks) else value
 
 
 class Pretraining(Block):
@@ -250,7 +289,9 @@ class StudyFile(Block):
     clip: Positive | None = None
     clip_value: Positive | None = None
     decay_all: Flag = False
-    replicates: Annotated[Count, Field(ge=2)] = 8
+    stated_replicates: Annotated[int | Looks, PlainValidator(_number_or_looks), PlainSerializer(_as_stated)] = Field(
+        default=8, alias="replicates"
+    )
     optimizers: Annotated[tuple[Annotated[Contender, by_name], ...], Field(min_length=1)]
     pretraining: Pretraining | None = None
     tuning: Tuning = Tuning()
@@ -260,6 +301,40 @@ class StudyFile(Block):
     target: Annotated[Number, Field(gt=0, le=1)] | None = None
     timeout: Positive | None = None
     claims: tuple[ClaimSpec, ...] = ()
+    _look: int | None = PrivateAttr(default=None)
+    _spaces: dict[str, Space] = PrivateAttr(default={})
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Return the numbers of replicates at which the study may stop: of most studies there is one."""
+        return self.stated_replicates.looks if isinstance(self.stated_replicates, Looks) else (self.stated_replicates,)
+
+    @property
+    def replicates(self) -> int:
+        """Return the number of replicates: at the study's last look, unless `at_look` chose another."""
+        return self._look or self.looks[-1]
+
+    @property
+    def replicates_as_stated(self) -> int | dict[str, list[int]]:
+        """Return the value of `replicates` in the study file."""
+        return _as_stated(self.stated_replicates)
+
+    def at_look(self, replicates: int) -> Self:
+        """Return the study with so many replicates. Their trainings are the first of those of any later look."""
+        study = self.model_copy()
+        study._look = replicates
+        return study
+
+    def with_spaces(self, rates: Mapping[str, Space]) -> Self:
+        """Return the study with other spaces of learning rates than its file states, by contender."""
+        study = self.model_copy()
+        study._spaces = {**self._spaces, **rates}
+        return study
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        """Return the spaces of learning rates that are others than the file states, by contender."""
+        return self._spaces
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -279,6 +354,8 @@ class StudyFile(Block):
     def row(self, contender: Contender) -> OptimizerRow:
         """Return the contender's row of the optimizer table; parameters of an analytic function do not decay."""
         row = contender.row()
+        if contender.name in self._spaces:
+            row = replace(row, search={**row.search, "learning_rate": self._spaces[contender.name]})
         if task_of(self.kind).examples:
             return row
         defaults = {name: value for name, value in row.defaults.items() if name != "weight_decay"}
