@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from optstudy.analysis import verdicts
 from optstudy.errors import StudyError
+from optstudy.inference.targets import Reached
 from optstudy.keys import canonical, digest
 from optstudy.metrics import HEADLINES, ROUNDING, metric
 from optstudy.planning.journal import Stated
@@ -41,8 +42,8 @@ def claim_hash(study: Study, claim: ClaimSpec) -> str:
 
 
 def _measured_by(study: Study, name: str) -> list[float]:
-    """Return the study's settings that define a metric; without a `target`, the runs define it (their median)."""
-    if name == "epochs_to_target" and study.target is not None:
+    """Return the study's settings that define a metric; without a `target`, the runs define it (see `targets_of`)."""
+    if metric(name).goal == "target" and study.target is not None:
         return [study.target]
     if name == SWEPT and study.sweep is not None:
         return [study.sweep.within, study.sweep.points]
@@ -61,28 +62,33 @@ def withdrawn(study: Study, first: Stated) -> int:
     return len(set(first.primary) - stated(study).hashes)
 
 
-def claim_rows(study: Study, answers: pd.DataFrame, values: Values, first: Stated) -> list[dict[str, Any]]:
+def claim_rows(
+    study: Study, answers: pd.DataFrame, values: Values, first: Stated, device: str = ""
+) -> list[dict[str, Any]]:
     """Return the rows of claims.json; a claim that was not stated at the `first` training is post hoc.
 
-    Raises StudyError if a contender lacks a claim's metric: a user's own model may not log it.
+    `device` is the one on which seconds were measured. Raises StudyError if a contender lacks a claim's metric: a
+    user's own model may not log it.
     """
-    measured = [_measured(study, number, answers, values, first) for number in range(len(study.claims))]
+    measured = [_measured(study, number, answers, values, first, device) for number in range(len(study.claims))]
     return [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first))]
 
 
-def _measured(study: Study, number: int, answers: pd.DataFrame, values: Values, first: Stated) -> verdicts.Measured:
+def _measured(
+    study: Study, number: int, answers: pd.DataFrame, values: Values, first: Stated, device: str
+) -> verdicts.Measured:
     claim = study.claims[number]
     sides = weights(study, claim)
     for side in sides:
         if claim.metric not in values.get(side, {}):
-            message = f"{'/'.join(side)} does not have it: the model does not log it in every training"
+            message = f"{'/'.join(side)} does not have it: {_why_lacking(claim.metric, values.get(side, {}))}"
             raise StudyError(f"{study.name}: claims.{number}.metric: {claim.metric!r}: {message}")
     differences = verdicts.contrast({side: values[side][claim.metric] for side in sides}, sides)
     stated_claim = verdicts.StatedClaim(
         id=f"{number + 1}-{claim.topic or claim.metric}",
         topic=claim.topic,
         statement=claim.statement,
-        contrast=in_words(study, claim),
+        contrast=in_words(study, claim) + (f", on {device}" if claim.metric == "seconds_to_target" else ""),
         metric=claim.metric,
         margin=margin(claim),
         primary=claim.primary,
@@ -90,16 +96,29 @@ def _measured(study: Study, number: int, answers: pd.DataFrame, values: Values, 
         qualifier=qualifier(study),
     )
     examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
-    return verdicts.Measured(stated_claim, tuple(differences.tolist()), examples, only_misses(study, claim, values))
+    return verdicts.Measured(
+        stated_claim, tuple(differences.tolist()), examples, reached_by(claim.metric, sides, values)
+    )
 
 
-def only_misses(study: Study, claim: ClaimSpec, values: Values) -> bool:
-    """Return whether every value behind a claim is a miss; sides with weight zero do not count."""
-    if not metric(claim.metric).remedy:
-        return False
-    sides = [side for side, weight in weights(study, claim).items() if abs(weight) > ROUNDING]
-    compared = [values.get(side, {}).get(claim.metric, ()) for side in sides]
-    return all(compared) and all(value > study.epochs for own in compared for value in own)
+def _why_lacking(name: str, values: Mapping[str, object]) -> str:
+    """Return why an arm with these values lacks a metric."""
+    if "epochs_to_target" in values and name == "steps_to_target":
+        return "the number of steps in an epoch is not known without the data"
+    if "epochs_to_target" in values and name == "seconds_to_target":
+        return "its steps were not timed, and several machines made the trainings: run the study again"
+    return "the model does not log it in every training"
+
+
+def reached_by(name: str, sides: Mapping[Arm, float], values: Values) -> tuple[Reached, ...]:
+    """Return in how many replicates each side of a contrast reached what the metric counts up to.
+
+    Empty if the metric counts up to nothing; sides with weight zero are left out.
+    """
+    if not metric(name).goal:
+        return ()
+    weighted = [(weight, values[side]["reached"]) for side, weight in sides.items() if abs(weight) > ROUNDING]
+    return tuple(Reached(int(sum(reached)), len(reached), weight) for weight, reached in weighted)
 
 
 def example_differences(answers: pd.DataFrame, sides: Mapping[Arm, float]) -> NDArray[np.float64] | None:

@@ -20,7 +20,8 @@ from optstudy.inference.intervals import (
 )
 from optstudy.inference.power import replicates_needed
 from optstudy.inference.sign_flips import holm, sign_flip_p
-from optstudy.metrics import ROUNDING
+from optstudy.inference.targets import Reached, at_least, counts_in_words, undecided
+from optstudy.metrics import ROUNDING, difference, metric
 from optstudy.study.claim import MOST_PRIMARY, Arm, sum_to_zero
 
 Verdict = Literal["equivalent", "supported", "contradicted", "inconclusive", "exploratory"]
@@ -51,13 +52,13 @@ class Measured:
     """A claim with its paired differences, one per replicate; positive means as claimed.
 
     `examples` (replicates, test examples) has the same differences by test example, None if answers are missing.
-    `missed` says that all values behind the differences are misses: all differences are then zero and compare nothing.
+    `reached` says in how many replicates each side reached what the metric counts up to; empty if it does not count up.
     """
 
     claim: StatedClaim
     differences: tuple[float, ...]
     examples: NDArray[np.float64] | None = None
-    missed: bool = False
+    reached: tuple[Reached, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Judged:
     """A claim with its statistics and verdict; `row` returns its object in claims.json.
 
     `p_corrected` is None for an exploratory claim. `replicates_needed` is None unless the claim is inconclusive, and
-    for a claim with misses only, whose spread is unknown. `tests` is the number of claims that p is corrected over.
+    for a claim that misses leave undecided, whose spread is unknown. `tests` is the number of claims that p is
+    corrected over.
     """
 
     claim: StatedClaim
@@ -78,6 +80,7 @@ class Judged:
     verdict: Verdict
     replicates_needed: int | None
     tests: int
+    reached: tuple[Reached, ...] = ()
 
     def row(self) -> dict[str, Any]:
         """Return the fields of the claim and its statistics as one JSON object."""
@@ -91,14 +94,32 @@ class Judged:
             "verdict": self.verdict,
             "replicates_needed": self.replicates_needed,
             "tests": self.tests,
+            "reached": counts_in_words(self.reached),
+            "undecided": undecided(self.reached),
+            "at_least": at_least(self.reached, self.estimate.mean),
             "differences": list(self.differences),
         }
 
 
 def worded_verdict(claim: Mapping[str, Any]) -> str:
     """Return the verdict of an object of claims.json with everything that limits it."""
-    limits = ("post hoc" if claim["post_hoc"] else "", claim["qualifier"])
+    limits = (
+        worded_misses(claim) if claim["undecided"] else "",
+        "post hoc" if claim["post_hoc"] else "",
+        claim["qualifier"],
+    )
     return ", ".join(words for words in (claim["verdict"], *limits) if words)
+
+
+def worded_misses(claim: Mapping[str, Any]) -> str:
+    """Return in how many replicates the sides of an object of claims.json reached what its metric counts up to."""
+    return f"the {metric(claim['metric']).goal} was reached in {claim['reached']} replicates"
+
+
+def worded_effect(claim: Mapping[str, Any]) -> str:
+    """Return the effect of an object of claims.json with its interval and unit; a lower bound is called one."""
+    effect = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
+    return f"at least {effect}" if claim["at_least"] else effect
 
 
 def contrast(values: Mapping[Arm, ArrayLike], weights: Mapping[Arm, float]) -> NDArray[np.float64]:
@@ -146,8 +167,8 @@ def judge(measured: Sequence[Measured], withdrawn: int = 0) -> list[Judged]:
     """Return every claim of one study with its statistics and verdict, in the order given.
 
     p is corrected over the primary claims registered before the first training. The `withdrawn` ones count with p = 1,
-    which corrects the others most. Exploratory and post hoc claims get their p and no verdict; a claim with misses only
-    is inconclusive.
+    which corrects the others most. Exploratory and post hoc claims get their p and no verdict; a claim whose
+    two sides both miss too often is inconclusive.
     """
     ps = [sign_flip_p(one.differences) for one in measured]
     primary = [p for one, p in zip(measured, ps, strict=True) if one.claim.confirmatory]
@@ -163,7 +184,7 @@ def judge(measured: Sequence[Measured], withdrawn: int = 0) -> list[Judged]:
 def _judged(measured: Measured, p: float, p_corrected: float | None, tests: int) -> Judged:
     claim, estimate = measured.claim, t_interval(measured.differences)
     decision = _decision(measured, estimate, p_corrected)
-    forecast = decision == "inconclusive" and not measured.missed
+    forecast = decision == "inconclusive" and not undecided(measured.reached)
     return Judged(
         claim=claim,
         differences=measured.differences,
@@ -175,10 +196,11 @@ def _judged(measured: Measured, p: float, p_corrected: float | None, tests: int)
         verdict=decision,
         replicates_needed=replicates_needed(estimate.sd, 2 * claim.margin, tests) if forecast else None,
         tests=tests,
+        reached=measured.reached,
     )
 
 
 def _decision(measured: Measured, estimate: Estimate, p_corrected: float | None) -> Verdict:
     if p_corrected is None:
         return "exploratory"
-    return "inconclusive" if measured.missed else verdict(estimate, p_corrected, measured.claim.margin)
+    return "inconclusive" if undecided(measured.reached) else verdict(estimate, p_corrected, measured.claim.margin)

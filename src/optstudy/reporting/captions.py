@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
+from optstudy.analysis.price import TIMED
 from optstudy.analysis.study_results import StudyResults
+from optstudy.inference.targets import PRIMARY_SHARE
 from optstudy.metrics import amount, counted, metric
 
 
@@ -103,10 +106,46 @@ def budget(results: StudyResults) -> str:
     )
 
 
-def epochs(results: StudyResults) -> str:
-    """Return the caption of epochs to the target."""
-    target = f"{results.comparison['target_val_accuracy'].iloc[0]:.4f}"
-    return means(f"Epochs to {target} validation accuracy (a miss counts as the budget plus one)")(results)
+def reached(results: StudyResults) -> str:
+    """Return the caption of the share of replicates that reached the target."""
+    end = f"the budget of {counted(results.study['epochs'], results.epoch)}"
+    return (
+        f"Share of {_replicates(results)} in which the {results.variant} run reached {goal_in_words(results)}, by "
+        f"{results.epoch}; each line ends with {end}."
+    )
+
+
+def goal_in_words(results: StudyResults) -> str:
+    """Return what trainings count up to: a target or, of a function, the tolerance."""
+    if not results.task.examples:
+        return "the tolerance"
+    return target_in_words(results.study.get("target"), "target_val_loss" in results.comparison)
+
+
+def target_in_words(given: float | None, is_loss: bool) -> str:
+    """Return the target of time to target: the accuracy `given` in the study, or a share of each replicate's median."""
+    if given is not None:
+        return f"{given:g} validation accuracy"
+    if is_loss:
+        return f"{2 - PRIMARY_SHARE:g} times the replicate's median best validation loss"
+    return f"{PRIMARY_SHARE:.0%} of the replicate's median best validation accuracy"
+
+
+def price(results: StudyResults) -> str:
+    """Return the caption of accuracy against seconds."""
+    return (
+        f"Validation score of the {results.variant} runs against the seconds of their steps: means over "
+        f"{_replicates(results)}; seconds are {seconds_in_words(results.price)}, evaluations left out."
+    )
+
+
+def seconds_in_words(price: pd.DataFrame) -> str:
+    """Return how the seconds per step of price.csv were obtained; empty if they are not known."""
+    known = price.dropna(subset=["seconds_per_step"]) if len(price) else price
+    if not len(known):
+        return ""
+    how = "steps timed apart from the trainings" if known["source"].iloc[0] == TIMED else "medians over the trainings"
+    return f"{how}, on {known['device'].iloc[0]}"
 
 
 def sign_changes(results: StudyResults) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from optstudy.analysis.study_results import StudyResults
 from optstudy.files import write_bytes, write_text
-from optstudy.reporting import captions, plots
+from optstudy.reporting import captions, plots, time_figures
 from optstudy.reporting.style import drawing
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def save(figure: Figure, stem: Path) -> str:
 
 
 HEADLINE = ("test_accuracy", "steps_to_tolerance", "val_accuracy", "val_loss", "loss")
+PRICE = "price"  # the figure that the page shows beside its table of prices
 _GAP = "Generalisation gap (training accuracy minus test accuracy of the final weights)"
 
 # The figures of a report, in its order.
@@ -76,7 +77,8 @@ PLOTS = (
     Plot("maps", captions.maps, plots.maps),
     Plot("budget", captions.budget, plots.budget),
     Plot("gap", captions.means(_GAP), plots.means("generalisation_gap")),
-    Plot("epochs", captions.epochs, plots.means("epochs_to_target")),
+    Plot("epochs", captions.reached, time_figures.reached),
     Plot("sign_changes", captions.sign_changes, plots.means("sign_changes")),
     Plot("tolerance", captions.tolerance, plots.means("learning_rate_tolerance")),
+    Plot(PRICE, captions.price, time_figures.price),
 )

@@ -11,8 +11,17 @@ import pandas as pd
 
 from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
 from optstudy.analysis.findings import Finding, design_findings, facts_findings, history_findings, table_findings
+from optstudy.analysis.price import price_rows
 from optstudy.analysis.study_results import StudyResults, study_facts
-from optstudy.analysis.tables import comparison, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import (
+    TARGET_COLUMNS,
+    comparison,
+    replicate_values,
+    stacked,
+    target_rows,
+    targets_of,
+    write_table,
+)
 from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
@@ -26,6 +35,7 @@ from optstudy.records.rows import answer_row, curve_rows, run_row, selected_row,
 from optstudy.reporting.figures import Mapper
 from optstudy.reporting.pages import write_report
 from optstudy.running.session import Session
+from optstudy.running.step_prices import prices
 
 
 def write_tables(session: Session) -> None:
@@ -84,18 +94,20 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     study, folder = session.study, session.paths.tables
     folders = ("runs", "curves", "sweep", "answers")
     runs, curves, sweep, answers = (stacked(folder, name, session.paths.contenders) for name in folders)
-    target = target_of(runs, study.target)
     within = study.sweep.within if study.sweep else 0.0
-    values = replicate_values(runs, curves, sweep, study.epochs, target, within)
+    first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
+    priced = prices(session, runs, mine)
+    values = replicate_values(runs, curves, sweep, study.epochs, study.target, within, priced)
     if not all(values.values()):
         message = "must log test/accuracy, val/accuracy or val/loss: there is nothing to compare"
         raise StudyError(f"{study.name}: model.class: {study.model.class_path!r}: {message}")
-    table = comparison(runs, values, target)
+    table = comparison(runs, values, targets_of(runs, study.target))
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
-    claims = claim_rows(study, answers, values, first)
+    claims = claim_rows(study, answers, values, first, next(iter(priced.values())).device)
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    write_table(folder / "targets.csv", target_rows(runs, curves, study.epochs, study.target, priced), TARGET_COLUMNS)
+    write_table(folder / "price.csv", price_rows(priced, runs, values, study.variants[0]))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)

@@ -28,6 +28,7 @@ from optstudy.running.executor import Executor
 from optstudy.running.executors.processes import Workers
 from optstudy.running.outputs import read_selections, write_answer, write_runs, write_tables, write_tuning
 from optstudy.running.session import Say, Session, open_session
+from optstudy.running.step_prices import measure_prices
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
@@ -53,6 +54,7 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
         _say_accepted(session, accept, say)
         _pretrain(session, executor, say)
         complete(session, units(paths.study, paths.contenders), executor, live, on_progress)
+        measure_prices(session, paths.contenders, say)
         write_tables(session)
         return compare(session, live, executor.map)
 
@@ -119,6 +121,7 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
     with Workers(workers, paths.study.timeout) as executor, open_session(paths, check=_checks(live)) as session, live:
         todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
         complete(session, todo, executor, live, on_progress, selections=selections)
+        measure_prices(session, [contender], lambda _: None)
         write_runs(session, contender)
 
 

@@ -1,14 +1,16 @@
-"""Estimates the seconds of one training on this machine from ten timed steps."""
+"""Times steps on this machine: estimates the seconds of a training from ten of them, and measures what a step costs."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from optstudy.spec import Outcome, RunSpec
 from optstudy.tasks.datasets import load_arrays
@@ -20,6 +22,7 @@ from optstudy.training.stacked.module import Stack
 from optstudy.training.train import build_trainer, members_of, prepare_training, quiet_lightning, seeded
 
 STEPS = 10  # timed, after as many that are not: the first steps allocate memory and tune kernels
+TIMED_CHUNKS = 5  # whose median is the cost of a step
 STACKED = 8  # size of the stack that is timed for a stacked spec
 
 
@@ -91,3 +94,66 @@ def stack_of(spec: RunSpec, size: int, steps_per_chunk: int = STEPS_PER_CHUNK) -
     """Return a stack of `size` trainings that differ only in their seeds, and report nothing."""
     members = members_of([replace(spec, seed=seed) for seed in range(size)], [lambda _: None] * size)
     return Stack(members, lambda _: None, steps_per_chunk)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one training step costs when a training runs alone.
+
+    Attributes:
+        seconds: Median seconds of a step, data included, evaluation left out.
+        steps_per_epoch: Number of steps in an epoch.
+        parameter_bytes: Bytes of the trained parameters.
+        state_bytes: Bytes of all tensors that the optimizer keeps between steps.
+        peak_bytes: Largest memory that tensors took on the GPU; 0 on a CPU, which does not tell.
+    """
+
+    seconds: float
+    steps_per_epoch: int
+    parameter_bytes: int
+    state_bytes: int
+    peak_bytes: int
+
+
+def step_cost(spec: RunSpec) -> StepCost:
+    """Return what a step of `spec` costs: the median of chunks of at most ten steps, after the first ten.
+
+    Raises ValueError if the training diverges before a step could be timed.
+    """
+    alone = replace(spec, stacked=False)
+    if task_of(spec.data["kind"]).examples:
+        load_arrays(spec.data)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with seeded(spec.seed), quiet_lightning():
+        setup, watch = prepare_training(alone, lambda _: None, STEPS), Stopwatch()
+        length = min(setup.steps, setup.steps_per_chunk)  # of a chunk, in steps
+        untimed = -(-STEPS // length)
+        wanted = untimed + max(TIMED_CHUNKS, untimed)
+        in_epoch = min(wanted, setup.steps // length)
+        # The schedule is that of the whole training: only the Trainer stops earlier.
+        limits: dict[str, Any] = {"limit_train_batches": in_epoch, "limit_val_batches": 0}
+        short = replace(alone, epochs=-(-wanted // in_epoch))
+        trainer = build_trainer(short, *setup.callbacks, watch, gradient_clip_val=setup.clip, **limits)
+        trainer.fit(setup.module, datamodule=setup.data)
+    chunks = [after - before for epoch in watch.epochs for before, after in pairwise(epoch)][untimed:]
+    if not chunks:
+        raise ValueError("the training diverges within its first steps")
+    optimizer = trainer.optimizers[0]
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return StepCost(
+        seconds=median(chunks) / length,
+        steps_per_epoch=setup.steps,
+        parameter_bytes=sum(_bytes_in(group["params"]) for group in optimizer.param_groups),
+        state_bytes=_bytes_in(optimizer.state),
+        peak_bytes=peak,
+    )
+
+
+def _bytes_in(state: object) -> int:
+    """Return the bytes of all tensors in nested mappings and sequences."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, Mapping):
+        return sum(_bytes_in(part) for part in state.values())
+    return sum(_bytes_in(part) for part in state) if isinstance(state, list | tuple) else 0
