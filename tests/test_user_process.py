@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from importlib import import_module
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
 
 import psutil
 import pytest
 
 from optstudy.errors import DataError, TrainingFailed
-from optstudy.user_process import UserProcess
+from optstudy.user_process import UserProcess, script_left_alone
 
 
 def where() -> tuple[int, str, str]:
@@ -86,3 +88,13 @@ def test_code_that_closes_the_pipe_and_hangs_is_ended() -> None:
 def test_an_answer_that_takes_too_long_is_not_waited_for() -> None:
     with UserProcess(limit=3) as process, pytest.raises(DataError, match=r"^key: no answer within 3 s; .* `timeout`"):
         process.call("key", time.sleep, 36000)
+
+
+def test_processes_do_not_import_the_users_script() -> None:
+    """A script without a guard would run again in each of them, and one on standard input cannot be imported."""
+    script = sys.modules["__main__"]
+    before = script.__dict__.get("__file__"), script.__spec__
+    with script_left_alone():
+        assert not {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("a process"))
+    assert (script.__dict__.get("__file__"), script.__spec__) == before
+    assert {"init_main_from_name", "init_main_from_path"} & set(get_preparation_data("a process"))

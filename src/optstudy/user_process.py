@@ -8,11 +8,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
@@ -64,11 +65,31 @@ def _start(process: BaseProcess) -> None:
     """Start a process; again if its server was killed meanwhile: once the server has ended, another is started."""
     for seconds in (0.1, 1.0):
         try:
-            process.start()
+            with script_left_alone():
+                process.start()
             return
         except SERVER_KILLED:
             time.sleep(seconds)
-    process.start()
+    with script_left_alone():
+        process.start()
+
+
+@contextmanager
+def script_left_alone() -> Iterator[None]:
+    """Keep processes that are started meanwhile from importing the user's script, as multiprocessing has them do.
+
+    They need nothing of it. It would be run again in each of them, unless it has a guard, and one that is read from
+    standard input cannot be imported.
+    """
+    script = sys.modules["__main__"].__dict__
+    names: tuple[str, ...] = ("__file__", "__spec__")
+    before = {name: script[name] for name in names if name in script}
+    script.pop("__file__", None)
+    script["__spec__"] = None
+    try:
+        yield
+    finally:
+        script.update(before)
 
 
 def _begin(serve: Callable[[Connection], None], pipe: Connection, folder: str, environment: dict[str, str]) -> None:

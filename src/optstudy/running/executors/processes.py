@@ -14,7 +14,15 @@ from types import TracebackType
 from typing import TypeVar
 
 from optstudy.spec import Event, RunResult, RunSpec, TrainingEnded
-from optstudy.user_process import FORKSERVER, SERVER_KILLED, end_of, ending, start, tie_to_coordinator
+from optstudy.user_process import (
+    FORKSERVER,
+    SERVER_KILLED,
+    end_of,
+    ending,
+    script_left_alone,
+    start,
+    tie_to_coordinator,
+)
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -105,7 +113,7 @@ class Workers:
         if self._server_runs:
             self._end()  # their memory may be needed
             pool = ProcessPoolExecutor(self.count, FORKSERVER, tie_to_coordinator)
-            with suppress(BrokenProcessPool, *SERVER_KILLED), pool:
+            with suppress(BrokenProcessPool, *SERVER_KILLED), script_left_alone(), pool:
                 return list(pool.map(function, listed))
         return [function(item) for item in listed]
 
