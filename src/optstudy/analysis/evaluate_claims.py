@@ -15,7 +15,7 @@ from optstudy.keys import canonical, digest
 from optstudy.metrics import HEADLINES, ROUNDING, metric
 from optstudy.planning.journal import Stated
 from optstudy.spec import unpack
-from optstudy.study.claim import SWEPT, Arm, ClaimSpec
+from optstudy.study.claim import SWEPT, Arm, ClaimSpec, Contrast
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 
     from optstudy.analysis.tables import Values
 
+# Why a claim, or a pair of one, is not tested.
+EQUAL = "both trained to the same values"
 
-def weights(study: Study, claim: ClaimSpec) -> dict[Arm, float]:
-    """Return the claim's contrast, with signs that make its effect positive if it turns out as claimed."""
-    sign = metric(claim.metric).sign
-    return {side: sign * weight for side, weight in claim.contrast(study.variants[0]).items()}
+NO_REASONS: Mapping[frozenset[str], str] = {}
+
+
+def contrasts(study: Study, claim: ClaimSpec) -> list[dict[Arm, float]]:
+    """Return the claim's contrasts, one for each pair, with signs that make an effect positive if it is as claimed."""
+    sign, names = metric(claim.metric).sign, [contender.name for contender in study.optimizers]
+    found = claim.contrasts(study.variants[0], names)
+    return [{side: sign * weight for side, weight in contrast.items()} for contrast in found]
 
 
 def margin(claim: ClaimSpec) -> float:
@@ -37,8 +43,9 @@ def margin(claim: ClaimSpec) -> float:
 
 def claim_hash(study: Study, claim: ClaimSpec) -> str:
     """Return a hash of everything that the claim's test depends on; its wording is left out."""
-    parts = sorted([*side, weight] for side, weight in weights(study, claim).items())
-    return digest(canonical([parts, claim.metric, margin(claim), claim.primary, *_measured_by(study, claim.metric)]))
+    pairs = sorted(sorted([*side, weight] for side, weight in own.items()) for own in contrasts(study, claim))
+    tested = pairs[0] if len(pairs) == 1 else pairs
+    return digest(canonical([tested, claim.metric, margin(claim), claim.primary, *_measured_by(study, claim.metric)]))
 
 
 def _measured_by(study: Study, name: str) -> list[float]:
@@ -63,27 +70,39 @@ def withdrawn(study: Study, first: Stated) -> int:
 
 
 def claim_rows(
-    study: Study, answers: pd.DataFrame, values: Values, first: Stated, device: str = ""
+    study: Study,
+    answers: pd.DataFrame,
+    values: Values,
+    first: Stated,
+    untestable: Mapping[frozenset[str], str] = NO_REASONS,
+    device: str = "",
 ) -> list[dict[str, Any]]:
     """Return the rows of claims.json; a claim that was not stated at the `first` training is post hoc.
 
-    `device` is the one on which seconds were measured. Raises StudyError if a contender lacks a claim's metric: a
-    user's own model may not log it.
+    `untestable` has the pairs of contenders that the design cannot tell apart, each with the reason in words. `device`
+    is the one on which seconds were measured.
+    Raises StudyError if a contender lacks a claim's metric: a user's own model may not log it.
     """
-    measured = [_measured(study, number, answers, values, first, device) for number in range(len(study.claims))]
+    measured = [
+        _measured(study, number, answers, values, first, untestable, device) for number in range(len(study.claims))
+    ]
     return [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first))]
 
 
 def _measured(
-    study: Study, number: int, answers: pd.DataFrame, values: Values, first: Stated, device: str
+    study: Study,
+    number: int,
+    answers: pd.DataFrame,
+    values: Values,
+    first: Stated,
+    untestable: Mapping[frozenset[str], str],
+    device: str,
 ) -> verdicts.Measured:
     claim = study.claims[number]
-    sides = weights(study, claim)
-    for side in sides:
+    for side in dict.fromkeys(side for sides in contrasts(study, claim) for side in sides):
         if claim.metric not in values.get(side, {}):
             message = f"{'/'.join(side)} does not have it: {_why_lacking(claim.metric, values.get(side, {}))}"
             raise StudyError(f"{study.name}: claims.{number}.metric: {claim.metric!r}: {message}")
-    differences = verdicts.contrast({side: values[side][claim.metric] for side in sides}, sides)
     stated_claim = verdicts.StatedClaim(
         id=f"{number + 1}-{claim.topic or claim.metric}",
         topic=claim.topic,
@@ -95,10 +114,26 @@ def _measured(
         post_hoc=claim_hash(study, claim) not in first.hashes,
         qualifier=qualifier(study),
     )
-    examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
-    return verdicts.Measured(
-        stated_claim, tuple(differences.tolist()), examples, reached_by(claim.metric, sides, values)
-    )
+    pairs = []
+    for sides, words in zip(contrasts(study, claim), pair_words(study, claim), strict=True):
+        own = {side: values[side][claim.metric] for side in sides}
+        differences = verdicts.contrast(own, sides)
+        reason = _untestable(sides, untestable) or _bit_equal(own, differences)
+        examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
+        reached = reached_by(claim.metric, sides, values)
+        pairs.append(verdicts.Pair(words, tuple(differences.tolist()), examples, reason, reached=reached))
+    return verdicts.Measured(stated_claim, tuple(pairs))
+
+
+def _untestable(sides: Contrast, untestable: Mapping[frozenset[str], str]) -> str:
+    """Return why the design cannot tell the contenders of a contrast of two apart; empty if it can."""
+    return untestable.get(frozenset(name for (name, _), weight in sides.items() if abs(weight) > ROUNDING), "")
+
+
+def _bit_equal(values: Mapping[Arm, Sequence[float]], differences: NDArray[np.float64]) -> str:
+    """Return the reason if all differences are zero although the values vary, as only equal trainings' do."""
+    vary = any(len(set(own)) > 1 for own in values.values())
+    return EQUAL if vary and not differences.any() else ""
 
 
 def _why_lacking(name: str, values: Mapping[str, object]) -> str:
@@ -110,7 +145,7 @@ def _why_lacking(name: str, values: Mapping[str, object]) -> str:
     return "the model does not log it in every training"
 
 
-def reached_by(name: str, sides: Mapping[Arm, float], values: Values) -> tuple[Reached, ...]:
+def reached_by(name: str, sides: Contrast, values: Values) -> tuple[Reached, ...]:
     """Return in how many replicates each side of a contrast reached what the metric counts up to.
 
     Empty if the metric counts up to nothing; sides with weight zero are left out.
@@ -133,19 +168,40 @@ def example_differences(answers: pd.DataFrame, sides: Mapping[Arm, float]) -> ND
 
 
 def in_words(study: Study, claim: ClaimSpec) -> str:
-    """Return the contrast in words, `momentum against the mean of adam, sgd`, or as the formula of its effect.
+    """Return the claim's contrast in words, or as the formula of its effect if it is one of weights.
 
-    The formula has the sign of the effect: if lower is better, the side that is claimed to be better is subtracted.
+    The side that is claimed to be better comes first: `momentum against the mean of adam, sgd`.
     """
-    if claim.better is not None:
-        return f"{claim.better} against {_mean_of(claim.than)}"
-    sign = metric(claim.metric).sign
-    formula = {side: sign * weight for side, weight in claim.contrast("").items()}
-    return _of_losses(claim.contrast(study.variants[0])) or verdicts.readable(formula)
+    key, name = claim.about
+    if key == "weights":
+        return pair_words(study, claim)[0]
+    rivals = claim.rivals([contender.name for contender in study.optimizers])
+    others = _joined("each of ", rivals) if rivals else _joined("the mean of ", claim.than)
+    if key == "loses_less":
+        return f"what {name} loses untuned against what {others} loses"
+    return f"{others} against {name}" if key == "worse" else f"{name} against {others}"
 
 
-def _mean_of(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"the mean of {', '.join(names)}"
+def pair_words(study: Study, claim: ClaimSpec) -> list[str]:
+    """Return each of the claim's contrasts in words; that of weights as a formula with the sign of its effect.
+
+    If lower is better, the formula subtracts the side that is claimed to be better.
+    """
+    key, name = claim.about
+    if key == "weights":
+        sign = metric(claim.metric).sign
+        formula = {side: sign * weight for side, weight in claim.contrasts("")[0].items()}
+        return [_of_losses(claim.contrasts(study.variants[0])[0]) or verdicts.readable(formula)]
+    if claim.than:
+        return [in_words(study, claim)]
+    rivals = claim.rivals([contender.name for contender in study.optimizers])
+    if key == "loses_less":
+        return [f"what {name} loses untuned against what {rival} loses" for rival in rivals]
+    return [f"{rival} against {name}" if key == "worse" else f"{name} against {rival}" for rival in rivals]
+
+
+def _joined(several: str, names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{several}{', '.join(names)}"
 
 
 def _of_losses(sides: Mapping[Arm, float]) -> str:

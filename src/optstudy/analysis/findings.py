@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from optstudy.analysis.evaluate_claims import reached_by, weights
+from optstudy.analysis.evaluate_claims import contrasts, reached_by
 from optstudy.inference.intervals import LEVEL
 from optstudy.inference.learning_rates import reaches_an_end
 from optstudy.inference.sign_flips import smallest_p
@@ -36,7 +36,7 @@ SOURCES: Mapping[int, str] = {
     2: "Dodge et al. 2019, arXiv:1909.03004",
     3: "Bouthillier et al. 2021, arXiv:2103.03098",
     6: "Wilson et al. 2017, arXiv:1705.08292",
-    7: "exact sign-flip test: its smallest p is 2m / 2^n",
+    7: "joint sign-flip test: its smallest p is 2 / 2^n",
     8: "Schmidt et al. 2021, arXiv:2007.01547",
     10: "Simmons et al. 2011, doi:10.1177/0956797611417632",
     13: "a sweep measures a tolerance to within its step, and only up to its ends",
@@ -57,10 +57,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Design:
-    """A study file; p is corrected over `tests` claims."""
+    """A study file; `withdrawn` primary claims are no longer in it."""
 
     study: Study
-    tests: int
+    withdrawn: int
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ class History:
     withdrawn: int
 
 
-def design_findings(study: Study, tests: int | None = None) -> list[Finding]:
-    """Return the findings about a study file.
+def design_findings(study: Study, withdrawn: int = 0) -> list[Finding]:
+    """Return the findings about a study file, of which `withdrawn` primary claims are gone since the first training.
 
-    `tests` is the number of claims that p is corrected over; None before the first training. A study file cannot
-    express unequal trials or epochs, selection on test data or on the best epoch, or pruning: they need no check.
+    A study file cannot express unequal trials or epochs, selection on test data or on the best epoch, or pruning: they
+    need no check.
     """
-    return _findings(DESIGN_CHECKS, Design(study, _primary(study) if tests is None else tests))
+    return _findings(DESIGN_CHECKS, Design(study, withdrawn))
 
 
 def table_findings(study: Study, folder: Path) -> list[Finding]:
@@ -112,6 +112,11 @@ def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Findin
     return _findings(HISTORY_CHECKS, History(study, first, withdrawn))
 
 
+def claims_findings(claims: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Return the findings about the claims of a finished study, objects of claims.json."""
+    return _findings(CLAIMS_CHECKS, claims)
+
+
 def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
     """Return the findings about how, and with which versions and machines, a study was trained."""
     return _findings(FACTS_CHECKS, entries)
@@ -120,7 +125,7 @@ def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
 def smallest_p_line(study: Study) -> str:
     """Return the smallest corrected p that the design can reach, in words; empty without primary claims."""
     primary = _primary(study)
-    least = smallest_p(study.replicates, primary)
+    least = smallest_p(study.replicates)
     return f"{counted(primary, 'primary claim')}: the smallest corrected p is {least:.2g}" if primary else ""
 
 
@@ -218,10 +223,10 @@ def _no_defaults(design: Design) -> Iterator[Finding]:
 
 def _too_few_replicates(design: Design) -> Iterator[Finding]:
     replicates = design.study.replicates
-    least = smallest_p(replicates, design.tests)
-    if design.tests and least >= LEVEL:
-        words = f"{replicates} replicates and {counted(design.tests, 'primary claim')}"
-        words += f": the smallest corrected p is {least:.2g}"
+    least = smallest_p(replicates, design.withdrawn)
+    if _primary(design.study) and least > LEVEL:
+        gone = f" and {counted(design.withdrawn, 'withdrawn claim')}" if design.withdrawn else ""
+        words = f"{replicates} replicates{gone}: the smallest corrected p is {least:.2g}"
         yield _finding(7, "", f"{words}, so no verdict but `equivalent` can be reached: add replicates")
 
 
@@ -256,18 +261,39 @@ def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
 
 def _claims_on_misses(tables: Tables) -> Iterator[Finding]:
     for claim in tables.study.claims:
-        row, sides = metric(claim.metric), weights(tables.study, claim)
-        reached = reached_by(claim.metric, sides, tables.values)
-        if undecided(reached):
-            where = f"the {row.goal} of “{claim.statement}” was reached in {counts_in_words(reached)} replicates"
+        row = metric(claim.metric)
+        pairs = [reached_by(claim.metric, sides, tables.values) for sides in contrasts(tables.study, claim)]
+        if missed := [counts_in_words(reached) for reached in pairs if undecided(reached)]:
+            where = f"the {row.goal} of “{claim.statement}” was reached in {missed[0]} replicates"
             yield _finding(15, "", f"{where}: too rarely to compare {row.label}; {row.remedy}")
+
+
+def _withheld_verdicts(claims: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Find verdicts that the skew of the differences withholds, and say which searches may have missed."""
+    for claim in claims:
+        if claim["withheld"]:
+            name, searched = claim["metric"], claim["search_sd"] or 0.0
+            words = f"the verdict on “{claim['statement']}” is withheld: its differences are skewed"
+            words += f", and those of {_replicates(claim['furthest'])} lie furthest out"
+            if searched > claim["sd"]:
+                spread = f"{amount(name, _rounded(searched))} instead of {amount(name, _rounded(claim['sd']))}"
+                words += f"; redrawn from its trials, its searches would make them vary more (sd {spread})"
+            yield _finding(10, "", f"{words}: look at what was selected there, and search with more trials")
+
+
+def _replicates(numbers: Sequence[int]) -> str:
+    return f"replicate{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2g}")
 
 
 def _withdrawn_claims(history: History) -> Iterator[Finding]:
     if history.withdrawn:
         words = f"{counted(history.withdrawn, 'primary claim')} registered before the first training"
         words += f" {'was' if history.withdrawn == 1 else 'were'} withdrawn or changed"
-        yield _finding(10, "", f"{words}: p is corrected as if nothing had been withdrawn")
+        yield _finding(10, "", f"{words}: each counts as one more test")
 
 
 def _other_replicates(history: History) -> Iterator[Finding]:
@@ -316,5 +342,6 @@ DESIGN_CHECKS = (
     _too_few_replicates,
 )
 TABLE_CHECKS = (_selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
+CLAIMS_CHECKS = (_withheld_verdicts,)
 HISTORY_CHECKS = (_withdrawn_claims, _other_replicates)
 FACTS_CHECKS = (_mixed_facts, _other_training_version, _several_gradients_per_step)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.analysis.study_results import StudyResults
+from optstudy.inference.decisions import max_t_p
 from optstudy.inference.intervals import LEVEL, Estimate, t_interval
-from optstudy.inference.sign_flips import holm, sign_flip_p, t_p
 from optstudy.inference.targets import Reached, at_least, undecided
 from optstudy.metrics import metric
 
@@ -47,7 +47,7 @@ class Leader:
     @property
     def beaten(self) -> list[Rival]:
         """Return the rivals that the leader is significantly ahead of."""
-        return [rival for rival in self.rivals if rival.p < LEVEL and rival.estimate.low > 0]
+        return [rival for rival in self.rivals if rival.p <= LEVEL and rival.estimate.low > 0]
 
     @property
     def tied(self) -> list[Rival]:
@@ -91,13 +91,7 @@ def _reached(results: StudyResults, name: str, variant: str, weights: Mapping[st
 
 
 def _pairwise_p(values: Mapping[str, NDArray[np.float64]]) -> dict[frozenset[str], float]:
-    """Return p of each pair: the larger of the t test's p, corrected over all pairs (Holm), and the exact test's p.
-
-    Neither test is enough alone. Corrected over the ten pairs of five contenders, the exact test cannot become
-    significant with eight replicates (10 * 2 / 2^8); and the t test's p is 0 for two replicates that happen to agree.
-    """
+    """Return p of each pair: the joint sign-flip test, which corrects for their number."""
     pairs = list(combinations(values, 2))
-    differences = [(values[one] - values[other]).tolist() for one, other in pairs]
-    corrected = holm([t_p(own) for own in differences])
-    both = [max(p, sign_flip_p(own)) for p, own in zip(corrected, differences, strict=True)]
-    return {frozenset(pair): p for pair, p in zip(pairs, both, strict=True)}
+    ps = max_t_p(np.stack([values[one] - values[other] for one, other in pairs], axis=1))
+    return {frozenset(pair): p for pair, p in zip(pairs, ps.tolist(), strict=True)}

@@ -6,7 +6,7 @@ differences are as claimed. The rules are explained in docs/protocol.md, rule 10
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -34,7 +34,31 @@ Level = Literal[
     "too noisy",
     "probably small",
 ]
+Verdict = Literal["supported", "equivalent", "contradicted", "not tested", "inconclusive", "exploratory"]
+
+# What each level says of a claim: the verdict, and the words after it; the reason stands after "not tested".
+VERDICTS: Mapping[Level, tuple[Verdict, str]] = {
+    "ahead by more than the margin": ("supported", "ahead by more than the margin"),
+    "ahead": ("supported", "ahead, within reach of the margin"),
+    "ahead, but equivalent": ("equivalent", "ahead, but within the margin"),
+    "equivalent": ("equivalent", ""),
+    "behind, but equivalent": ("equivalent", "behind, but within the margin"),
+    "behind": ("contradicted", "behind, within reach of the margin"),
+    "behind by more than the margin": ("contradicted", "behind by more than the margin"),
+    "not tested": ("not tested", ""),
+    "too noisy": ("inconclusive", "too noisy"),
+    "probably small": ("inconclusive", "probably small"),
+}
 Numbers = NDArray[np.float64]
+Interval = tuple[Numbers, Numbers]  # the lower and upper ends, by column
+
+
+@dataclass(frozen=True)
+class PairDecision:
+    """What is decided about one pair of a claim: its level, and its corrected two-sided p of the joint test."""
+
+    level: Level
+    p: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +71,7 @@ class Decision:
         p_equivalent: The corrected p of the two one-sided tests at the margin; of several pairs the largest.
         column: The least favourable pair: the column with the smallest mean.
         withheld: Whether skewed differences withhold a verdict that the t interval alone would have given.
+        pairs: What is decided about each pair, in the claim's order.
     """
 
     level: Level
@@ -54,6 +79,20 @@ class Decision:
     p_equivalent: float
     column: int
     withheld: bool
+    pairs: tuple[PairDecision, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Facts:
+    """What is known of each column: its margin, the intervals, and the corrected p at zero and at either margin."""
+
+    margins: Numbers
+    by_t: Interval
+    guarded: Interval
+    p: Numbers
+    above: Numbers
+    below: Numbers
+    alpha: float
 
 
 def decide(
@@ -62,74 +101,98 @@ def decide(
     claims: Sequence[Sequence[int]],
     untestable: Collection[int] = (),
     alpha: float = LEVEL,
+    withdrawn: int = 0,
+    search_sd: Numbers | None = None,
 ) -> list[Decision]:
     """Return what is decided about each claim of one study.
 
     `differences` has the shape (replicates, columns), `margins` (columns,), in the same unit and above zero; `claims`
     has the columns of each claim. `untestable` columns, which the design cannot tell apart, are no part of the family.
-    Tests are at the level `alpha`, intervals at 1 - `alpha`.
+    Tests are at the level `alpha`, intervals at 1 - `alpha`; two one-sided tests are at `alpha` / 2 each, so that they
+    agree with these intervals.
+
+    Each of the `withdrawn` claims, whose differences are no longer known, counts as one more test (Bonferroni): with w
+    of them p is multiplied by 1 + w, so that keeping the claims that look best gains nothing.
+
+    `search_sd` (columns,) is the standard deviation of the difference over searches redrawn from the study's trials,
+    nan where it is unknown. A verdict is withheld unless it also follows from the bootstrap-t interval, and from the t
+    interval with `search_sd` where that is larger than the replicates' own.
     """
-    tested = [column for column in range(differences.shape[1]) if column not in set(untestable)]
-    p, above, below, equal = (np.ones(differences.shape[1]) for _ in range(4))
+    count = differences.shape[1]
+    tested = [column for column in range(count) if column not in set(untestable)]
+    p, above, below, equal = (np.ones(count) for _ in range(4))
     if tested:
         own, own_margins = differences[:, tested], margins[tested]
-        p[tested] = max_t_p(own)
-        above[tested], below[tested] = max_t_p(own - own_margins), max_t_p(own + own_margins)
-        equal[tested] = equivalence_p(own, own_margins)
-    intervals = t_intervals(differences, alpha), bootstrap_t_intervals(differences, alpha)
-    of_claims = holm([max(equal[column] for column in columns) for columns in claims])
-    means = differences.mean(axis=0)
-    decisions = []
-    for columns, p_equivalent in zip(claims, of_claims, strict=True):
-        levels = [
-            _level(low[columns], high[columns], margins[columns], p[columns], above[columns], below[columns], alpha)
-            if not set(columns) & set(untestable)
-            else _untested(high[columns], p[columns], alpha)
-            for low, high in intervals
-        ]
-        if p_equivalent <= alpha:
-            levels = [
-                _equivalent(level, low[columns], high[columns], margins[columns])
-                for level, (low, high) in zip(levels, intervals, strict=True)
-            ]
-        by_t, by_bootstrap = levels
-        withheld = by_t not in UNDECIDED and by_t != by_bootstrap
-        least = min(columns, key=lambda column: float(means[column]))
-        decisions.append(
-            Decision("too noisy" if withheld else by_t, float(max(p[columns])), p_equivalent, least, withheld)
+        p[tested], above[tested], below[tested] = (
+            np.minimum(1.0, (1 + withdrawn) * max_t_p(shifted))
+            for shifted in (own, own - own_margins, own + own_margins)
         )
+        equal[tested] = equivalence_p(own, own_margins)
+    by_t = t_intervals(differences, alpha)
+    guarded = _envelope([by_t, bootstrap_t_intervals(differences, alpha), *_searched(differences, search_sd, alpha)])
+    facts = _Facts(margins, by_t, guarded, p, above, below, alpha)
+    of_claims = _corrected_equivalence(equal, claims, set(untestable), withdrawn)
+    of_pairs = np.minimum(1.0, (sum(one is not None for one in of_claims) + withdrawn) * equal)
+    means, decisions = differences.mean(axis=0), []
+    for columns, p_equivalent in zip(claims, of_claims, strict=True):
+        level, withheld = _guarded_level(columns, tested, facts, p_equivalent)
+        each = [_guarded_level([column], tested, facts, float(of_pairs[column]))[0] for column in columns]
+        least = min(columns, key=lambda column: float(means[column]))
+        pairs = tuple(PairDecision(own, float(p[column])) for own, column in zip(each, columns, strict=True))
+        equivalence = 1.0 if p_equivalent is None else p_equivalent
+        decisions.append(Decision(level, float(max(p[columns])), equivalence, least, withheld, pairs))
     return decisions
 
 
-UNDECIDED: frozenset[Level] = frozenset({"not tested", "too noisy", "probably small"})
+UNDECIDED: frozenset[Verdict] = frozenset({"not tested", "inconclusive"})
 
 
-def _level(
-    low: Numbers, high: Numbers, margins: Numbers, p: Numbers, above: Numbers, below: Numbers, alpha: float
-) -> Level:
-    """Return the level of a claim from its pairs' intervals and corrected p, equivalence aside."""
-    behind = (high < 0) & (p <= alpha)
+def _guarded_level(
+    columns: Sequence[int], tested: Collection[int], facts: _Facts, p_equivalent: float | None
+) -> tuple[Level, bool]:
+    """Return the level of a claim, and whether its verdict is withheld because the intervals disagree about it.
+
+    A pair that cannot be tested leaves the claim not tested, unless another pair contradicts it.
+    """
+    own = [column for column in columns if column in tested]
+    equivalent = p_equivalent is not None and p_equivalent <= facts.alpha / 2
+    level, sure = (
+        _level(own, facts, interval, len(own) == len(columns), equivalent) for interval in (facts.by_t, facts.guarded)
+    )
+    if VERDICTS[level][0] in UNDECIDED:
+        return level, False
+    return ("too noisy", True) if VERDICTS[sure][0] in UNDECIDED else (sure, False)
+
+
+def _level(columns: Sequence[int], facts: _Facts, interval: Interval, whole: bool, equivalent: bool) -> Level:
+    """Return the level of a claim's testable `columns` by one kind of interval; `whole` if they are all its columns."""
+    low, high, margins = interval[0][columns], interval[1][columns], facts.margins[columns]
+    p, above, below = (values[columns] <= facts.alpha for values in (facts.p, facts.above, facts.below))
+    within = whole and equivalent and bool(np.all((-margins < low) & (high < margins)))
+    behind = p & (high < 0)
     if behind.any():
-        far = behind & (high < -margins) & (below <= alpha)
-        return "behind by more than the margin" if far.any() else "behind"
-    if np.all((low > 0) & (p <= alpha)):
-        far = (low > margins) & (above <= alpha)
-        return "ahead by more than the margin" if far.all() else "ahead"
+        if np.any(behind & below & (high < -margins)):
+            return "behind by more than the margin"
+        return "behind, but equivalent" if within else "behind"
+    if not whole:
+        return "not tested"
+    if np.all(p & (low > 0)):
+        if np.all(above & (low > margins)):
+            return "ahead by more than the margin"
+        return "ahead, but equivalent" if within else "ahead"
+    if within:
+        return "equivalent"
     return "too noisy" if np.any(high - low > 2 * margins) else "probably small"
 
 
-def _untested(high: Numbers, p: Numbers, alpha: float) -> Level:
-    """Return the level of a claim with a pair that cannot be tested: another pair may contradict it."""
-    return "behind" if np.any((high < 0) & (p <= alpha)) else "not tested"
-
-
-def _equivalent(level: Level, low: Numbers, high: Numbers, margins: Numbers) -> Level:
-    """Return the level of a claim whose pairs pass both one-sided tests, by an interval."""
-    if level == "not tested" or not np.all((-margins < low) & (high < margins)):
-        return level
-    if level in ("ahead", "behind"):
-        return "ahead, but equivalent" if level == "ahead" else "behind, but equivalent"
-    return "equivalent"
+def _corrected_equivalence(
+    equal: Numbers, claims: Sequence[Sequence[int]], untestable: Collection[int], withdrawn: int
+) -> list[float | None]:
+    """Return the p of equivalence of each claim, its largest over pairs, corrected (Holm); None if it is not tested."""
+    testable = [number for number, columns in enumerate(claims) if not set(columns) & set(untestable)]
+    largest = [float(max(equal[column] for column in claims[number])) for number in testable]
+    corrected = dict(zip(testable, holm([*largest, *[1.0] * withdrawn]), strict=False))
+    return [corrected.get(number) for number in range(len(claims))]
 
 
 def max_t_p(differences: Numbers) -> Numbers:
@@ -176,32 +239,56 @@ def equivalence_p(differences: Numbers, margins: Numbers) -> Numbers:
     return np.where(errors == 0, np.where(np.abs(means) < margins, 0.0, 1.0), p)
 
 
-def t_intervals(differences: Numbers, alpha: float) -> tuple[Numbers, Numbers]:
-    """Return the ends of each column's Student's t interval at 1 - `alpha`."""
+def t_intervals(differences: Numbers, alpha: float, sd: Numbers | None = None) -> Interval:
+    """Return the ends of each column's Student's t interval at 1 - `alpha`, by its own or a given `sd`."""
     from scipy.special import stdtrit
 
     n, means = len(differences), differences.mean(axis=0)
-    half = float(stdtrit(n - 1, 1 - alpha / 2)) * differences.std(axis=0, ddof=1) / n**0.5
+    own = differences.std(axis=0, ddof=1) if sd is None else sd
+    half = float(stdtrit(n - 1, 1 - alpha / 2)) * own / n**0.5
     return means - half, means + half
 
 
-def bootstrap_t_intervals(differences: Numbers, alpha: float) -> tuple[Numbers, Numbers]:
+def _searched(differences: Numbers, search_sd: Numbers | None, alpha: float) -> list[Interval]:
+    """Return the t interval with the standard deviation of redrawn searches, nowhere narrower than the plain one."""
+    if search_sd is None:
+        return []
+    return [t_intervals(differences, alpha, np.fmax(differences.std(axis=0, ddof=1), search_sd))]
+
+
+def _envelope(intervals: Sequence[Interval]) -> Interval:
+    """Return the smallest interval that contains all: what it excludes, each of them excludes."""
+    lows, highs = zip(*intervals, strict=True)
+    return np.min(lows, axis=0), np.max(highs, axis=0)
+
+
+def bootstrap_t_intervals(differences: Numbers, alpha: float) -> Interval:
     """Return the ends of each column's studentised bootstrap interval at 1 - `alpha` (Efron & Tibshirani 1993, ch. 12).
 
     It follows skew, which the t interval ignores. Resamples without spread make the interval infinite on their side.
+    Differences are sorted by magnitude, so the interval does not depend on the order of the replicates, and mirrors
+    that of the opposite claim.
     """
     n, means = len(differences), differences.mean(axis=0)
     errors = differences.std(axis=0, ddof=1) / n**0.5
-    drawn = differences[_resamples(n)]  # (resamples, n, columns)
+    order = np.argsort(np.abs(differences), axis=0, kind="stable")
+    centred = np.take_along_axis(differences, order, axis=0) - means
+    shares = _resamples(n)
+    resampled = shares @ centred
+    variances = np.maximum(shares @ centred**2 - resampled**2, 0.0)
+    flat = variances <= ROUNDING * np.max(centred**2, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = (drawn.mean(axis=1) - means) / (drawn.std(axis=1, ddof=1) / n**0.5)
+        t = resampled / np.where(flat, 0.0, np.sqrt(variances / (n - 1)))
     t = np.sort(np.where(np.isnan(t), 0.0, t), axis=0)
-    low, high = t[int(alpha / 2 * RESAMPLES)], t[-1 - int(alpha / 2 * RESAMPLES)]
-    flat = errors == 0
+    tail = int(alpha / 2 * RESAMPLES)
+    low, high = t[tail], t[-1 - tail]
     with np.errstate(invalid="ignore"):
-        return np.where(flat, means, means - high * errors), np.where(flat, means, means - low * errors)
+        same = errors <= ROUNDING * np.max(np.abs(differences), axis=0)
+        return np.where(same, means, means - high * errors), np.where(same, means, means - low * errors)
 
 
 @lru_cache(maxsize=4)
-def _resamples(n: int) -> NDArray[np.int64]:
-    return np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+def _resamples(n: int) -> Numbers:
+    """Return, for RESAMPLES resamples of n replicates, the share of each replicate: an array (resamples, n)."""
+    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    return np.stack([np.sum(drawn == replicate, axis=1) for replicate in range(n)], axis=1) / n

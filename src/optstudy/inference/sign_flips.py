@@ -1,8 +1,7 @@
-"""Tests of paired differences: exact sign flips, Student's t, and Holm's correction."""
+"""Tests of paired differences: exact sign flips, and Holm's correction."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -46,19 +45,12 @@ def _flipped_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return sums
 
 
-def smallest_p(n: int, claims: int) -> float:
-    """Return the smallest corrected p that the sign-flip test of `n` replicates can reach among `claims` claims."""
-    return min(1.0, 2 * claims * 2.0**-n)
+def smallest_p(n: int, withdrawn: int = 0) -> float:
+    """Return the smallest corrected p that joint sign flips of `n` replicates can reach, for any number of claims.
 
-
-def t_p(differences: Sequence[float]) -> float:
-    """Return the two-sided p of Student's paired t test; 1 if all differences are zero."""
-    from scipy.special import stdtr
-
-    mean, sd = statistics.fmean(differences), statistics.stdev(differences)
-    if mean == 0:
-        return 1.0
-    return 2 * float(stdtr(len(differences) - 1, -abs(mean) * len(differences) ** 0.5 / sd)) if sd else 0.0
+    Each of the `withdrawn` claims counts as one more test (`decisions.decide`).
+    """
+    return min(1.0, 2 * (1 + withdrawn) * 2.0**-n)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -123,6 +123,8 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
         "margin": amount(name, claim["margin"]),
         "worded": worded_verdict(claim),
         "limits": worded_verdict(claim).removeprefix(claim["verdict"]),
+        "style": claim["verdict"].replace(" ", "-"),
+        "pairs": [_pair(claim, pair) for pair in claim["pairs"]] if len(claim["pairs"]) > 1 else [],
         "power": _power(claim),
         "p": probability(claim["p"]),
         "p_corrected": probability(claim["p_corrected"]),
@@ -131,13 +133,25 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _pair(claim: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
+    """Return one contrast of a claim about each of several rivals, in words."""
+    effect = worded_effect({**pair, "metric": claim["metric"]})
+    verdict = (pair["reason"] and f"not tested: {pair['reason']}") or pair["missed"] or pair["level"] or ""
+    return ", ".join(words for words in (f"{pair['contrast']}: {effect}", verdict) if words)
+
+
 def _power(claim: Mapping[str, Any]) -> str:
     """Return how many replicates an inconclusive claim needs, in words; empty for other claims."""
     needed = claim["replicates_needed"]
     if not needed:
         return ""
-    replicates = "10,000 replicates or more" if needed >= MOST_REPLICATES else f"{needed} replicates"
+    low, high = claim["replicates_needed_low"], claim["replicates_needed_high"]
+    replicates = f"{_many(needed)} replicates ({_many(low)} to {_many(high)}, as the spread is only estimated)"
     return f"80% power for a true difference of {amount(claim['metric'], 2 * claim['margin'])}: {replicates}"
+
+
+def _many(replicates: int) -> str:
+    return "10,000 or more" if replicates >= MOST_REPLICATES else str(replicates)
 
 
 def _table(results: StudyResults, variant: str) -> tuple[str, list[str], list[dict[str, Any]]]:

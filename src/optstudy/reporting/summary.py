@@ -96,14 +96,21 @@ def _rivals(first: Leader, intervals: bool = False) -> str:
 
 
 def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
-    """Return the decided claims by verdict, and the number of inconclusive ones."""
+    """Return the decided claims by verdict, and the numbers of inconclusive and not tested ones."""
     decided = []
     for verdict in ("supported", "contradicted", "equivalent"):
-        statements = [f"“{claim['statement']}”" for claim in claims if claim["verdict"] == verdict]
+        statements = [_stated(claim) for claim in claims if claim["verdict"] == verdict]
         decided += [f"{verdict}: {_listed(statements)}"] if statements else []
-    count = sum(claim["verdict"] == "inconclusive" for claim in claims)
-    decided += [f"{count} {'is' if count == 1 else 'are'} inconclusive"] if count else []
+    for verdict in ("inconclusive", "not tested"):
+        count = sum(claim["verdict"] == verdict for claim in claims)
+        decided += [f"{count} {'is' if count == 1 else 'are'} {verdict}"] if count else []
     return f"of the claims, {'; '.join(decided)}" if decided else ""
+
+
+def _stated(claim: Mapping[str, Any]) -> str:
+    """Return a decided claim's statement; a difference that may be smaller than the margin is said to be."""
+    within = " (within reach of the margin)" if claim["level"] in ("ahead", "behind") else ""
+    return f"“{claim['statement']}”{within}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optstudy.analysis.verdicts import worded_effect, worded_misses, worded_verdict
+from optstudy.analysis.verdicts import worded_effect, worded_verdict
 from optstudy.metrics import METRICS, present, probability
 from optstudy.reporting.captions import target_in_words
 from optstudy.reporting.summary import older_versions
@@ -158,13 +158,12 @@ def verdict_table(tables: Path) -> Table | None:
         caption += f" Every verdict: {escape(rows[0]['qualifier'])}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("claim", "verdict", "effect", "p"):
-        table.add_column(heading, no_wrap=heading != "claim")
+        table.add_column(heading, no_wrap=heading in ("effect", "p"))
     for row in rows:
         effect = worded_effect(row)
         p = row["p"] if row["p_corrected"] is None else row["p_corrected"]
-        verdict = worded_verdict({**row, "qualifier": "", "undecided": False})
-        missed = f" ({worded_misses(row)})" if row["undecided"] else ""  # too long for the column of verdicts
-        table.add_row(escape(row["statement"] + missed), verdict, effect, probability(p))
+        verdict = worded_verdict({**row, "qualifier": ""})
+        table.add_row(escape(row["statement"]), verdict, effect, probability(p))
     return table
 
 

@@ -10,7 +10,14 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
-from optstudy.analysis.findings import Finding, design_findings, facts_findings, history_findings, table_findings
+from optstudy.analysis.findings import (
+    Finding,
+    claims_findings,
+    design_findings,
+    facts_findings,
+    history_findings,
+    table_findings,
+)
 from optstudy.analysis.price import price_rows
 from optstudy.analysis.study_results import StudyResults, study_facts
 from optstudy.analysis.tables import (
@@ -104,25 +111,28 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     table = comparison(runs, values, targets_of(runs, study.target))
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    claims = claim_rows(study, answers, values, first, next(iter(priced.values())).device)
+    claims = claim_rows(study, answers, values, first, device=next(iter(priced.values())).device)
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     write_table(folder / "targets.csv", target_rows(runs, curves, study.epochs, study.target, priced), TARGET_COLUMNS)
     write_table(folder / "price.csv", price_rows(priced, runs, values, study.variants[0]))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)
-    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine)])
+    write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine, claims)])
     write_json(folder / "study.json", study_facts(study))
     write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine))
     return table, write_report(folder, mapper)
 
 
-def _findings(session: Session, first: Stated, entries: Sequence[Entry]) -> list[Finding]:
+def _findings(
+    session: Session, first: Stated, entries: Sequence[Entry], claims: Sequence[Mapping[str, Any]]
+) -> list[Finding]:
     """Return all findings about a finished study; `first` is what its file stated at the first training."""
     study = session.study
     return [
-        *design_findings(study, len(first.primary)),
+        *design_findings(study, withdrawn(study, first)),
         *table_findings(study, session.paths.tables),
+        *claims_findings(claims),
         *history_findings(study, first, withdrawn(study, first)),
         *facts_findings(entries),
     ]

@@ -210,9 +210,19 @@ def short_warm_up(schedule: Schedule, epochs: int) -> Iterator[Problem]:
 
 
 def _claim_is_a_contrast(claim: ClaimSpec) -> Iterator[Problem]:
-    short = claim.better is not None or bool(claim.than)
-    if short == bool(claim.weights) or (short and not (claim.better and claim.than)):
-        yield Problem((), NOTHING, "give either `better` and `than`, or `weights`")
+    forms = {"better": claim.better, "worse": claim.worse, "loses_less": claim.loses_less, "weights": claim.weights}
+    given = [key for key, value in forms.items() if value not in (None, {})]
+    rivals = [key for key, names in (("than", claim.than), ("than_each", claim.than_each)) if names]
+    if len(given) != 1:
+        words = f"; this claim has {' and '.join(given)}" if given else ""
+        yield Problem((), NOTHING, f"give one of `better`, `worse`, `loses_less` and `weights`{words}")
+    elif given[0] in ("better", "worse") and len(rivals) != 1:
+        message = f"`{given[0]}` needs either `than` (one contender, or the mean of several) or `than_each`"
+        yield Problem((), NOTHING, message)
+    elif given == ["loses_less"] and "than" in rivals:
+        yield Problem(("than",), list(claim.than), "`loses_less` is about each contender: write `than_each`")
+    elif given == ["weights"] and rivals:
+        yield Problem((rivals[0],), list(getattr(claim, rivals[0])), "has no effect with `weights`: leave it out")
 
 
 _OF_DATA_AND_MODEL: tuple[Rule, ...] = (

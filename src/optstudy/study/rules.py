@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from optstudy.metrics import METRICS, ROUNDING
 from optstudy.study.block_rules import BLOCK_RULES, short_warm_up
-from optstudy.study.claim import MOST_PRIMARY, SWEPT, Arm, sum_to_zero
+from optstudy.study.claim import MOST_PRIMARY, SWEPT, Arm, ClaimSpec, sum_to_zero
 from optstudy.study.schema import Data, Model, StudyFile
 from optstudy.study.validation import NOTHING, Problem, Rule, blocks_of
 from optstudy.tasks.kinds import kinds_of_examples, task_of
@@ -135,12 +135,31 @@ def _claims_are_about_arms_with_the_metric(study: StudyFile) -> Iterator[Problem
         arms, first = _arms(study, claim.metric), (*study.variants, "")[0]
         if not arms:
             yield Problem(("claims", number, "metric"), claim.metric, "no contender of this study has it")
-        for key, name in claim.named() if arms else ():
-            arm = claim.arm(name, first)
-            if arm not in arms:
-                names = ", ".join(map("/".join, arms))
-                message = f"{'/'.join(arm)} has no {claim.metric}; these do: {names}"
-                yield Problem(("claims", number, key), name, message)
+        elif claim.loses_less is not None:
+            yield from _unknown_losers(study, number, claim, arms)
+        else:
+            for key, name in claim.named():
+                if claim.arm(name, first) not in arms:
+                    yield _no_such_arm(number, key, name, "/".join(claim.arm(name, first)), claim, map("/".join, arms))
+
+
+def _unknown_losers(study: StudyFile, number: int, claim: ClaimSpec, arms: Collection[Arm]) -> Iterator[Problem]:
+    """Report what makes losses without tuning unknown: nobody is tuned or untuned, or a name is no contender's."""
+    if set(study.variants) != {"tuned", "untuned"}:
+        message = "needs tuned and untuned trainings: `trials` above 0 and `untuned: true`"
+        yield Problem(("claims", number, "loses_less"), claim.loses_less, message)
+        return
+    both = list(dict.fromkeys(name for name, _ in arms if {(name, "tuned"), (name, "untuned")} <= set(arms)))
+    for key, name in claim.named():
+        if name not in both:
+            yield _no_such_arm(number, key, name, name, claim, both)
+    if not claim.rivals(both):
+        yield Problem(("claims", number, "loses_less"), claim.loses_less, "there is no other contender to compare with")
+
+
+def _no_such_arm(number: int, key: str, name: str, meant: str, claim: ClaimSpec, possible: Iterable[str]) -> Problem:
+    message = f"{meant} has no {claim.metric}; these do: {', '.join(possible)}"
+    return Problem(("claims", number, key), name, message)
 
 
 def _arms(study: StudyFile, metric: str) -> list[Arm]:
@@ -163,14 +182,16 @@ def _claims_on_seconds_have_a_margin(study: StudyFile) -> Iterator[Problem]:
 
 def _claims_compare_two_sides(study: StudyFile) -> Iterator[Problem]:
     """Report weights that are no contrast. `adam` and `adam/tuned` are the same side in a study that tunes."""
+    names = [contender.name for contender in study.optimizers]
     for number, claim in enumerate(study.claims):
-        weights = claim.contrast((*study.variants, "")[0]).values()
-        key, value = ("weights", claim.weights) if claim.weights else ("than", list(claim.than))
-        if not sum_to_zero(weights):
-            yield Problem(("claims", number, key), value, "must sum to zero")
-        elif sum(abs(weight) > ROUNDING for weight in weights) < 2:
-            message = "compares nothing: two sides must have weights that are not zero"
-            yield Problem(("claims", number, key), value, message)
+        values = {"weights": claim.weights, "than": list(claim.than), "than_each": list(claim.than_each)}
+        key, value = next(((key, value) for key, value in values.items() if value), ("loses_less", claim.loses_less))
+        for contrast in claim.contrasts((*study.variants, "")[0], names):
+            if not sum_to_zero(contrast.values()):
+                yield Problem(("claims", number, key), value, "must sum to zero")
+            elif sum(abs(weight) > ROUNDING for weight in contrast.values()) < 2:
+                message = "compares nothing: two sides must have weights that are not zero"
+                yield Problem(("claims", number, key), value, message)
 
 
 def _validation_metrics_have_a_validation_part(study: StudyFile) -> Iterator[Problem]:
