@@ -182,14 +182,6 @@ def test_a_judged_claim_holds_the_results_of_the_statistics() -> None:
     assert judged.two_way == two_way_bootstrap(examples)
 
 
-def test_only_misses_are_inconclusive_and_not_equivalent() -> None:
-    ties = measured([0.0] * 8)
-    (tied,), (missed,) = judge([ties]), judge([replace(ties, missed=True)])
-    assert (tied.verdict, missed.verdict, missed.p, missed.p_corrected) == ("equivalent", "inconclusive", 1, 1)
-    assert missed.replicates_needed is None  # zeros say nothing of the spread
-    assert [one.verdict for one in judge([replace(measured([0.0] * 8, primary=False), missed=True)])] == ["exploratory"]
-
-
 def test_without_answers_there_is_no_two_way_interval() -> None:
     (judged,) = judge([measured(DIFFERENCES["supported"])])
     assert judged.two_way is None

@@ -118,7 +118,8 @@ def _measured(
     for sides, words in zip(contrasts(study, claim), pair_words(study, claim), strict=True):
         own = {side: values[side][claim.metric] for side in sides}
         differences = verdicts.contrast(own, sides)
-        reason = _untestable(sides, untestable) or _bit_equal(own, differences)
+        counted = metric(claim.metric).goal  # other trainings can take the same number of epochs
+        reason = _untestable(sides, untestable) or ("" if counted else _bit_equal(own, differences))
         examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
         reached = reached_by(claim.metric, sides, values)
         pairs.append(verdicts.Pair(words, tuple(differences.tolist()), examples, reason, reached=reached))

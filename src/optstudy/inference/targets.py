@@ -44,7 +44,7 @@ def restricted(times: Sequence[float | None], budget: float) -> list[float]:
     Their mean is the restricted mean time: the area under the share of trainings that have not reached the target yet,
     from 0 to the budget.
     """
-    return [budget if time is None else min(float(time), budget) for time in times]
+    return [float(budget if time is None else min(time, budget)) for time in times]
 
 
 def share_reached(times: Sequence[float], reached: Sequence[float], budget: float) -> tuple[list[float], list[float]]:
