@@ -38,7 +38,10 @@ def test_a_row_has_the_restricted_seconds_and_the_gradients_of_its_runs() -> Non
 
 
 def test_prices_are_read_back_as_written(tmp_path: Path) -> None:
-    prices = {"7": Price("cuda (x)", TIMED, 10.0, 0.1 + 0.2, 400, 808, 1e9), "sam": Price("cuda (x)", TIMED, 10.0, 1e-7)}
+    prices = {
+        "7": Price("cuda (x)", TIMED, 10.0, 0.1 + 0.2, 400, 808, 1e9),
+        "sam": Price("cuda (x)", TIMED, 10.0, 1e-7),
+    }
     write_table(tmp_path / "price.csv", price_rows(prices, RUNS, {}, "tuned"))
     again = prices_in(read_table(tmp_path / "price.csv"))
     assert again["7"] == prices["7"]

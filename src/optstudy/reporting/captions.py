@@ -135,7 +135,7 @@ def price(results: StudyResults) -> str:
     """Return the caption of accuracy against seconds."""
     return (
         f"Validation score of the {results.variant} runs against the seconds of their steps: means over "
-        f"{_replicates(results)}; seconds are {seconds_in_words(results.price)}, evaluations left out."
+        f"{_replicates(results)}; seconds are {seconds_in_words(results.price)}."
     )
 
 
@@ -144,8 +144,9 @@ def seconds_in_words(price: pd.DataFrame) -> str:
     known = price.dropna(subset=["seconds_per_step"]) if len(price) else price
     if not len(known):
         return ""
-    how = "steps timed apart from the trainings" if known["source"].iloc[0] == TIMED else "medians over the trainings"
-    return f"{how}, on {known['device'].iloc[0]}"
+    if known["source"].iloc[0] != TIMED:
+        return f"medians over the trainings, evaluations included, on {known['device'].iloc[0]}"
+    return f"those of steps timed apart from the trainings, on {known['device'].iloc[0]}"
 
 
 def sign_changes(results: StudyResults) -> str:

@@ -35,18 +35,20 @@ def reached(results: StudyResults) -> Figure | None:
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     figure, budget, ends = new_figure(3.0), results.study["epochs"], dict[str, float]()
+    beyond = 1.03 * budget  # so that the last epoch's step can be seen
     axes, styles = figure.subplots(), styles_of(results)
     for contender, style in styles.items():
         values = results.values.get((contender, results.variant), {})
         if name in values:
             epochs, shares = share_reached(values[name], values["reached"], budget)
-            axes.step(epochs, shares, where="post", color=style.colour, linestyle=style.dash, label=contender)
+            drawn = {"color": style.colour, "linestyle": style.dash, "label": contender}
+            axes.step([*epochs, beyond], [*shares, shares[-1]], where="post", **drawn)
             ends[contender] = shares[-1]
     for contender, place in zip(ends, apart(list(ends.values())), strict=True):
         axes.annotate(
-            f" {contender}", (budget, place), color=styles[contender].colour, fontsize=8, va="center", clip_on=False
+            f" {contender}", (beyond, place), color=styles[contender].colour, fontsize=8, va="center", clip_on=False
         )
-    axes.set(xlim=(0, budget), ylim=(-0.03, 1.03), xlabel=results.epoch)
+    axes.set(xlim=(0, beyond), ylim=(-0.03, 1.03), xlabel=results.epoch)
     axes.set_ylabel(f"replicates at the {metric(name).goal}")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from optstudy.analysis.price import TIMED, TRAININGS, Price, seconds_of_trainings
@@ -28,6 +29,7 @@ from optstudy.user_process import UserProcess
 if TYPE_CHECKING:
     import pandas as pd
 
+ROUNDS = 3  # contenders take turns, so that a busy moment of the machine meets no one of them alone; medians count
 MACHINE = ("device", "cpu", "gpu", "torch")  # facts that seconds depend on
 
 
@@ -58,9 +60,14 @@ def measure_prices(session: Session, contenders: Sequence[str], say: Say) -> Non
             machine = process.call("machine", _machine, device_of(study.kind))
             if any(row["machine"] != machine for row in stored.values()):
                 stored, missing = {}, list(contenders)
+            costs = [
+                {name: process.call(f"{study.name}: {name}", _cost, name, specs[name]) for name in missing}
+                for _ in range(ROUNDS)
+            ]
             for name in missing:
-                cost = process.call(f"{study.name}: {name}", _cost, name, specs[name])
-                stored[name] = {"spec": _key(specs[name]), "code": codes[name], "machine": machine, **cost}
+                seconds = median(cost[name]["seconds"] for cost in costs)
+                row = {"spec": _key(specs[name]), "code": codes[name], "machine": machine}
+                stored[name] = {**row, **costs[-1][name], "seconds": seconds}
         except Stopped as error:
             say(f"{study.name}: seconds per step are taken from the trainings: {error}")
     write_json(path, stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
@@ -19,31 +19,43 @@ from optstudy.training.batches import STEPS_PER_CHUNK
 from optstudy.training.device import now
 from optstudy.training.setup import TrainingSetup
 from optstudy.training.stacked.module import Stack
-from optstudy.training.train import build_trainer, members_of, prepare_training, quiet_lightning, seeded
+from optstudy.training.train import build_trainer, device_of, members_of, prepare_training, quiet_lightning, seeded
 
 STEPS = 10  # timed, after as many that are not: the first steps allocate memory and tune kernels
-TIMED_CHUNKS = 5  # whose median is the cost of a step
+TIMED_CHUNKS = 3  # at most, whose median is the cost of a step
+LONG_ENOUGH = 1.0  # seconds of timed chunks after which no more of them are timed
 STACKED = 8  # size of the stack that is timed for a stacked spec
 
 
 class Stopwatch(pl.Callback):
-    """Records when each epoch began and when each chunk of it ended, in seconds."""
+    """Records when each epoch began and when each chunk of it ended, in seconds.
 
-    def __init__(self) -> None:
+    With a `limit`, it stops the training once the chunks after the first `untimed` have taken more seconds than that.
+    """
+
+    def __init__(self, untimed: int = 0, limit: float | None = None, clock: Callable[[], float] = now) -> None:
+        self.untimed, self.limit, self.clock = untimed, limit, clock
         self.epochs: list[list[float]] = []
         self.ended = 0.0
 
+    @property
+    def chunks(self) -> list[float]:
+        """Return the seconds of each chunk."""
+        return [after - before for epoch in self.epochs for before, after in pairwise(epoch)]
+
     def on_train_epoch_start(self, *_: Any) -> None:
         """Begin an epoch."""
-        self.epochs.append([now()])
+        self.epochs.append([self.clock()])
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """End a chunk; fetching its batches is part of it."""
-        self.epochs[-1].append(now())
+        self.epochs[-1].append(self.clock())
+        if self.limit is not None and sum(self.chunks[self.untimed :]) > self.limit:
+            trainer.should_stop = True
 
     def on_train_end(self, *_: Any) -> None:
         """End the last epoch."""
-        self.ended = now()
+        self.ended = self.clock()
 
     @property
     def in_steps(self) -> float:
@@ -101,7 +113,7 @@ class StepCost:
     """What one training step costs when a training runs alone.
 
     Attributes:
-        seconds: Median seconds of a step, data included, evaluation left out.
+        seconds: Median seconds of a step, data included, evaluation left out; on a CPU, of processor time.
         steps_per_epoch: Number of steps in an epoch.
         parameter_bytes: Bytes of the trained parameters.
         state_bytes: Bytes of all tensors that the optimizer keeps between steps.
@@ -126,9 +138,11 @@ def step_cost(spec: RunSpec) -> StepCost:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with seeded(spec.seed), quiet_lightning():
-        setup, watch = prepare_training(alone, lambda _: None, STEPS), Stopwatch()
+        setup = prepare_training(alone, lambda _: None, STEPS)
         length = min(setup.steps, setup.steps_per_chunk)  # of a chunk, in steps
         untimed = -(-STEPS // length)
+        # On a CPU, the time of the processor: other work on the machine must not count.
+        watch = Stopwatch(untimed, LONG_ENOUGH, time.process_time if device_of(spec) == "cpu" else now)
         wanted = untimed + max(TIMED_CHUNKS, untimed)
         in_epoch = min(wanted, setup.steps // length)
         # The schedule is that of the whole training: only the Trainer stops earlier.
@@ -136,8 +150,7 @@ def step_cost(spec: RunSpec) -> StepCost:
         short = replace(alone, epochs=-(-wanted // in_epoch))
         trainer = build_trainer(short, *setup.callbacks, watch, gradient_clip_val=setup.clip, **limits)
         trainer.fit(setup.module, datamodule=setup.data)
-    chunks = [after - before for epoch in watch.epochs for before, after in pairwise(epoch)][untimed:]
-    if not chunks:
+    if not (chunks := watch.chunks[untimed:]):
         raise ValueError("the training diverges within its first steps")
     optimizer = trainer.optimizers[0]
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
