@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from optstudy.metrics import GRADIENTS_PER_STEP
+from optstudy.study.claim import Arm
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from optstudy.analysis.tables import Values
 
 TIMED = "timed steps"  # how seconds per step are known: measured apart, on an otherwise idle machine
 TRAININGS = "trainings"  # or from the trainings themselves, their evaluations included
@@ -52,7 +51,9 @@ def seconds_of_trainings(runs: pd.DataFrame, steps: float) -> float:
     return median(seconds.tolist()) / steps if len(seconds) else math.nan
 
 
-def price_rows(prices: Mapping[str, Price], runs: pd.DataFrame, values: Values, variant: str) -> list[dict[str, Any]]:
+def price_rows(
+    prices: Mapping[str, Price], runs: pd.DataFrame, values: Mapping[Arm, Mapping[str, Sequence[float]]], variant: str
+) -> list[dict[str, Any]]:
     """Return the rows of price.csv.
 
     `seconds_to_target` is the restricted mean over the replicates of `variant`. Gradients per step are the mean over
