@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -106,10 +106,35 @@ def optimizer_path(optimizer: str) -> str:
     return OPTIMIZERS[optimizer].optimizer if optimizer in OPTIMIZERS else optimizer
 
 
-# Learning-rate schedules: the function that returns the multiple of the base rate after `step` of `steps` steps.
-SCHEDULES: Mapping[str, str] = {
-    "cosine": "optstudy.training.schedules.cosine",
-    "constant": "optstudy.training.schedules.constant",
+@dataclass(frozen=True)
+class ScheduleRow:
+    """One learning-rate schedule.
+
+    Attributes:
+        function: Path of the function that returns the multiple of the base rate after `step` of `steps` steps.
+        arguments: Its further arguments with their defaults; a study file has them as keys of `schedule`.
+        warms_up: Whether it rises by itself, so that a warm-up before it makes no sense.
+    """
+
+    function: str
+    arguments: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+    warms_up: bool = False
+
+
+# Shares (`at`, `rise`, `decay`, `timescale`) are of the budget without its warm-up, `start` and `end` multiples of the
+# base rate.
+SCHEDULES: Mapping[str, ScheduleRow] = {
+    "cosine": ScheduleRow("optstudy.training.schedules.cosine", {"end": 0.0}),
+    "constant": ScheduleRow("optstudy.training.schedules.constant"),
+    "linear": ScheduleRow("optstudy.training.schedules.linear", {"end": 0.0}),
+    "step": ScheduleRow("optstudy.training.schedules.step_down", {"at": (0.5, 0.75), "factor": 0.1}),
+    "exponential": ScheduleRow("optstudy.training.schedules.exponential", {"end": 0.01}),
+    "polynomial": ScheduleRow("optstudy.training.schedules.polynomial", {"power": 0.9, "end": 0.0}),
+    "inverse_square_root": ScheduleRow("optstudy.training.schedules.inverse_square_root", {"timescale": 0.1}),
+    "one_cycle": ScheduleRow(
+        "optstudy.training.schedules.one_cycle", {"rise": 0.3, "start": 0.04, "end": 4e-6}, warms_up=True
+    ),
+    "warmup_stable_decay": ScheduleRow("optstudy.training.schedules.warmup_stable_decay", {"decay": 0.2, "end": 0.0}),
 }
 
 

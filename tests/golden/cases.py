@@ -80,6 +80,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "precision": PRECISIONS,
 }
 
+FOLLOWED = ("cosine", "constant")  # schedules whose trainings by epoch, with a warm-up and in a stack are pinned
+
 # Rows without a case, each with its reason.
 PUBLISHED = (
     "Its reader, which `data/kmnist` pins, accepts the published files alone; a key has the digest of their values."
@@ -151,15 +153,21 @@ def model_cases(name: str) -> dict[str, Case]:
 
 
 def schedule_cases(name: str) -> dict[str, Case]:
-    """Return the cases of a schedule: its factors, and trainings that follow it by epoch and by step."""
+    """Return the cases of a schedule: its factors, and a training that follows it; of some rows by epoch, too.
+
+    Trainings know of a schedule only its factors, so two rows show how they are followed.
+    """
     cases = {
         "factors": Case(partial(schedule_factors, name), FLOAT64),
-        "epoch": training(schedule=schedule(name, "epoch"), epochs=3),
-        "epoch+warmup": training(schedule=schedule(name, "epoch", 0.4), epochs=3),
         "step": training(schedule=schedule(name, "step")),
-        "step+warmup": training(schedule=schedule(name, "step", 0.3)),
-        "step+warmup/stacked": stack(schedule=schedule(name, "step", 0.3)),
     }
+    if name in FOLLOWED:
+        cases |= {
+            "epoch": training(schedule=schedule(name, "epoch"), epochs=3),
+            "epoch+warmup": training(schedule=schedule(name, "epoch", 0.4), epochs=3),
+            "step+warmup": training(schedule=schedule(name, "step", 0.3)),
+            "step+warmup/stacked": stack(schedule=schedule(name, "step", 0.3)),
+        }
     return {f"schedule/{name}/{case}": compute for case, compute in cases.items()}
 
 

@@ -357,13 +357,13 @@ def test_a_claim_about_a_sweep_is_checked_in_a_study_without_trainings(write: An
 
 
 def test_rows_that_are_added_to_the_tables_are_valid_in_a_study_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SCHEDULES, "linear", "optstudy.training.schedules.linear")
+    monkeypatch.setitem(SCHEDULES, "falling", SCHEDULES["linear"])
     monkeypatch.setitem(SAMPLERS, "halton", SAMPLERS["sobol"])
     monkeypatch.setitem(OBJECTIVES, "val/error", "minimize")
     task = TASKS["classification"]
     monkeypatch.setitem(TASKS, "classification", replace(task, objectives=(*task.objectives, "val/error")))
-    study = tiny(schedule="linear", tuning={"sampler": "halton", "objective": "val/error"})
-    assert (study.schedule.name, study.tuning.sampler, study.objective) == ("linear", "halton", "val/error")
+    study = tiny(schedule="falling", tuning={"sampler": "halton", "objective": "val/error"})
+    assert (study.schedule.name, study.tuning.sampler, study.objective) == ("falling", "halton", "val/error")
 
 
 def test_the_first_objective_of_the_task_is_the_default() -> None:

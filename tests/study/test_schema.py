@@ -52,7 +52,7 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         edited("trials: 2", "trials: 2\n  objective: test/accuracy"),
         ["tuning.objective", "test/accuracy", "val/accuracy"],
     ),
-    "unknown schedule": (edited("epochs: 2", "epochs: 2\nschedule: linear"), ["schedule", "linear", "cosine"]),
+    "unknown schedule": (edited("epochs: 2", "epochs: 2\nschedule: sawtooth"), ["schedule", "linear", "cosine"]),
     "unknown stack": (GOOD + "stack: 1\n", ["stack", "1", "'auto', 'on' or 'off'"]),
     "negative clip": (edited("epochs: 2", "epochs: 2\nclip: -1"), ["clip", "-1", "greater than 0"]),
     "one replicate": (edited("replicates: 2", "replicates: 1"), ["replicates", "1", "greater than or equal to 2"]),

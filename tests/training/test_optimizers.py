@@ -11,7 +11,6 @@ from torch import nn
 
 from optstudy.catalogue import OPTIMIZERS, Space
 from optstudy.training.optimizers import build_optimizer, decay_groups
-from optstudy.training.schedules import build_schedule, schedule_factor
 from optstudy.user_code import import_class
 
 CURVATURE = torch.tensor([1.0, 10.0], dtype=torch.float64)
@@ -128,39 +127,6 @@ def test_space_and_position_are_inverse() -> None:
     space = Space(1e-4, 1e-1)
     assert [space.at(0.0), space.at(1.0)] == pytest.approx([1e-4, 1e-1])
     assert space.position(space.at(0.3)) == pytest.approx(0.3)
-
-
-def rates(schedule: dict[str, object], steps: int) -> list[float]:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
-    scheduler = build_schedule(optimizer, schedule, steps)
-    found = [optimizer.param_groups[0]["lr"]]
-    for _ in range(steps):
-        optimizer.step()
-        scheduler.step()
-        found.append(optimizer.param_groups[0]["lr"])
-    return found
-
-
-def test_cosine_is_torchs_cosine() -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
-    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
-    expected = [0.3]
-    for _ in range(10):
-        optimizer.step()
-        reference.step()
-        expected.append(reference.get_last_lr()[0])
-    found = rates({"name": "cosine", "warmup": 0.0}, 10)
-    assert found == pytest.approx(expected, abs=1e-12)
-    assert (found[0], found[5], found[10]) == pytest.approx((0.3, 0.15, 0.0))
-
-
-def test_constant_changes_nothing() -> None:
-    assert rates({"name": "constant", "warmup": 0.0}, 5) == [0.3] * 6
-
-
-def test_warmup_rises_linearly_to_the_base_rate() -> None:
-    schedule = {"name": "cosine", "warmup": 0.3}
-    assert [schedule_factor(schedule, step, 10) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
 
 
 def test_biases_and_norms_are_not_decayed_unless_asked() -> None:

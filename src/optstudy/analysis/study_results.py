@@ -91,7 +91,7 @@ def study_facts(study: Study) -> dict[str, Any]:
         "kind": study.kind,
         "epochs": study.epochs,
         "batch_size": study.batch_size,
-        "schedule": study.schedule.name,
+        "schedule": study.schedule.function,
         "precision": study.precision,
         "replicates": study.replicates,
         "trials": study.tuning.trials,

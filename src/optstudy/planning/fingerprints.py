@@ -61,11 +61,12 @@ class Fingerprints:
 
 
 def code_digest(spec: Mapping[str, Any]) -> str:
-    """Return the digest of the user's classes that a training needs; empty if there are none.
+    """Return the digest of the user's classes and functions that a training needs; empty if there are none.
 
     Data are left out: their values have a digest of their own.
     """
-    digests = [user_code_digest(path) for path in (spec["optimizer"], spec["model"]["class"] or "") if "." in path]
+    paths = (spec["optimizer"], spec["model"]["class"] or "", spec["schedule"]["name"])
+    digests = [user_code_digest(path) for path in paths if "." in path]
     return digest(canonical(digests)) if any(digests) else ""
 
 

@@ -72,9 +72,10 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 
 def _schedule(schedule: Mapping[str, Any]) -> str:
-    """Return a schedule in words: `cosine, by epoch, no warm-up`."""
+    """Return a schedule in words: `cosine, end 0.1, by epoch, no warm-up`."""
     warmup = f"warm-up for {schedule['warmup']:g} of the budget" if schedule["warmup"] else "no warm-up"
-    return f"{schedule['name']}, by {schedule['interval']}, {warmup}"
+    arguments = _pairs({key: value for key, value in schedule.items() if key not in ("name", "interval", "warmup")})
+    return ", ".join(filter(None, (schedule["name"], arguments, f"by {schedule['interval']}", warmup)))
 
 
 def _model(model: Mapping[str, Any]) -> str:

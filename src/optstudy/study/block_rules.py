@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.catalogue import OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
@@ -189,13 +189,31 @@ def _optimizer_of_a_pretraining_is_not_searched(pretraining: Pretraining) -> Ite
     optimizer = pretraining.optimizer
     without_effect = {
         "search": (list(optimizer.search), "nothing is searched: write the values into `fixed` or `defaults`"),
-        "schedule": (optimizer.schedule and optimizer.schedule.name, "write it as pretraining.schedule"),
+        "schedule": (optimizer.schedule and optimizer.schedule.function, "write it as pretraining.schedule"),
         "freeze": (list(optimizer.freeze), "all parameters are trained"),
         "from_scratch": (optimizer.from_scratch, "it always is"),
     }
     for key, (value, reason) in without_effect.items():
         if value:
             yield Problem(("optimizer", key), value, f"has no effect in a pretraining: {reason}")
+
+
+def _keys_fit_the_schedule(schedule: Schedule) -> Iterator[Problem]:
+    """Report keys without effect on the schedule, and steps that go back."""
+    if schedule.name is not None and schedule.class_path is not None:
+        yield Problem((), NOTHING, "give either `name` or `class`")
+        return
+    row = SCHEDULES.get(schedule.function, ScheduleRow(""))
+    for key, value in schedule.given.items():
+        if key not in row.arguments:
+            allowed = f"its keys are {', '.join(row.arguments)}" if row.arguments else "it has no further keys"
+            yield Problem((key,), value, f"has no effect on the schedule {schedule.function}: {allowed}")
+    if row.warms_up and schedule.warmup:
+        yield Problem(("warmup",), schedule.warmup, f"the schedule {schedule.function} rises by itself (`rise`)")
+    if schedule.at is not None and list(schedule.at) != sorted(set(schedule.at)):
+        yield Problem(("at",), schedule.at, "must rise from share to share of the budget")
+    if schedule.name == "exponential" and schedule.end == 0:
+        yield Problem(("end",), schedule.end, "must be above 0: equal factors never reach it")
 
 
 def _warm_up_lasts_an_epoch(pretraining: Pretraining) -> Iterator[Problem]:
@@ -240,6 +258,7 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
         _hyperparameters_are_valid,
         _hyperparameters_are_given_once,
     ),
+    Schedule: (_keys_fit_the_schedule,),
     Tuning: (_keys_of_a_search_have_trials,),
     Pretraining: (_optimizer_of_a_pretraining_is_not_searched, _warm_up_lasts_an_epoch),
     ClaimSpec: (_claim_is_a_contrast,),

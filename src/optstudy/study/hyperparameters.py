@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from optstudy.catalogue import OPTIMIZERS, OptimizerRow
+from optstudy.errors import one_line
 from optstudy.user_code import accepts_more, constructor_arguments, import_class
 
 Decay = Literal["coupled", "decoupled"]
@@ -70,6 +72,21 @@ def optimizer_class(path: str) -> Any:
         if name in REFUSED:
             raise ValueError(f"cannot be used: {REFUSED[name]}")
     return cls
+
+
+def schedule_function(path: str) -> str:
+    """Return the path of a user's schedule. Raises ValueError if there is no function whose multiples can be used."""
+    function = import_class(path)
+    if not callable(function) or isinstance(function, type):
+        raise ValueError("must be a function of `step` and `steps` that returns a multiple of the base rate")
+    for step in range(11):
+        try:
+            factor = float(function(step, 10))
+        except Exception as error:  # a user's function may raise anything
+            raise ValueError(f"cannot be called with step {step} of 10: {one_line(error)}") from error
+        if not (math.isfinite(factor) and factor >= 0):
+            raise ValueError(f"returns {factor} after step {step} of 10: must be a finite number of 0 or more")
+    return path
 
 
 def _torch_bases(cls: type) -> list[str]:
