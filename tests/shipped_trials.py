@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from optstudy.inference.redraws import Pool, redraw, sobol_strata
+
 Numbers = NDArray[np.float64]
 
 STUDIES = ("digits", "digits_lstm", "digits_transfer")
@@ -54,16 +56,41 @@ def population(study: str) -> Population:
 
 def draw_studies(study: str, n: int, count: int, rng: np.random.Generator, trials: int = TRIALS) -> Numbers:
     """Return the selected trials' test accuracies of `count` studies of `n` replicates (count, contenders, n)."""
-    pool = population(study)
-    drawn = _draw_trials(pool.part, count * n, trials, rng)
-    selected = np.take_along_axis(drawn[None], pool.rank[:, drawn].argmax(axis=2)[..., None], axis=2)[..., 0]
-    values: Numbers = np.take_along_axis(pool.test, selected, axis=1)
-    return values.reshape(len(CONTENDERS), count, n).transpose(1, 0, 2)
+    return selected_values(study, draw_trials(study, n, count, rng, trials))
 
 
 def draw_equal_studies(study: str, n: int, count: int, rng: np.random.Generator, trials: int = TRIALS) -> Numbers:
     """Return what `draw_studies` returns, with each contender shifted so that all true means are zero."""
     return draw_studies(study, n, count, rng, trials) - true_means(study, trials)[:, None]
+
+
+def draw_trials(study: str, n: int, count: int, rng: np.random.Generator, trials: int = TRIALS) -> NDArray[np.int64]:
+    """Return which trials the searches of `count` studies of `n` replicates draw (count, n, trials)."""
+    return _draw_trials(population(study).part, count * n, trials, rng).reshape(count, n, trials)
+
+
+def selected_values(study: str, drawn: NDArray[np.int64]) -> Numbers:
+    """Return the test accuracies of the trials that are selected of those `drawn` (count, contenders, n)."""
+    pool, (count, n, trials) = population(study), drawn.shape
+    flat = drawn.reshape(-1, trials)
+    selected = np.take_along_axis(flat[None], pool.rank[:, flat].argmax(axis=2)[..., None], axis=2)[..., 0]
+    values: Numbers = np.take_along_axis(pool.test, selected, axis=1)
+    return values.reshape(len(CONTENDERS), count, n).transpose(1, 0, 2)
+
+
+def redrawn_values(study: str, drawn: NDArray[np.int64], searches: int) -> Numbers:
+    """Return the values of `searches` searches redrawn from one study's own trials, `drawn` (n, trials).
+
+    The result has the shape (contenders, searches), and is what the analysis of such a study redraws.
+    """
+    pool, own = population(study), drawn.ravel()
+    positions = (pool.part[own] + 0.5) / PARTS
+    pools = {
+        name: Pool(positions, np.argsort(np.argsort(-rank[own])))
+        for name, rank in zip(CONTENDERS, pool.rank, strict=True)
+    }
+    chosen = redraw(pools, 1, drawn.shape[1], searches, seed=0, strata=sobol_strata(drawn.shape[1]))
+    return np.stack([pool.test[i, own[chosen[name][:, 0]]] for i, name in enumerate(CONTENDERS)])
 
 
 @cache

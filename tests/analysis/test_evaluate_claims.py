@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -13,6 +15,8 @@ from optstudy.analysis.evaluate_claims import (
     example_differences,
     in_words,
     reached_by,
+    redrawn_values,
+    search_sd,
     stated,
     withdrawn,
 )
@@ -182,6 +186,17 @@ def test_differences_by_example_pair_the_same_replicate_and_the_same_example() -
             {**WEIGHTS, "metric": "val_loss", "weights": {"adam": 1.0, "sgd": -0.5, "sgd/untuned": -0.5}},
             "1/2 sgd + 1/2 sgd/untuned - adam",
         ),
+        ({"better": None, "worse": "sgd", "than": ["adam"]}, "adam against sgd"),
+        (
+            {"better": None, "worse": "sgd", "than": ["adam", "adam/untuned"]},
+            "the mean of adam, adam/untuned against sgd",
+        ),
+        ({"than": [], "than_each": ["sgd", "sgd/untuned"]}, "adam against each of sgd, sgd/untuned"),
+        (
+            {"better": None, "worse": "sgd", "than": [], "than_each": ["adam", "adam/untuned"]},
+            "each of adam, adam/untuned against sgd",
+        ),
+        ({"better": None, "than": [], "loses_less": "adam"}, "what adam loses untuned against what sgd loses"),
         ({**WEIGHTS, "weights": LOSSES}, "what adam loses untuned against what sgd loses"),
         ({**WEIGHTS, "weights": LOSSES, "metric": "val_loss"}, "what adam loses untuned against what sgd loses"),
     ],
@@ -243,7 +258,7 @@ def verdict_after(study: Study, first: Stated) -> tuple[str, float | None, int]:
 
 
 def test_withdrawing_claims_makes_no_other_claim_supported() -> None:
-    """The p of one claim alone is 2 / 128 = 0.016; four claims correct it to 0.0625."""
+    """The p of the claim is 2 / 128 = 0.016; three withdrawn claims correct it to 0.0625."""
     further = [{**BETTER, "statement": str(number), "margin": 0.1 * number} for number in (1, 2, 3)]
     before, after = tiny(claims=[BETTER, *further]), tiny(claims=[BETTER])
     assert verdict_after(after, stated(after)) == ("supported", 2 / 128, 1)
@@ -269,3 +284,136 @@ def test_the_stated_hashes_separate_primary_and_exploratory_claims() -> None:
     one, other = (claim_hash(study, claim) for claim in study.claims)
     assert stated(study) == Stated((one,), (other,), 7)
     assert stated(study).hashes == {one, other}
+
+
+# About each of several rivals
+
+FOUR = ["sgd", "momentum", "rmsprop", "adam"]
+EMPTY = pd.DataFrame({"contender": [], "variant": []})
+
+
+def study_of_four(**claim: object) -> Study:
+    return tiny(optimizers=FOUR, claims=[{"statement": "s", **claim}])
+
+
+def test_a_claim_about_each_rival_has_a_contrast_and_words_for_each() -> None:
+    study = study_of_four(worse="sgd", than_each=["momentum", "adam"], metric="val_loss")
+    assert contrasts(study, study.claims[0]) == [
+        {("sgd", "tuned"): 1.0, (rival, "tuned"): -1.0} for rival in ("momentum", "adam")
+    ]
+    values = {
+        (name, "tuned"): {"val_loss": own} for name, own in (("sgd", [3, 3]), ("momentum", [1, 2]), ("adam", [4, 4]))
+    }
+    (row,) = claim_rows(study, EMPTY, values, stated(study))
+    assert row["contrast"] == "each of momentum, adam against sgd"
+    assert [(pair["contrast"], pair["differences"]) for pair in row["pairs"]] == [
+        ("momentum against sgd", [2, 1]),
+        ("adam against sgd", [-1, -1]),
+    ]
+    assert (row["effect"], row["differences"]) == (-1, [-1, -1])  # of the least favourable rival
+
+
+def test_what_a_contender_loses_untuned_is_compared_with_each_other_contender() -> None:
+    study = study_of_four(loses_less="adam")
+    tuned = {"sgd": [0.9, 0.8], "momentum": [0.9, 0.9], "rmsprop": [0.8, 0.7], "adam": [0.9, 0.9]}
+    untuned = {"sgd": [0.2, 0.3], "momentum": [0.8, 0.7], "rmsprop": [0.8, 0.6], "adam": [0.8, 0.8]}
+    values = {
+        (name, variant): {"test_accuracy": own}
+        for variant, table in (("tuned", tuned), ("untuned", untuned))
+        for name, own in table.items()
+    }
+    (row,) = claim_rows(study, EMPTY, values, stated(study))
+    assert row["contrast"] == "what adam loses untuned against what each of sgd, momentum, rmsprop loses"
+    # Adam loses 0.1 and 0.1; SGD 0.7 and 0.5, momentum 0.1 and 0.2, RMSProp 0 and 0.1.
+    differences = [pair["differences"] for pair in row["pairs"]]
+    assert differences == [
+        pytest.approx([0.6, 0.4]),
+        pytest.approx([0, 0.1], abs=1e-12),
+        pytest.approx([-0.1, 0], abs=1e-12),
+    ]
+    assert row["effect"] == pytest.approx(-0.05)
+
+
+def test_the_hash_of_one_pair_is_that_of_its_contrast_and_the_order_of_rivals_has_no_effect() -> None:
+    one = study_of_four(better="adam", than_each=["sgd"])
+    assert (
+        hashed(one)
+        == hashed(study_of_four(better="adam", than="sgd"))
+        == hashed(study_of_four(worse="sgd", than="adam"))
+    )
+    both, swapped, mean = (
+        hashed(study_of_four(better="adam", **{key: names}))
+        for key, names in (
+            ("than_each", ["sgd", "momentum"]),
+            ("than_each", ["momentum", "sgd"]),
+            ("than", ["sgd", "momentum"]),
+        )
+    )
+    assert both == swapped
+    assert len({both, mean, hashed(one)}) == 3
+
+
+def test_contenders_that_the_design_cannot_tell_apart_are_not_tested() -> None:
+    study = study_of_four(better="adam", than_each=["sgd", "momentum"])
+    values = {
+        (name, "tuned"): {"test_accuracy": [rate, rate + 0.01]}
+        for name, rate in zip(FOUR, (0.1, 0.2, 0.3, 0.4), strict=True)
+    }
+    reasons = {frozenset({"adam", "momentum"}): "momentum makes no difference here"}
+    (row,) = claim_rows(study, EMPTY, values, stated(study), reasons)
+    assert (row["verdict"], row["reason"]) == ("not tested", "momentum makes no difference here")
+    assert [pair["reason"] for pair in row["pairs"]] == ["", "momentum makes no difference here"]
+    mean = study_of_four(better="adam", than=["sgd", "momentum"])
+    assert claim_rows(mean, EMPTY, values, stated(mean), reasons)[0]["verdict"] == "inconclusive"
+
+
+def test_trainings_with_equal_values_are_not_tested_but_values_that_never_vary_are_equivalent() -> None:
+    study = claiming()
+    for own, expected in (([0.9, 0.8], "not tested: both trained to the same values"), ([0.9, 0.9], "equivalent")):
+        values = {(name, "tuned"): {"test_accuracy": own} for name in ("adam", "sgd")}
+        assert worded_verdict(claim_rows(study, EMPTY, values, stated(study))[0]) == expected
+
+
+# Redrawn searches
+
+
+def trials(scores: list[list[float]]) -> pd.DataFrame:
+    """Return a table of trials (replicates, trials) whose test accuracy is half of the validation accuracy."""
+    rates = [0.001, 0.1]
+    rows = [
+        {
+            "replicate": r,
+            "trial": t,
+            "learning_rate": rates[t],
+            "val_accuracy": score,
+            "val_loss": 1 - score,
+            "test_accuracy": score / 2,
+        }
+        for r, own in enumerate(scores)
+        for t, score in enumerate(own)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_redrawn_search_selects_by_validation_and_varies_as_computed_by_hand() -> None:
+    """Two parts of the space with two trials each: the better part's 0.8 and 0.9 are selected, each by half."""
+    study = tiny(claims=[BETTER])
+    spaces = {"learning_rate": {"low": 1e-4, "high": 1.0}}
+    study = tiny(optimizers=[{"name": name, "search": spaces} for name in ("sgd", "adam")], claims=[BETTER])
+    tables = {"adam": trials([[0.1, 0.8], [0.2, 0.9]]), "sgd": trials([[0.1, 0.5], [0.2, 0.5]])}
+    redrawn = redrawn_values(study, tables)
+    assert set(redrawn["adam"]["val_accuracy"]) == {0.8, 0.9}
+    sides = {("adam", "tuned"): 1.0, ("sgd", "tuned"): -1.0}
+    assert search_sd(sides, "test_accuracy", redrawn, {}) == pytest.approx(0.025, rel=0.05)  # half of 0.45 - 0.40
+    assert math.isnan(search_sd(sides, "epochs_to_target", redrawn, {}))  # trials have no curves
+    untuned = {("adam", "untuned"): {"test_accuracy": [0.1, 0.3]}}
+    losses = {("adam", "tuned"): 1.0, ("adam", "untuned"): -1.0}
+    assert search_sd(losses, "test_accuracy", redrawn, untuned) == pytest.approx(math.hypot(0.025, 0.1), rel=0.05)
+
+
+def test_searches_that_depend_on_each_other_or_are_one_are_not_redrawn() -> None:
+    tables = {"adam": trials([[0.1, 0.8]]), "sgd": trials([[0.1, 0.5]])}
+    for tuning in ({"trials": 2, "once": True}, {"trials": 2, "sampler": "tpe"}):
+        assert redrawn_values(tiny(tuning=tuning), tables) == {}
+    assert redrawn_values(tiny(), {}) == {}
+    assert math.isnan(search_sd({("adam", "tuned"): 1.0, ("sgd", "tuned"): -1.0}, "test_accuracy", {}, {}))

@@ -23,6 +23,7 @@ from optstudy.analysis.findings import (
     Tables,
     _selected_at_edges,
     _tolerance_beyond_sweep,
+    claims_findings,
     design_findings,
     facts_findings,
     history_findings,
@@ -101,19 +102,33 @@ def test_each_breach_of_a_rule_is_found_with_its_rule_and_source(name: str) -> N
     assert {finding.source for finding in found} <= set(SOURCES.values())
 
 
-@pytest.mark.parametrize(("replicates", "claims", "p"), [(6, 1, "0.031"), (10, 12, "0.023"), (8, 6, "0.047")])
-def test_the_smallest_p_is_twice_the_claims_over_all_sign_flips(replicates: int, claims: int, p: str) -> None:
+@pytest.mark.parametrize(("replicates", "claims", "p"), [(6, 1, "0.031"), (6, 12, "0.031"), (8, 6, "0.0078")])
+def test_the_smallest_p_is_two_over_all_sign_flips_for_any_number_of_claims(
+    replicates: int, claims: int, p: str
+) -> None:
     stated = [{**CLAIM, "statement": f"claim {number}"} for number in range(claims)]
     assert smallest_p_line(tiny(replicates=replicates, claims=stated)).endswith(p)
 
 
-def test_the_smallest_p_of_a_begun_study_counts_the_claims_registered_at_the_first_training() -> None:
-    """Six replicates: 2 / 2^6 of one claim, and 4 / 2^6 of two, which is above 0.05."""
+def test_the_smallest_p_of_a_begun_study_counts_the_withdrawn_claims() -> None:
+    """Six replicates: 2 / 2^6, and twice that if a claim was withdrawn, which is above 0.05."""
     assert design_findings(tiny(replicates=2)) == []  # nothing is claimed
     study = tiny(replicates=6, claims=[CLAIM])
-    assert design_findings(study) == design_findings(study, 1) == []
-    [found] = design_findings(study, 2)
-    assert "2 primary claims: the smallest corrected p is 0.062" in found.finding
+    assert design_findings(study) == []
+    [found] = design_findings(study, withdrawn=1)
+    assert "6 replicates and 1 withdrawn claim: the smallest corrected p is 0.062" in found.finding
+
+
+WITHHELD = {"withheld": True, "statement": "A wins", "metric": "test_accuracy", "furthest": [2, 5], "sd": 0.004}
+
+
+@pytest.mark.parametrize(("sd", "spread"), [(0.0123, "sd 1.2 pp instead of 0.4 pp"), (None, ""), (0.003, "")])
+def test_a_withheld_verdict_is_found_with_the_replicates_that_lie_furthest_out(sd: float | None, spread: str) -> None:
+    [found] = claims_findings([{**WITHHELD, "search_sd": sd}, {**WITHHELD, "withheld": False}])
+    assert found.rule == 10
+    assert "the verdict on “A wins” is withheld" in found.finding
+    assert "replicates 2, 5 lie furthest out" in found.finding
+    assert ("redrawn" in found.finding, spread in found.finding) == (bool(spread), True)
 
 
 def test_selections_at_an_edge_are_found_only_if_they_are_more_than_chance() -> None:
@@ -255,7 +270,7 @@ def test_a_target_that_no_training_reaches_is_found_and_gives_no_verdict(tmp_pat
     stages.run(paths, 1, lambda _: None, lambda _: None)
     missed, other = json.loads((paths.tables / "claims.json").read_text())
     assert missed["differences"] == [0.0] * 6
-    assert (missed["verdict"], missed["replicates_needed"], missed["p"]) == ("inconclusive", None, 1.0)
+    assert (missed["verdict"], missed["replicates_needed"], missed["p"]) == ("not tested", None, 1.0)
     assert other["verdict"] == "equivalent"
     words = (
         "the target of “adam is faster” was reached in 0 of 6 and 0 of 6 replicates: too rarely to compare epochs to "

@@ -12,39 +12,39 @@ import pytest
 from optstudy.analysis.verdicts import (
     Judged,
     Measured,
+    Pair,
     StatedClaim,
-    Verdict,
     contrast,
+    furthest,
     judge,
     readable,
-    verdict,
     worded_verdict,
 )
-from optstudy.inference.intervals import LEVEL, Estimate, probability_positive, t_interval, two_way_bootstrap
-from optstudy.inference.power import replicates_needed
-from optstudy.inference.sign_flips import holm, sign_flip_p
+from optstudy.inference.decisions import VERDICTS, Level, decide
+from optstudy.inference.intervals import probability_positive, t_interval, two_way_interval
+from optstudy.inference.power import replicates_needed, replicates_needed_range
+from optstudy.inference.sign_flips import sign_flip_p
 from optstudy.study.claim import MOST_PRIMARY, Arm
 
 SGD, MOMENTUM, ADAM = ("sgd", "tuned"), ("momentum", "tuned"), ("adam", "tuned")
 UNTUNED: Arm = ("adam", "untuned")
 
-# Paired differences of eight replicates, by the verdict they get alone at a margin of 0.5; p by hand: how many of the
-# 256 flips are as far from zero.
-DIFFERENCES: dict[Verdict, list[float]] = {
-    "supported": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],  # 2 / 256
-    "contradicted": [-1.0, -1.1, -1.2, -1.3, -1.4, -1.5, -1.6, -1.7],  # 2 / 256
-    "equivalent": [0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2],  # 2 / 256, and beyond zero all the same
-    "inconclusive": [3.0, -3.0, 3.0, -3.0, 3.0, -3.0, 3.0, -3.0],  # 1
+# Paired differences of eight replicates, by the level they get alone at a margin of 0.5.
+DIFFERENCES: dict[Level, list[float]] = {
+    "ahead by more than the margin": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
+    "behind by more than the margin": [-1.0, -1.1, -1.2, -1.3, -1.4, -1.5, -1.6, -1.7],
+    "ahead, but equivalent": [0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2],
+    "too noisy": [3.0, -3.0, 3.0, -3.0, 3.0, -3.0, 3.0, -3.0],
 }
-WEAKER = [-0.2, -0.1, 2, 2, 2, 3, 3, 3]  # flipping either, both or none of the first two: 8 / 256
 
 
 def claim(name: str = "a", margin: float = 0.5, primary: bool = True) -> StatedClaim:
     return StatedClaim(name, "adamw-better", "A beats B", "a - b", "test_accuracy", margin, primary)
 
 
-def measured(differences: Sequence[float], name: str = "a", margin: float = 0.5, primary: bool = True) -> Measured:
-    return Measured(claim(name, margin, primary), tuple(differences))
+def measured(*differences: Sequence[float], name: str = "a", margin: float = 0.5, primary: bool = True) -> Measured:
+    pairs = tuple(Pair(f"pair {number}", tuple(own)) for number, own in enumerate(differences))
+    return Measured(claim(name, margin, primary), pairs)
 
 
 # Contrasts
@@ -121,159 +121,111 @@ def test_a_contrast_is_written_as_a_formula(weights: dict[Arm, float], words: st
 # Verdicts
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "p", "expected"),
-    [
-        (-0.4, 0.4, 1.0, "equivalent"),
-        (0.1, 0.4, 0.001, "equivalent"),  # before supported: a difference beyond zero that does not matter
-        (-0.4, -0.1, 0.001, "equivalent"),  # before contradicted
-        (0.1, 0.9, 0.001, "supported"),
-        (0.6, 0.9, 0.001, "supported"),
-        (-0.9, -0.1, 0.001, "contradicted"),
-        (-0.9, -0.6, 0.001, "contradicted"),
-        (0.1, 0.9, 0.2, "inconclusive"),  # beyond zero, but not after correction
-        (-0.9, -0.1, 0.2, "inconclusive"),
-        (-0.1, 0.9, 0.001, "inconclusive"),  # the test found it, the interval did not
-        (-0.9, 0.1, 0.001, "inconclusive"),
-        (-0.9, 0.9, 1.0, "inconclusive"),
-    ],
-)
-def test_the_verdict_is_the_first_whose_condition_holds(low: float, high: float, p: float, expected: Verdict) -> None:
-    assert verdict(Estimate(8, (low + high) / 2, 1.0, low, high), p, 0.5) == expected
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "p"),
-    [(-0.5, 0.4, 1.0), (-0.4, 0.5, 1.0), (0.0, 0.9, 0.001), (-0.9, 0.0, 0.001), (0.1, 0.9, LEVEL), (0.0, 0.0, 1.0)],
-)
-def test_an_interval_that_touches_a_bound_is_inconclusive(low: float, high: float, p: float) -> None:
-    margin = 0.5 if low != high else 0.0
-    assert verdict(Estimate(8, (low + high) / 2, 1.0, low, high), p, margin) == "inconclusive"
-
-
-def test_mirrored_evidence_mirrors_the_verdict() -> None:
-    turned = {"supported": "contradicted", "contradicted": "supported"}
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        low, high, p = *sorted(rng.uniform(-1, 1, 2).tolist()), rng.choice([0.01, 0.5])
-        there = verdict(Estimate(8, 0, 1, low, high), p, 0.5)
-        assert verdict(Estimate(8, 0, 1, -high, -low), p, 0.5) == turned.get(there, there)
-
-
-# Judging a study
-
-
-@pytest.mark.parametrize("expected", DIFFERENCES)
-def test_a_single_claim_gets_the_expected_verdict_and_p(expected: Verdict) -> None:
-    (judged,) = judge([measured(DIFFERENCES[expected])])
-    assert judged.verdict == expected
-    assert judged.p == judged.p_corrected == (1 if expected == "inconclusive" else 2 / 256)
-
-
-def test_a_judged_claim_holds_the_results_of_the_statistics() -> None:
-    examples = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], (8, 40))
-    differences = tuple(examples.mean(axis=1).tolist())
-    (judged,) = judge([Measured(claim(), differences, examples)])
-    assert judged.claim == claim()
-    assert judged.differences == differences
-    assert judged.estimate == t_interval(differences)
-    assert judged.p == sign_flip_p(differences)
-    assert judged.positive == probability_positive(differences)
-    assert judged.two_way == two_way_bootstrap(examples)
-
-
-def test_without_answers_there_is_no_two_way_interval() -> None:
-    (judged,) = judge([measured(DIFFERENCES["supported"])])
-    assert judged.two_way is None
-
-
 def study() -> list[Measured]:
-    """Return claims with p of 2/256, 8/256 and 1, and between them two exploratory ones with a p of 2/256."""
-    return [
-        measured(DIFFERENCES["inconclusive"], "undecided"),
-        measured(DIFFERENCES["supported"], "other", primary=False),
-        measured(WEAKER, "weaker"),
-        measured(DIFFERENCES["equivalent"], "another", primary=False),
-        measured(DIFFERENCES["contradicted"], "strong"),
+    """Return one claim of each level, a claim about two rivals, and an exploratory claim."""
+    several = measured(DIFFERENCES["ahead by more than the margin"], DIFFERENCES["too noisy"], name="several")
+    beside = measured(DIFFERENCES["ahead by more than the margin"], name="beside", primary=False)
+    return [*(measured(own, name=level) for level, own in DIFFERENCES.items()), several, beside]
+
+
+def rows(judged: Sequence[Judged]) -> list[str]:
+    return [json.dumps(one.row(), allow_nan=False, sort_keys=True) for one in judged]
+
+
+def test_each_claim_gets_the_verdict_of_its_level() -> None:
+    for one in judge(study())[:-2]:
+        assert one.decision is not None
+        assert (one.decision.level, one.verdict) == (one.claim.id, VERDICTS[one.decision.level][0])
+
+
+def test_claims_are_decided_jointly_by_the_columns_of_their_pairs() -> None:
+    family = study()[:-1]
+    columns = np.array([pair.differences for one in family for pair in one.pairs]).T
+    expected = decide(columns, np.full(6, 0.5), [[0], [1], [2], [3], [4, 5]], search_sd=np.full(6, np.nan))
+    assert [one.decision for one in judge(family)] == expected
+
+
+def test_exploratory_and_post_hoc_claims_get_p_and_no_verdict() -> None:
+    later = replace(claim(), post_hoc=True)
+    for one in (study()[-1], Measured(later, study()[0].pairs)):
+        (judged,) = judge([one])
+        assert (judged.verdict, judged.decision, judged.needed) == ("exploratory", None, None)
+        assert judged.p == sign_flip_p(one.pairs[0].differences) == 2 / 2**8
+
+
+def test_the_effect_shown_is_that_of_the_least_favourable_pair() -> None:
+    far, near = DIFFERENCES["ahead by more than the margin"], DIFFERENCES["ahead, but equivalent"]
+    (one,) = judge([measured(far, near)])
+    row = one.row()
+    assert (row["effect"], row["differences"]) == (pytest.approx(0.15), near)
+    assert [(pair["contrast"], pair["effect"]) for pair in row["pairs"]] == [
+        ("pair 0", pytest.approx(1.35)),
+        ("pair 1", pytest.approx(0.15)),
     ]
+    assert row["p"] == max(pair["p"] for pair in row["pairs"])
+    assert [pair["level"] for pair in row["pairs"]] == ["ahead by more than the margin", "ahead, but equivalent"]
+    assert (row["level"], row["verdict"]) == ("ahead", "supported")
 
 
-def by_name(judged: Sequence[Judged]) -> dict[str, Judged]:
-    return {one.claim.id: one for one in judged}
+def test_a_pair_that_cannot_be_tested_gives_its_reason() -> None:
+    pairs = (Pair("a", tuple(DIFFERENCES["ahead by more than the margin"])), Pair("b", (0.0,) * 8, not_tested="equal"))
+    (one,) = judge([Measured(claim(), pairs)])
+    row = one.row()
+    assert (row["verdict"], row["reason"], row["replicates_needed"]) == ("not tested", "equal", None)
+    assert worded_verdict(row) == "not tested: equal"
+    assert [pair["reason"] for pair in row["pairs"]] == ["", "equal"]
 
 
-def test_p_is_corrected_over_the_primary_claims_alone() -> None:
-    judged = by_name(judge(study()))
-    assert {name: one.p for name, one in judged.items() if one.claim.primary} == {
-        "undecided": 1,
-        "weaker": 8 / 256,
-        "strong": 2 / 256,
-    }
-    assert judged["strong"].p_corrected == 3 * 2 / 256
-    assert judged["weaker"].p_corrected == 2 * 8 / 256
-    assert judged["undecided"].p_corrected == 1
+def test_a_withheld_verdict_names_the_replicates_that_lie_furthest_out() -> None:
+    skewed = (-1.2, -1.1, -1.0, -0.9, -1.1, -1.0, -0.9, 0.9)
+    (one,) = judge([Measured(claim(), (Pair("a", skewed),))])
+    row = one.row()
+    assert (row["withheld"], row["verdict"], row["level"], row["furthest"]) == (True, "inconclusive", "too noisy", [7])
 
 
-def test_correction_over_many_claims_can_cost_a_verdict() -> None:
-    alone = judge([measured(WEAKER, "weaker")])[0]
-    among = by_name(judge(study()))["weaker"]
-    assert (alone.verdict, among.verdict) == ("supported", "inconclusive")
-    assert alone.p == among.p
-    assert alone.estimate == among.estimate
+def test_what_redrawn_searches_vary_by_withholds_a_verdict() -> None:
+    values = tuple(DIFFERENCES["ahead by more than the margin"])
+    row = judge([Measured(claim(), (Pair("a", values, search_sd=9.0),))])[0].row()
+    assert (row["withheld"], row["search_sd"], row["replicates_needed"]) == (True, 9.0, replicates_needed(9.0, 1.0, 1))
 
 
-def test_an_exploratory_claim_gets_its_p_and_no_verdict() -> None:
-    for name in ("other", "another"):
-        exploratory = by_name(judge(study()))[name]
-        assert exploratory.p == 2 / 256
-        assert exploratory.verdict == "exploratory"
-        assert exploratory.p_corrected is None
-        assert exploratory.replicates_needed is None
-
-
-def test_a_post_hoc_claim_is_exploratory_and_not_counted_in_the_correction() -> None:
-    *others, last = study()
-    later = replace(last, claim=replace(last.claim, post_hoc=True))
-    judged = judge([*others, later])
-    assert judged[-1].verdict == "exploratory"
-    assert judged[-1].p_corrected is None
-    assert [one.p_corrected for one in judged[:-1]] == [one.p_corrected for one in judge(others)]
-    assert worded_verdict(judged[-1].row()) == "exploratory, post hoc"
-
-
-def test_withdrawn_claims_stay_in_the_correction_and_never_help() -> None:
-    judged = by_name(judge(study(), withdrawn=2))
-    assert judged["strong"].p_corrected == 5 * 2 / 256  # three that stand, two that do not
-    assert judged["weaker"].p_corrected == 4 * 8 / 256
-    assert {one.tests for one in judged.values()} == {5}
-    for name, one in by_name(judge(study())).items():
-        assert (one.p_corrected or 0) <= (judged[name].p_corrected or 0)
+def test_the_furthest_differences_are_those_beyond_three_robust_deviations() -> None:
+    assert furthest([0.1, 0.2, 0.15, 0.1, 5.0, 0.2, -4.0, 0.15]) == [4, 6]
+    assert furthest([0.1, 0.2, 0.3, 0.5]) == [3]  # none is: the one that lies furthest
+    assert furthest([0.0, 0.0, 0.0, 1.0]) == [3]
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "supported"),
-        ({"qualifier": "from weights pretrained by adam"}, "supported, from weights pretrained by adam"),
-        ({"verdict": "exploratory", "post_hoc": True}, "exploratory, post hoc"),
+        ({}, "supported: ahead, within reach of the margin"),
+        ({"level": "ahead by more than the margin"}, "supported: ahead by more than the margin"),
+        ({"verdict": "equivalent", "level": "equivalent"}, "equivalent"),
+        ({"verdict": "inconclusive", "level": "probably small"}, "inconclusive: probably small"),
+        ({"verdict": "not tested", "level": "not tested", "reason": "why"}, "not tested: why"),
         (
-            {"verdict": "exploratory", "post_hoc": True, "qualifier": "for these hyperparameters"},
+            {"verdict": "inconclusive", "level": "too noisy", "qualifier": "for these hyperparameters"},
+            "inconclusive: too noisy, for these hyperparameters",
+        ),
+        (
+            {"verdict": "exploratory", "level": None, "post_hoc": True, "qualifier": "for these hyperparameters"},
             "exploratory, post hoc, for these hyperparameters",
         ),
     ],
 )
-def test_a_verdict_is_worded_with_all_its_limits(changes: dict[str, object], words: str) -> None:
-    assert worded_verdict({"verdict": "supported", "post_hoc": False, "qualifier": "", **changes}) == words
+def test_a_verdict_is_worded_with_its_level_and_all_its_limits(changes: dict[str, object], words: str) -> None:
+    plain = {"verdict": "supported", "level": "ahead", "reason": "", "post_hoc": False, "qualifier": ""}
+    assert worded_verdict({**plain, **changes}) == words
 
 
 def test_exploratory_claims_do_not_affect_primary_claims() -> None:
     primary = [one for one in study() if one.claim.primary]
-    assert [one for one in judge(study()) if one.claim.primary] == judge(primary)
+    assert rows([one for one in judge(study()) if one.claim.primary]) == rows(judge(primary))
 
 
 def test_judged_claims_keep_their_order_and_order_has_no_effect() -> None:
     assert [one.claim.id for one in judge(study())] == [one.claim.id for one in study()]
-    assert judge(study()[::-1]) == judge(study())[::-1]
+    assert rows(judge(study()[::-1])) == rows(judge(study()))[::-1]
 
 
 def test_a_study_without_claims_has_no_verdicts() -> None:
@@ -282,47 +234,55 @@ def test_a_study_without_claims_has_no_verdicts() -> None:
 
 def test_replicates_needed_are_given_for_inconclusive_claims_and_twice_the_margin() -> None:
     for one in judge(study()):
+        sd = t_interval(one.shown.differences).sd
         undecided = one.verdict == "inconclusive"
-        needed = replicates_needed(one.estimate.sd, 2 * one.claim.margin, 3) if undecided else None
-        assert one.replicates_needed == needed
-    assert {one.claim.id for one in judge(study()) if one.replicates_needed} == {"undecided", "weaker"}
+        needed = replicates_needed_range(8, sd, 2 * one.claim.margin, one.tests) if undecided else None
+        assert one.needed == needed
+    assert {one.claim.id for one in judge(study()) if one.needed} == {"too noisy", "several"}
 
 
 def test_a_study_has_at_most_twelve_primary_claims() -> None:
-    most = [measured(DIFFERENCES["supported"], str(number)) for number in range(MOST_PRIMARY)]
-    assert len(judge([*most, measured(DIFFERENCES["supported"], "more", primary=False)])) == 13
+    own = DIFFERENCES["ahead by more than the margin"]
+    most = [measured(own, name=str(number)) for number in range(MOST_PRIMARY)]
+    assert len(judge([*most, measured(own, name="more", primary=False)])) == 13
     with pytest.raises(AssertionError, match="no more primary claims"):
-        judge([*most, measured(DIFFERENCES["supported"], "more")])
-
-
-def test_twelve_claims_are_corrected_by_holm() -> None:
-    rng = np.random.default_rng(0)
-    judged = judge([measured(rng.normal(number / 4, 1, 10).tolist(), str(number)) for number in range(MOST_PRIMARY)])
-    assert [one.p_corrected for one in judged] == holm([one.p for one in judged])
+        judge([*most, measured(own, name="more")])
 
 
 def test_a_row_of_claims_json_holds_the_claim_and_its_statistics() -> None:
     examples = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], (8, 40))
-    for one in [*study(), Measured(claim(), tuple(DIFFERENCES["supported"]), examples)]:
+    own = Pair("a - b", tuple(DIFFERENCES["ahead by more than the margin"]), examples)
+    for one in [*study(), Measured(claim(), (own,))]:
         (judged,) = judge([one])
-        row = judged.row()
+        row, shown, decision = judged.row(), judged.shown, judged.decision
+        estimate, positive = t_interval(shown.differences), probability_positive(shown.differences)
+        two_way = two_way_interval(shown.examples) if shown.examples is not None else (None, None)
         assert json.loads(json.dumps(row, allow_nan=False)) == row
         assert row == {
             **asdict(one.claim),
             "n": 8,
-            "effect": judged.estimate.mean,
-            "sd": judged.estimate.sd,
-            "ci_low": judged.estimate.low,
-            "ci_high": judged.estimate.high,
+            "effect": estimate.mean,
+            "sd": estimate.sd,
+            "ci_low": estimate.low,
+            "ci_high": estimate.high,
+            "search_sd": None,
             "p": judged.p,
-            "p_corrected": judged.p_corrected,
-            "probability": judged.positive.value,
-            "probability_low": judged.positive.low,
-            "probability_high": judged.positive.high,
-            "two_way_low": judged.two_way[0] if judged.two_way else None,
-            "two_way_high": judged.two_way[1] if judged.two_way else None,
+            "p_corrected": decision.p if decision else None,
+            "p_equivalent": decision.p_equivalent if decision else None,
+            "probability": positive.value,
+            "probability_low": positive.low,
+            "probability_high": positive.high,
+            "two_way_low": two_way[0],
+            "two_way_high": two_way[1],
             "verdict": judged.verdict,
-            "replicates_needed": judged.replicates_needed,
+            "level": decision.level if decision else None,
+            "reason": "",
+            "withheld": False,
+            "furthest": [],
+            "replicates_needed": judged.needed.needed if judged.needed else None,
+            "replicates_needed_low": judged.needed.low if judged.needed else None,
+            "replicates_needed_high": judged.needed.high if judged.needed else None,
             "tests": judged.tests,
-            "differences": list(one.differences),
+            "differences": list(shown.differences),
+            "pairs": row["pairs"],
         }

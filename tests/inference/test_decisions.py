@@ -20,6 +20,7 @@ from optstudy.inference.decisions import (
     bootstrap_t_intervals,
     decide,
     equivalence_p,
+    guarded_intervals,
     max_t_p,
     t_intervals,
 )
@@ -320,6 +321,15 @@ def test_a_verdict_that_redrawn_searches_do_not_share_is_withheld() -> None:
         assert decided(values, search_sd=np.array([known]))[0].level == "ahead"
     (one,) = decided(values, search_sd=np.array([8 * sd]))
     assert (one.level, one.withheld) == ("too noisy", True)
+
+
+def test_known_searches_take_the_place_of_the_bootstrap() -> None:
+    skewed = np.array([[-1.2, -1.1, -1.0, -0.9, -1.1, -1.0, -0.9, 0.9]]).T
+    known = guarded_intervals(skewed, LEVEL, skewed.std(axis=0, ddof=1))
+    assert known == (pytest.approx(t_intervals(skewed, LEVEL)[0]), pytest.approx(t_intervals(skewed, LEVEL)[1]))
+    low, high = guarded_intervals(skewed, LEVEL, np.array([np.nan]))
+    assert (low[0], high[0]) == (t_intervals(skewed, LEVEL)[0][0], bootstrap_t_intervals(skewed, LEVEL)[1][0])
+    assert decided(skewed[:, 0].tolist(), search_sd=np.array([0.0]))[0].level == "behind"
 
 
 def test_a_verdict_whose_margin_is_not_shared_keeps_the_weaker_level() -> None:

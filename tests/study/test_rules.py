@@ -52,8 +52,40 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         edited("epochs: 2", "epochs: 2\nsweep: {contenders: [adamw]}"),
         ["sweep.contenders", "adamw", "sgd, adam"],
     ),
-    "claim without contrast": (with_claim("{statement: s}"), ["claims.0", "better", "than", "weights"]),
-    "claim with half a contrast": (with_claim("{statement: s, better: adam}"), ["claims.0", "better", "than"]),
+    "claim without contrast": (with_claim("{statement: s}"), ["claims.0", "better", "worse", "loses_less", "weights"]),
+    "claim with half a contrast": (with_claim("{statement: s, better: adam}"), ["claims.0", "better", "than_each"]),
+    "claim of two forms": (
+        with_claim("{statement: s, better: adam, worse: sgd, than: sgd}"),
+        ["claims.0", "give one of", "this claim has better and worse"],
+    ),
+    "claim about the mean and about each": (
+        with_claim("{statement: s, worse: sgd, than: adam, than_each: [adam]}"),
+        ["claims.0", "`worse` needs either `than`", "or `than_each`"],
+    ),
+    "claim of weights about rivals": (
+        with_claim("{statement: s, weights: {adam: 1, sgd: -1}, than_each: [sgd]}"),
+        ["claims.0.than_each", "no effect with `weights`"],
+    ),
+    "claim about losses than a mean": (
+        with_claim("{statement: s, loses_less: adam, than: sgd}"),
+        ["claims.0.than", "write `than_each`"],
+    ),
+    "claim about losses of a stranger": (
+        with_claim("{statement: s, loses_less: adam, than_each: [sgd, rmsprop]}"),
+        ["claims.0.than_each", "'rmsprop'", "sgd, adam"],
+    ),
+    "claim about losses of a variant": (
+        with_claim("{statement: s, loses_less: adam/tuned}"),
+        ["claims.0.loses_less", "'adam/tuned'", "sgd, adam"],
+    ),
+    "claim about losses in a study that does not tune": (
+        with_claim("{statement: s, loses_less: adam}").replace("trials: 2", "trials: 0"),
+        ["claims.0.loses_less", "needs tuned and untuned trainings", "`untuned: true`"],
+    ),
+    "claim about each, one itself": (
+        with_claim("{statement: s, better: adam, than_each: [sgd, adam]}"),
+        ["claims.0.than_each", "['sgd', 'adam']", "two sides"],
+    ),
     "weights off balance": (
         with_claim("{statement: s, weights: {adam: 1.0, sgd: -0.5}}"),
         ["claims.0", "sum to zero"],
@@ -338,7 +370,7 @@ def test_rules_are_checked_once_all_types_are_right(write: Any) -> None:
 
 def test_rules_between_blocks_are_checked_once_each_block_is_valid(write: Any) -> None:
     half = "claims: [{statement: s, better: adam, than: x}, {statement: t%s}]\n"
-    assert missing_pieces(write(GOOD + half % ""), ["claims.1: give either"]) == []
+    assert missing_pieces(write(GOOD + half % ""), ["claims.1: give one of"]) == []
     assert missing_pieces(write(GOOD + half % ", better: sgd, than: adam"), ["claims.0.than: 'x'"]) == []
 
 

@@ -52,8 +52,8 @@ def test_the_documented_claims_are_valid() -> None:
     page = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
     block = page.split("```yaml\n")[2].split("```")[0]
     study = tiny(**parse_yaml(block), optimizers=["sgd", "momentum", "adam", "adamw"])
-    assert study.claims[0].contrast("tuned") == {("momentum", "tuned"): 1.0, ("adam", "tuned"): -1.0}
-    assert study.claims[1].contrast("tuned")["momentum", "tuned"] == -0.5
+    assert study.claims[0].contrasts("tuned") == ({("momentum", "tuned"): 1.0, ("adam", "tuned"): -1.0},)
+    assert study.claims[1].contrasts("tuned")[0]["momentum", "tuned"] == -0.5
 
 
 def test_every_key_of_a_study_file_is_documented() -> None:

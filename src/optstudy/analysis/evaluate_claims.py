@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.analysis import verdicts
+from optstudy.catalogue import OBJECTIVES, SAMPLERS, Space
 from optstudy.errors import StudyError
+from optstudy.inference.redraws import Pool, ranks, redraw, sobol_strata
 from optstudy.inference.targets import Reached
 from optstudy.keys import canonical, digest
 from optstudy.metrics import HEADLINES, ROUNDING, metric
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 EQUAL = "both trained to the same values"
 
 NO_REASONS: Mapping[frozenset[str], str] = {}
+NO_TRIALS: Mapping[str, pd.DataFrame] = {}
+
+SEARCHES = 1_000  # redrawn from the trials, to learn how much what a search selects may vary
 
 
 def contrasts(study: Study, claim: ClaimSpec) -> list[dict[Arm, float]]:
@@ -75,18 +80,27 @@ def claim_rows(
     values: Values,
     first: Stated,
     untestable: Mapping[frozenset[str], str] = NO_REASONS,
+    trials: Mapping[str, pd.DataFrame] = NO_TRIALS,
     device: str = "",
 ) -> list[dict[str, Any]]:
     """Return the rows of claims.json; a claim that was not stated at the `first` training is post hoc.
 
-    `untestable` has the pairs of contenders that the design cannot tell apart, each with the reason in words. `device`
-    is the one on which seconds were measured.
+    `untestable` has the pairs of contenders that the design cannot tell apart, each with the reason in words. `trials`
+    are the tables of trials by contender: searches redrawn from them show how much what a search selects may vary.
+    `device` is the one on which seconds were measured.
     Raises StudyError if a contender lacks a claim's metric: a user's own model may not log it.
     """
+    redrawn = redrawn_values(study, trials)
     measured = [
-        _measured(study, number, answers, values, first, untestable, device) for number in range(len(study.claims))
+        _measured(study, number, answers, values, first, untestable, redrawn) for number in range(len(study.claims))
     ]
-    return [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first))]
+    rows = [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first))]
+    return [{**row, **_on(device, row)} for row in rows]
+
+
+def _on(device: str, row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the contrast of a row of claims.json with the `device` of its seconds; empty if it has none."""
+    return {"contrast": f"{row['contrast']}, on {device}"} if row["metric"] == "seconds_to_target" else {}
 
 
 def _measured(
@@ -96,7 +110,7 @@ def _measured(
     values: Values,
     first: Stated,
     untestable: Mapping[frozenset[str], str],
-    device: str,
+    redrawn: Mapping[str, pd.DataFrame],
 ) -> verdicts.Measured:
     claim = study.claims[number]
     for side in dict.fromkeys(side for sides in contrasts(study, claim) for side in sides):
@@ -107,7 +121,7 @@ def _measured(
         id=f"{number + 1}-{claim.topic or claim.metric}",
         topic=claim.topic,
         statement=claim.statement,
-        contrast=in_words(study, claim) + (f", on {device}" if claim.metric == "seconds_to_target" else ""),
+        contrast=in_words(study, claim),
         metric=claim.metric,
         margin=margin(claim),
         primary=claim.primary,
@@ -121,8 +135,9 @@ def _measured(
         counted = metric(claim.metric).goal  # other trainings can take the same number of epochs
         reason = _untestable(sides, untestable) or ("" if counted else _bit_equal(own, differences))
         examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
+        sd = search_sd(sides, claim.metric, redrawn, values)
         reached = reached_by(claim.metric, sides, values)
-        pairs.append(verdicts.Pair(words, tuple(differences.tolist()), examples, reason, reached=reached))
+        pairs.append(verdicts.Pair(words, tuple(differences.tolist()), examples, reason, sd, reached))
     return verdicts.Measured(stated_claim, tuple(pairs))
 
 
@@ -135,6 +150,46 @@ def _bit_equal(values: Mapping[Arm, Sequence[float]], differences: NDArray[np.fl
     """Return the reason if all differences are zero although the values vary, as only equal trainings' do."""
     vary = any(len(set(own)) > 1 for own in values.values())
     return EQUAL if vary and not differences.any() else ""
+
+
+def redrawn_values(study: Study, trials: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return, for each contender, the trials that `SEARCHES` redrawn searches select; empty if they are unknown.
+
+    Search i draws the same trials for all contenders, so rows are paired. Trials of an adaptive sampler depend on each
+    other, and a study that searches `once` has a single search: neither can be redrawn.
+    """
+    rates = {c.name: study.row(c).search.get("learning_rate") for c in study.optimizers if c.name in trials}
+    if not rates or study.tuning.once or SAMPLERS[study.tuning.sampler].adaptive:
+        return {}
+    stratified = study.tuning.sampler == "sobol" and all(rates.values())
+    pools = {name: _pool(study, trials[name], space) for name, space in rates.items()}
+    strata = sobol_strata(study.tuning.trials) if stratified else 1
+    chosen = redraw(pools, 1, study.tuning.trials, SEARCHES, seed=0, strata=strata)
+    return {name: trials[name].iloc[indices[:, 0]].reset_index(drop=True) for name, indices in chosen.items()}
+
+
+def _pool(study: Study, trials: pd.DataFrame, rates: Space | None) -> Pool:
+    positions = [rates.position(rate) for rate in trials["learning_rate"]] if rates else [0.0] * len(trials)
+    sign = 1.0 if OBJECTIVES[study.objective] == "maximize" else -1.0
+    scores = (sign * trials[study.objective.replace("/", "_")]).tolist()
+    losses = trials["val_loss"].tolist() if "val_loss" in trials else [0.0] * len(trials)
+    return Pool(np.array(positions), ranks(scores, losses))
+
+
+def search_sd(sides: Contrast, name: str, redrawn: Mapping[str, pd.DataFrame], values: Values) -> float:
+    """Return the standard deviation of a contrast's difference in a metric over redrawn searches; nan if unknown.
+
+    Arms without a search have the values of their replicates, each combined with every redrawn search.
+    """
+    total = np.zeros((1, SEARCHES))
+    for (contender, variant), weight in sides.items():
+        if variant != "tuned":
+            total = total + weight * np.asarray(values[contender, variant][name], dtype=float)[:, None]
+        elif name in redrawn.get(contender, {}):
+            total = total + weight * redrawn[contender][name].to_numpy(dtype=float)
+        else:
+            return float("nan")
+    return float(total.std()) if any(variant == "tuned" for _, variant in sides) else float("nan")
 
 
 def _why_lacking(name: str, values: Mapping[str, object]) -> str:

@@ -23,6 +23,7 @@ from optstudy.analysis.study_results import StudyResults, study_facts
 from optstudy.analysis.tables import (
     TARGET_COLUMNS,
     comparison,
+    read_table,
     replicate_values,
     stacked,
     target_rows,
@@ -111,7 +112,9 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     table = comparison(runs, values, targets_of(runs, study.target))
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
-    claims = claim_rows(study, answers, values, first, device=next(iter(priced.values())).device)
+    tuned = session.paths.contenders if study.tuning.trials else ()
+    trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
+    claims = claim_rows(study, answers, values, first, trials=trials, device=next(iter(priced.values())).device)
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     write_table(folder / "targets.csv", target_rows(runs, curves, study.epochs, study.target, priced), TARGET_COLUMNS)
     write_table(folder / "price.csv", price_rows(priced, runs, values, study.variants[0]))
