@@ -202,25 +202,6 @@ def test_only_paths_that_miss_the_tolerance_are_called_oscillating(
     assert tuple(problems(own)["a"]) == words
 
 
-def test_a_time_that_some_replicates_missed_is_told_by_how_many_reached_the_target() -> None:
-    own = results(dict.fromkeys(("a", "b", "c"), 0.9 + NOISE))
-    hits = {"a": [1.0] * 7 + [0.0], "b": [1.0] * 4 + [0.0] * 4, "c": [1.0] * 8}
-    times = {"a": 2.0 + NOISE, "b": 9.0 + NOISE[::-1], "c": 5.0 + NOISE}
-    for name, reached in hits.items():
-        own.values[name, "tuned"].update(epochs_to_target=times[name].tolist(), reached=reached)  # type: ignore[attr-defined]
-    choice = next(choice for choice in choices(own) if choice.when == "Training time is limited")
-    assert choice.evidence.startswith("target reached in 7 of 8 replicates for a; it is significantly ahead of ")
-    assert "c by 3.0" in choice.evidence
-    assert "b by at least 7.0" in choice.evidence
-    own.values["a", "tuned"].update(reached=[1.0] * 6 + [0.0] * 2)  # type: ignore[attr-defined]
-    undecided = leader(own, "epochs_to_target", "tuned")
-    assert undecided is not None
-    assert [(rival.contender, rival.p == 1) for rival in undecided.rivals] == [("c", False), ("b", True)]
-    shown = replace(own, comparison=own.comparison.assign(epochs_to_target_mean=1.0))
-    assert "target reached in 4 of 8 replicates" in notes(shown)["b"]
-    assert "epochs to target 5.000" in notes(shown)["c"]
-
-
 EVIL = "<script>alert('x')</script> **b** [l](http://x) `c` | #1 _i_ a_b\n- x"
 
 
