@@ -135,7 +135,7 @@ def test_a_study_of_a_function_shows_its_paths_from_where_they_start(tmp_path: P
     answer_study(paths, result_of=lambda job: train([job.spec])[0])
     results = read_study_results(paths.tables)
     drawn = {path.stem for path in (paths.tables / "figures").glob("*.svg")}
-    assert drawn == {"headline", "curves", "trajectories", "sensitivity", "budget", "sign_changes"}
+    assert drawn == {"headline", "curves", "trajectories", "sensitivity", "budget", "epochs", "sign_changes", "price"}
     figure = trajectories(results)
     assert figure is not None
     for axes in figure.axes:
@@ -187,7 +187,8 @@ CAPTIONS = {
     "maps": ("24 trials of each contender", "coloured by validation accuracy"),
     "budget": ("pool", "24 trials of each contender over 6 replicates", "without replacement", "no intervals"),
     "gap": ("over 6 replicates", "training accuracy minus test accuracy"),
-    "epochs": ("a miss counts as the budget plus one", "over 6 replicates"),
+    "epochs": ("Share of 6 replicates", "99% of the replicate's median", "the budget of 3 epochs"),
+    "price": ("means over 6 replicates", "evaluations included"),
 }
 
 
