@@ -79,6 +79,10 @@ def test_misses_leave_a_claim_undecided_or_make_its_effect_a_lower_bound(
     [row] = claim_rows(study, NO_ANSWERS, timed({"adam": (FAST, adam), "sgd": (SLOW, sgd)}), stated(study))
     assert (row["verdict"], row["missed"], row["at_least"]) == (verdict, missed, at_least)
     assert worded_effect(row).startswith("at least +") is at_least
+    turned = claiming(better="sgd", than="adam", metric="epochs_to_target")
+    values = timed({"adam": (FAST, adam), "sgd": (SLOW, sgd)})
+    [mirror] = claim_rows(turned, NO_ANSWERS, values, stated(turned))
+    assert worded_effect(mirror).startswith("at most −") is at_least
     assert worded_verdict(row) == (f"inconclusive: {missed}" if missed else worded_verdict(row))
     assert (row["replicates_needed"], row["level"] is None) == (None, bool(missed))  # a forecast needs the spread
     exploratory = claim_rows(study, NO_ANSWERS, timed({"adam": (FAST, adam), "sgd": (SLOW, sgd)}), Stated())[0]

@@ -92,7 +92,18 @@ def test_the_page_is_self_contained_and_shows_every_claim_finding_and_figure(tab
     drawn = {path.stem for path in (tables / "figures").glob("*.svg")}
     assert {f"figure-{name}" for name in drawn} == {name for name in page.ids if name.startswith("figure-")}
     assert {path.stem for path in (tables / "figures").glob("*.png")} == drawn
-    shown = ("headline", "differences", "curves", "sensitivity", "maps", "budget", "gap", "epochs", "tolerance", "price")
+    shown = (
+        "headline",
+        "differences",
+        "curves",
+        "sensitivity",
+        "maps",
+        "budget",
+        "gap",
+        "epochs",
+        "tolerance",
+        "price",
+    )
     assert drawn == set(shown)
 
 

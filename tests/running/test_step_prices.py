@@ -105,3 +105,12 @@ def test_trainings_of_two_machines_have_no_common_seconds(tmp_path: Path) -> Non
     own = priced(session)["adam"]
     assert (own.source, own.device, math.isnan(own.seconds_per_step)) == ("", "", True)
     assert own.steps_per_epoch > 0
+
+
+def test_a_contender_that_cannot_be_timed_leaves_the_seconds_to_the_trainings(tmp_path: Path) -> None:
+    fast = {"name": "fast", "like": "sgd", "defaults": {"learning_rate": 1e30}}
+    session, said = finished(tmp_path, tiny(optimizers=["adam", fast], batch_size=1000)), list[str]()
+    measure_prices(session, session.paths.contenders, said.append)
+    [words] = said
+    assert words.startswith("tiny: seconds per step are taken from the trainings: fast: cannot be timed: ")
+    assert {price.source for price in priced(session).values()} == {TRAININGS}

@@ -122,6 +122,7 @@ class Judged:
         """Return the fields of the claim and its statistics as one JSON object."""
         decision, examples = self.decision, self.shown.examples
         two_way = (None, None) if examples is None else two_way_interval(examples)
+        withheld = decision is not None and decision.withheld and not self.missed
         return {
             **asdict(self.claim),
             **_estimated(self.shown),
@@ -134,8 +135,8 @@ class Judged:
             "verdict": self.verdict,
             "level": None if self.missed else decision and decision.level,
             "reason": "; ".join(dict.fromkeys(pair.not_tested for pair in self.pairs if pair.not_tested)),
-            "withheld": decision is not None and decision.withheld,
-            "furthest": furthest(self.shown.differences) if decision and decision.withheld else [],
+            "withheld": withheld,
+            "furthest": furthest(self.shown.differences) if withheld else [],
             "replicates_needed": self.needed and self.needed.needed,
             "replicates_needed_low": self.needed and self.needed.low,
             "replicates_needed_high": self.needed and self.needed.high,
@@ -198,9 +199,10 @@ def worded_verdict(claim: Mapping[str, Any]) -> str:
 
 
 def worded_effect(claim: Mapping[str, Any]) -> str:
-    """Return the effect of an object of claims.json with its interval and unit; a lower bound is called one."""
+    """Return the effect of an object of claims.json with its interval and unit; a bound is called one."""
     effect = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
-    return f"at least {effect}" if claim["at_least"] else effect
+    bound = "at least" if claim["effect"] > 0 else "at most"  # the slower side is slower than that
+    return f"{bound} {effect}" if claim["at_least"] else effect
 
 
 def level_words(level: Level | None) -> str:

@@ -12,6 +12,7 @@ from optstudy.analysis.price import TIMED
 from optstudy.analysis.study_results import StudyResults
 from optstudy.inference.targets import PRIMARY_SHARE
 from optstudy.metrics import amount, counted, metric
+from optstudy.reporting.time_figures import score_of
 
 
 def _replicates(results: StudyResults) -> str:
@@ -132,10 +133,10 @@ def target_in_words(given: float | None, is_loss: bool) -> str:
 
 
 def price(results: StudyResults) -> str:
-    """Return the caption of accuracy against seconds."""
+    """Return the caption of the score against seconds."""
     return (
-        f"Validation score of the {results.variant} runs against the seconds of their steps: means over "
-        f"{_replicates(results)}; seconds are {seconds_in_words(results.price)}."
+        f"{metric(score_of(results)).label.capitalize()} of the {results.variant} runs against the seconds of their "
+        f"steps: means over {_replicates(results)}; seconds are {seconds_in_words(results.price)}."
     )
 
 

@@ -70,10 +70,15 @@ def apart(places: Sequence[float]) -> list[float]:
     return moved
 
 
+def score_of(results: StudyResults) -> str:
+    """Return the score that is drawn against seconds; empty if no curve has one."""
+    own = results.curves
+    return next((score for score in SCORES if score in own and own[score].notna().any()), "")
+
+
 def price(results: StudyResults) -> Figure | None:
     """Draw the mean score by the seconds of training that it took, evaluations left out."""
-    own = results.curves[results.curves["variant"] == results.variant]
-    name = next((score for score in SCORES if score in own and own[score].notna().any()), "")
+    own, name = results.curves[results.curves["variant"] == results.variant], score_of(results)
     known = (
         results.price.dropna(subset=["steps_per_epoch", "seconds_per_step"]) if len(results.price) else results.price
     )
