@@ -15,7 +15,7 @@ import pytest
 from optstudy.analysis.leaders import leader
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.tables import comparison
-from optstudy.inference.sign_flips import holm, sign_flip_p, t_p
+from optstudy.inference.decisions import VERDICTS, max_t_p
 from optstudy.metrics import amount, counted, difference, in_unit, number
 from optstudy.reporting.summary import answer, choices, notes, plain, problems
 
@@ -65,11 +65,11 @@ def test_the_p_of_a_leader_is_corrected_over_all_pairs_of_contenders() -> None:
     assert found is not None
     assert (found.contender, found.pairs) == ("d", 6)
     pairs = list(combinations(own, 2))
-    differences = [(own[one] - own[other]).tolist() for one, other in pairs]
-    corrected = dict(zip(pairs, holm([t_p(values) for values in differences]), strict=True))
+    corrected = dict(
+        zip(pairs, max_t_p(np.stack([own[one] - own[other] for one, other in pairs], axis=1)), strict=True)
+    )
     for rival in found.rivals:
-        exact = sign_flip_p((own["d"] - own[rival.contender]).tolist())
-        assert rival.p == pytest.approx(max(corrected[rival.contender, "d"], exact))
+        assert rival.p == pytest.approx(corrected[rival.contender, "d"])
 
 
 def test_two_replicates_that_agree_show_no_significant_difference() -> None:
@@ -94,7 +94,9 @@ def test_the_answer_names_the_best_mean_its_lead_and_what_limits_it(best: str) -
 
 def judged(statement: str, verdict: str, **further: Any) -> dict[str, Any]:
     figures = {"metric": "test_accuracy", "effect": 0.02, "ci_low": 0.01, "ci_high": 0.03, "n": 8, "contrast": "a - b"}
-    return {"statement": statement, "verdict": verdict, "post_hoc": False, "qualifier": "", **figures, **further}
+    level = next((level for level, (own, _) in VERDICTS.items() if own == verdict), None)
+    words = {"level": level, "reason": "", "post_hoc": False, "qualifier": ""}
+    return {"statement": statement, "verdict": verdict, **words, **figures, **further}
 
 
 def test_the_answer_lists_decided_claims_and_counts_inconclusive_ones() -> None:
@@ -105,10 +107,13 @@ def test_the_answer_lists_decided_claims_and_counts_inconclusive_ones() -> None:
         judged("D", "contradicted"),
         judged("E", "inconclusive"),
         judged("F", "exploratory", post_hoc=True),
+        judged("G", "not tested", reason="equal"),
     ]
     tied = results({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]})
     words = answer(replace(tied, claims=claims))
-    assert words.endswith("; of the claims, supported: “A” and “C”; contradicted: “D”; 2 are inconclusive.")
+    reach = "(within reach of the margin)"
+    decided = f"supported: “A” and “C”; contradicted: “D” {reach}"
+    assert words.endswith(f"; of the claims, {decided}; 2 are inconclusive; 1 is not tested.")
     assert answer(replace(tied, claims=claims[1:2])).endswith("; of the claims, 1 is inconclusive.")
     assert "of the claims" not in answer(tied)
 

@@ -154,9 +154,13 @@ def test_seven_of_ten_true_claims_are_supported_with_eight_replicates(study: str
 
 
 @pytest.mark.parametrize("true", [1, 6])
-def test_the_joint_test_finds_more_than_holms_correction_and_at_least_seven_of_ten(true: int) -> None:
-    """Eight replicates, six independent claims, a true difference of 1.6 standard deviations."""
-    studies = np.random.default_rng(23).standard_normal((400, 8, 6))
+@pytest.mark.parametrize("count", [SOME, pytest.param(MANY, marks=pytest.mark.long)])
+def test_the_joint_test_finds_more_than_holms_correction_and_at_least_seven_of_ten(count: int, true: int) -> None:
+    """Eight replicates, six independent claims, a true difference of 1.6 standard deviations.
+
+    The guard is the bootstrap, which costs more power than redrawn searches do.
+    """
+    studies = np.random.default_rng(23).standard_normal((count, 8, 6))
     studies[:, :, :true] += 1.6
     decided = joint = by_holm = 0.0
     for study in studies:
@@ -166,7 +170,7 @@ def test_the_joint_test_finds_more_than_holms_correction_and_at_least_seven_of_t
         by_holm += sum(p <= LEVEL for p in holm([sign_flip_p(own) for own in study.T.tolist()])[:true])
     shares = [found / true / len(studies) for found in (decided, joint, by_holm)]
     print(f"\n{true} of 6 true: decided {shares[0]:.3f}, joint {shares[1]:.3f}, Holm {shares[2]:.3f}")
-    assert shares[0] >= 0.70
+    assert shares[0] >= 0.70 - (error(0.70, count) if count == SOME else 0)
     assert shares[1] > shares[2] + 0.05
 
 
