@@ -108,7 +108,7 @@ def test_trainings_of_two_machines_have_no_common_seconds(tmp_path: Path) -> Non
 
 
 def test_a_contender_that_cannot_be_timed_leaves_the_seconds_to_the_trainings(tmp_path: Path) -> None:
-    fast = {"name": "fast", "like": "sgd", "defaults": {"learning_rate": 1e30}}
+    fast = {"name": "fast", "like": "sgd", "defaults": {"learning_rate": 1e30, "weight_decay": 1.0}}
     session, said = finished(tmp_path, tiny(optimizers=["adam", fast], batch_size=1000)), list[str]()
     measure_prices(session, session.paths.contenders, said.append)
     [words] = said
