@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgb
 
 from builders import tiny
 from optstudy.analysis.study_results import StudyResults, read_study_results
+from optstudy.analysis.verdicts import worded_verdict
 from optstudy.inference.tuning_curves import expected_best
 from optstudy.keys import derive_seed
 from optstudy.planning.layout import StudyPaths
@@ -243,4 +244,5 @@ def test_the_figure_of_differences_shows_units_and_verdicts_with_their_limits(re
     units = ("test accuracy (pp)", "epochs to target (epochs)", "learning-rate tolerance (decades)")
     assert [unit for unit, label in zip(units, labels, strict=True) if unit not in label] == []
     shown = figure.axes[0].texts[0].get_text().replace("\n", " ")
-    assert shown == f"{claim['verdict']}, post hoc, from weights pretrained by adam"
+    assert shown == worded_verdict(claim)
+    assert shown.endswith(", post hoc, from weights pretrained by adam")

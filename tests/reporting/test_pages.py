@@ -17,6 +17,7 @@ import pytest
 from browser import SCREENSHOTS, browse, needs_browser
 from builders import tiny
 from optstudy.analysis.study_results import read_study_results
+from optstudy.analysis.verdicts import worded_verdict
 from optstudy.metrics import amount
 from optstudy.planning.layout import StudyPaths
 from optstudy.records.provenance import git_commit
@@ -154,7 +155,8 @@ def test_every_verdict_in_every_output_names_the_pretraining(tmp_path: Path) -> 
     own = tiny(data=half, model=pretrained, pretraining=block, claims=claims, tuning={"trials": 2, "once": True})
     paths = StudyPaths(own, tmp_path / "results", tmp_path / "mlruns")
     answer_study(paths)
-    worded = "inconclusive, for these hyperparameters, from weights pretrained by momentum"
+    worded = worded_verdict(json.loads((paths.tables / "claims.json").read_text())[0])
+    assert worded.endswith(", for these hyperparameters, from weights pretrained by momentum")
     assert worded in Page((paths.tables / "report.html").read_text()).text
     write_index(paths.results, [own.name])
     assert worded in Page((paths.results / "index.html").read_text()).text
@@ -231,12 +233,12 @@ def test_the_index_has_a_row_for_each_claim_of_the_protocol_and_a_column_for_eac
     assert f"{tables.name}/report.html" in page.addresses
     claims = json.loads((tables / "claims.json").read_text())
     source = (tables.parent / "index.html").read_text()
-    for verdict in ("supported", "contradicted", "equivalent", "inconclusive", "exploratory"):
+    for verdict in ("supported", "contradicted", "equivalent", "not tested", "inconclusive", "exploratory"):
         count = sum(claim["verdict"] == verdict for claim in claims)
-        assert source.count(f'class="verdict {verdict}"') == count, verdict
+        assert source.count(f'class="verdict {verdict.replace(" ", "-")}"') == count, verdict
     table = [line.split(" | ") for line in (tables.parent / "index.md").read_text().splitlines()]
     assert {len(line) for line in table} == {5}
-    assert [line[3] for line in table[2:]] == [claim["verdict"] for claim in claims if claim["topic"]]
+    assert [line[3] for line in table[2:]] == [worded_verdict(claim) for claim in claims if claim["topic"]]
 
 
 def test_each_claim_has_its_n_and_an_inconclusive_one_the_replicates_needed(tables: Path) -> None:
@@ -246,8 +248,10 @@ def test_each_claim_has_its_n_and_an_inconclusive_one_the_replicates_needed(tabl
     for claim in claims:
         if claim["verdict"] == "inconclusive":
             difference = amount(claim["metric"], 2 * claim["margin"])
-            needed = "10,000" if claim["replicates_needed"] >= 10_000 else claim["replicates_needed"]
-            assert f"80% power for a true difference of {difference}: {needed} replicates" in text
+            numbers = (claim[f"replicates_needed{end}"] for end in ("", "_low", "_high"))
+            needed, low, high = ("10,000 or more" if number >= 10_000 else number for number in numbers)
+            forecast = f"80% power for a true difference of {difference}: {needed} replicates ({low} to {high}"
+            assert forecast in text
     assert "settle" not in text
 
 
@@ -270,7 +274,7 @@ def test_the_page_states_how_many_claims_were_withdrawn_since_the_first_training
     assert claim["p_corrected"] == min(1, 3 * claim["p"])
     text = " ".join(Page((later.tables / "report.html").read_text()).text.split())
     assert "2 primary claims registered before the first training were withdrawn" in text
-    assert "registered before the first training (3, 2 of them withdrawn or changed since)" in text
+    assert "registered before the first training jointly (3 claims, 2 of them withdrawn or changed since)" in text
 
 
 def test_a_page_is_written_within_a_minute_of_processor_time(tables: Path) -> None:

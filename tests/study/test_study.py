@@ -53,7 +53,9 @@ def test_the_documented_claims_are_valid() -> None:
     block = page.split("```yaml\n")[2].split("```")[0]
     study = tiny(**parse_yaml(block), optimizers=["sgd", "momentum", "adam", "adamw"])
     assert study.claims[0].contrasts("tuned") == ({("momentum", "tuned"): 1.0, ("adam", "tuned"): -1.0},)
-    assert study.claims[1].contrasts("tuned")[0]["momentum", "tuned"] == -0.5
+    assert len(study.claims[1].contrasts("tuned")) == 2
+    assert len(study.claims[2].contrasts("tuned", [contender.name for contender in study.optimizers])) == 3
+    assert study.claims[3].contrasts("tuned")[0]["momentum", "tuned"] == -0.5
 
 
 def test_every_key_of_a_study_file_is_documented() -> None:
