@@ -61,6 +61,9 @@ def test_a_key_depends_on_every_field_of_the_spec() -> None:
         "split_seed": 9,
         "seed": 9,
         "stacked": True,
+        "clip_value": 1.0,
+        "accumulate": 2,
+        "average": {"name": "ema", "decay": 0.9},
     }
     specs = [spec, *(replace(spec, **{name: value}) for name, value in changed.items())]
     assert len({training_key(fields_of(one), **BASIS) for one in specs}) == len(changed) + 1

@@ -30,7 +30,7 @@ class RunSpec:
         model: {"name", "class", "arguments"}. Of `name` and `class` one is None.
         optimizer: The name of a row of the optimizer table, or the path of a class.
         hyperparameters: Values by the study file's names (`learning_rate`, `weight_decay`, `momentum`, ...).
-        schedule: {"name", "interval", "warmup"}.
+        schedule: {"name", "interval", "warmup"}, and arguments of its row that differ from their defaults.
         epochs: Number of epochs, for an analytic function of steps.
         batch_size: Number of examples per step.
         precision: "32-true" or "bf16-mixed".
@@ -42,6 +42,9 @@ class RunSpec:
         seed: Draws the initial weights, the order of the data and the augmentation.
         stacked: Whether specs of one group (see `group_key`) are trained together as one model. The last bits differ
             from training alone, and are the same in any group.
+        clip_value: Largest magnitude of each element of the gradient, None for no clipping by value.
+        accumulate: In how many parts the gradient of a batch is computed, one after the other.
+        average: {"name": "ema", "decay"} or {"name": "swa", "start"} (see `averaging`), None for no averaging.
     """
 
     data: Mapping[str, Any]
@@ -59,6 +62,9 @@ class RunSpec:
     split_seed: int
     seed: int
     stacked: bool
+    clip_value: float | None = None
+    accumulate: int = 1
+    average: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

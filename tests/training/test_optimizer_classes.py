@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from builders import spec_of
 from optstudy.metrics import GRADIENTS_PER_STEP
+from optstudy.planning.weight_decay import found_decay
 from optstudy.spec import RunResult, RunSpec, TrainingEnded
 from optstudy.tasks.networks import build_network
 from optstudy.training.batches import ArrayData
 from optstudy.training.optimizers import build_optimizer, decay_groups, take_step
 from optstudy.training.train import seeded, train
-from optstudy.training.weight_decay import found_decay
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

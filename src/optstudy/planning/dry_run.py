@@ -182,7 +182,7 @@ def weight_decay_of(study: Study, contender: Contender, process: UserProcess) ->
 
 
 def _found_decay(optimizer: str, hyperparameters: Hyperparameters) -> str:
-    from optstudy.training.weight_decay import found_decay
+    from optstudy.planning.weight_decay import found_decay
 
     try:
         return found_decay(optimizer, hyperparameters)
@@ -233,7 +233,8 @@ def _read_last_batch(network: nn.Module, spec: RunSpec, examples: int) -> None:
 
     Batch norm has no variance over a single number.
     """
-    if spec.batch_size > 1 and examples % spec.batch_size != 1:
+    batches = (min(spec.batch_size, examples), examples % spec.batch_size)
+    if 1 not in [last_part(batch, spec.accumulate) for batch in batches]:
         return
     try:
         _read(network, spec, 1)
@@ -244,6 +245,12 @@ def _read_last_batch(network: nn.Module, spec: RunSpec, examples: int) -> None:
         ) from error
 
 
+def last_part(batch: int, parts: int) -> int:
+    """Return the size of the last of the `parts` in which a batch is computed, as `Tensor.chunk` makes them."""
+    size = max(1, -(-batch // parts))
+    return batch % size or size if batch else 0
+
+
 def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
     """Raise ValueError if a network returns no logits for `count` examples; a LightningModule need not return any."""
     import torch
@@ -252,6 +259,11 @@ def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
         from pytorch_lightning import LightningModule
 
         if isinstance(network, LightningModule):
+            if spec.average is not None or spec.accumulate > 1:
+                key = "average" if spec.average is not None else "accumulate"
+                raise ValueError(f"a LightningModule trains in its own way: `{key}` has no effect on it")
+            if spec.clip is not None and spec.clip_value is not None:
+                raise ValueError("Lightning clips the gradients of a LightningModule by `clip` or by `clip_value`")
             return
     arrays = load_arrays(spec.data)
     x = torch.from_numpy(arrays.x[:count].copy())

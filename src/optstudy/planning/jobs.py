@@ -17,6 +17,7 @@ from optstudy.spec import RunSpec, fields_of, spec_fields
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
+LEFT_OUT = {"clip_value", "accumulate", "average"}  # fields of a spec that are resolved only where they are used
 VARIANTS = ("pretraining", "trial", "tuned", "untuned", "sweep")  # of trainings, in their order
 
 
@@ -223,6 +224,7 @@ def resolved(study: Study, name: str, fingerprints: Fingerprints) -> dict[str, A
         "weights": dict(template.pretrained) if template.pretrained else None,
         "freeze": list(template.freeze),
         "user_code": code_digest(spec_fields(template)),
+        **{key: value for key, value in spec_fields(template).items() if key in LEFT_OUT},
         "training_version": TRAINING_VERSION,
         "torch": torch_minor(),
         "scikit-learn": minor_version("scikit-learn"),

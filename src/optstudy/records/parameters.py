@@ -31,6 +31,9 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
         "decay": _decay(study, contender),
         "defaults": _pairs(row.defaults) or "those of the optimizer",
         "clip": "none" if spec.clip is None else f"gradient norm {spec.clip:g}",
+        **({"clip_value": spec.clip_value} if spec.clip_value else {}),
+        **({"average": _pairs(spec.average)} if spec.average else {}),
+        **({"accumulate": spec.accumulate} if spec.accumulate > 1 else {}),
         **spaces,
         **freeze,
     }

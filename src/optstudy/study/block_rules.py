@@ -13,7 +13,7 @@ from optstudy.catalogue import OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_pat
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
-from optstudy.study.schema import Contender, Data, Interval, Model, Pretraining, Schedule, Tuning
+from optstudy.study.schema import Average, Contender, Data, Interval, Model, Pretraining, Schedule, Tuning
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, kinds_of_examples
@@ -216,6 +216,12 @@ def _keys_fit_the_schedule(schedule: Schedule) -> Iterator[Problem]:
         yield Problem(("end",), schedule.end, "must be above 0: equal factors never reach it")
 
 
+def _keys_fit_the_average(average: Average) -> Iterator[Problem]:
+    key, allowed = ("start", "decay") if average.name == "ema" else ("decay", "start")
+    if key in average.model_fields_set:
+        yield Problem((key,), getattr(average, key), f"has no effect on {average.name}: its key is {allowed}")
+
+
 def _warm_up_lasts_an_epoch(pretraining: Pretraining) -> Iterator[Problem]:
     return short_warm_up(pretraining.schedule, pretraining.epochs)
 
@@ -259,6 +265,7 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
         _hyperparameters_are_given_once,
     ),
     Schedule: (_keys_fit_the_schedule,),
+    Average: (_keys_fit_the_average,),
     Tuning: (_keys_of_a_search_have_trials,),
     Pretraining: (_optimizer_of_a_pretraining_is_not_searched, _warm_up_lasts_an_epoch),
     ClaimSpec: (_claim_is_a_contrast,),

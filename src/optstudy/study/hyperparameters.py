@@ -102,7 +102,7 @@ def comes_with_torch(cls: type) -> bool:
 def decay_of(cls: type, fixed: Mapping[str, Any]) -> Decay | None:
     """Return how a class of torch applies weight decay; None for other classes, which have to be tried.
 
-    `training.weight_decay.found_decay` tries them.
+    `planning.weight_decay.found_decay` tries them.
     """
     if fixed.get("decoupled_weight_decay"):
         return "decoupled"

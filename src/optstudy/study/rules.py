@@ -97,7 +97,7 @@ def _functions_have_no_keys_of_networks(study: StudyFile) -> Iterator[Problem]:
     if task_of(study.kind).examples:
         return
     message = f"has no effect, because {study.data.name} is an analytic function: leave the key out"
-    for key in ("batch_size", "precision", "decay_all", "stack"):
+    for key in ("batch_size", "accumulate", "precision", "decay_all", "stack"):
         if getattr(study, key) not in (StudyFile.model_fields[key].default, "off"):
             yield Problem((key,), getattr(study, key), message)
     for key in ("validation_share", "train_size"):
@@ -108,9 +108,17 @@ def _functions_have_no_keys_of_networks(study: StudyFile) -> Iterator[Problem]:
     for number, contender in enumerate(study.optimizers):
         if contender.freeze:
             yield Problem(("optimizers", number, "freeze"), list(contender.freeze), message)
+        if contender.average is not None:
+            yield Problem(("optimizers", number, "average"), contender.average.name, message)
         for block in ("defaults", "fixed", "search"):
             if "weight_decay" in getattr(contender, block):
                 yield Problem(("optimizers", number, block, "weight_decay"), NOTHING, message)
+
+
+def _batches_have_as_many_examples_as_parts(study: StudyFile) -> Iterator[Problem]:
+    if study.accumulate > study.batch_size:
+        message = f"must be at most the batch size, {study.batch_size}: it computes each batch in so many parts"
+        yield Problem(("accumulate",), study.accumulate, message)
 
 
 def _contenders_have_distinct_names(study: StudyFile) -> Iterator[Problem]:
@@ -225,6 +233,7 @@ RULES: tuple[Rule, ...] = (
     _functions_have_no_keys_of_networks,
     _search_has_a_metric_to_select_by,
     _pretrained_weights_exist,
+    _batches_have_as_many_examples_as_parts,
     _contenders_have_distinct_names,
     _sweep_is_over_searched_rates,
     _claims_are_about_arms_with_the_metric,

@@ -91,6 +91,19 @@ class Schedule(Block):
         return {"name": self.function, "interval": self.interval, "warmup": self.warmup, **changed}
 
 
+class Average(Block):
+    """The average of the weights by which a contender is judged."""
+
+    name: Literal["ema", "swa"]
+    decay: Share = 0.999
+    start: Annotated[Number, Field(ge=0, lt=1)] = 0.75
+
+    def resolved(self) -> dict[str, Any]:
+        """Return `RunSpec.average`."""
+        key = "decay" if self.name == "ema" else "start"
+        return {"name": self.name, key: getattr(self, key)}
+
+
 class Data(Block):
     """The data set, how its training part is split, and how its inputs are scaled and augmented."""
 
@@ -151,6 +164,8 @@ class Contender(Block):
     decay: Decay | None = None
     schedule: Annotated[Schedule, by_name] | None = None
     clip: Positive | None = None
+    clip_value: Positive | None = None
+    average: Annotated[Average, by_name] | None = None
     freeze: tuple[str, ...] = ()
     from_scratch: Flag = False
 
@@ -231,7 +246,9 @@ class StudyFile(Block):
     batch_size: Count = 64
     schedule: Annotated[Schedule, by_name] = Schedule()
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    accumulate: Count = 1
     clip: Positive | None = None
+    clip_value: Positive | None = None
     decay_all: Flag = False
     replicates: Annotated[Count, Field(ge=2)] = 8
     optimizers: Annotated[tuple[Annotated[Contender, by_name], ...], Field(min_length=1)]

@@ -81,6 +81,9 @@ class Study(StudyFile):
             split_seed=derive_seed(self.seed, replicate, "split"),
             seed=seed,
             stacked=stacked,
+            clip_value=contender.clip_value if contender.clip_value is not None else self.clip_value,
+            accumulate=self.accumulate,
+            average=None if contender.average is None else contender.average.resolved(),
         )
 
     def pretraining_spec(self) -> RunSpec:
@@ -104,6 +107,9 @@ class Study(StudyFile):
             split_seed=derive_seed(self.seed, "pretraining", "split"),
             seed=derive_seed(self.seed, "pretraining"),
             stacked=False,
+            clip_value=block.optimizer.clip_value,
+            accumulate=self.accumulate,
+            average=None if block.optimizer.average is None else block.optimizer.average.resolved(),
         )
 
 

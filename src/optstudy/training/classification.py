@@ -14,7 +14,7 @@ from optstudy.tasks.networks import build_network
 from optstudy.tasks.pretrained import give_start
 from optstudy.training.batches import ArrayData, channels_last
 from optstudy.training.classifier import Classifier
-from optstudy.training.custom_module import Watch, module_outcome, use_optimizer
+from optstudy.training.custom_module import Watch, clipping, module_outcome, use_optimizer
 from optstudy.training.setup import TrainingSetup
 
 
@@ -26,7 +26,7 @@ def prepare(spec: RunSpec, on_epoch: Callable[[dict[str, float]], None], steps_p
         module = use_optimizer(network, spec, steps)
         watch = Watch(on_epoch)
         return TrainingSetup(
-            module, lambda trainer: module_outcome(module, trainer, data), steps, 1, data, (watch,), spec.clip
+            module, lambda trainer: module_outcome(module, trainer, data), steps, 1, data, (watch,), clipping(spec)
         )
     classifier = Classifier(network, data, spec, on_epoch, steps_per_chunk)
     return TrainingSetup(classifier, lambda _: classifier.outcome(), steps, steps_per_chunk)

@@ -21,9 +21,17 @@ from torch.nn import functional
 
 from optstudy.metrics import GRADIENTS_PER_STEP
 from optstudy.spec import Outcome, Part, RunSpec, pack
+from optstudy.training.averaging import WeightAverage
 from optstudy.training.batches import SAMPLE, STEPS_PER_CHUNK, ArrayData, BatchChunks
 from optstudy.training.device import to_device
-from optstudy.training.optimizers import build_optimizer, decay_groups, set_mode, take_step, takes_closure
+from optstudy.training.optimizers import (
+    build_optimizer,
+    clip_gradients,
+    decay_groups,
+    set_mode,
+    take_step,
+    takes_closure,
+)
 from optstudy.training.schedules import build_schedule
 
 Batch = tuple[Tensor, Tensor]
@@ -77,6 +85,7 @@ class Classifier(pl.LightningModule):
         self.automatic_optimization = False
         self.network, self.data, self.spec = network.to(data.device), data, spec
         self.on_epoch, self.steps_per_chunk = on_epoch, steps_per_chunk
+        self.average = None if spec.average is None else WeightAverage(self.network, spec.average, spec.epochs)
         self.sums, self.start = Sums(), math.inf
         self.steps, self.evaluations = 0, 0  # taken, and gradients computed for them
 
@@ -117,6 +126,8 @@ class Classifier(pl.LightningModule):
             gradient = partial(self._gradient, optimizer, x, y, evaluated)
             self.evaluations += take_step(optimizer, gradient, closure)
             self.steps += 1
+            if self.average is not None:
+                self.average.step_ended(self.network)
             logits, loss = evaluated[0]
             done.append((logits.detach(), y, loss.detach()))
             if by_step:
@@ -125,20 +136,34 @@ class Classifier(pl.LightningModule):
 
     def _gradient(self, optimizer: Any, x: Tensor, y: Tensor, evaluated: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Compute the clipped gradient of a batch, append its logits and loss to `evaluated`, and return the loss."""
-        logits = self.network(x)
-        loss = functional.cross_entropy(logits, y)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.spec.clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.spec.clip)
+        if self.spec.accumulate > 1:
+            logits, loss = self._in_parts(optimizer, x, y)
+        else:
+            logits = self.network(x)
+            loss = functional.cross_entropy(logits, y)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+        clip_gradients(self.network.parameters(), self.spec.clip, self.spec.clip_value)
         torch.clear_autocast_cache()  # it would hold the weights in bf16 until the chunk ends
         evaluated.append((logits, loss))
         return loss
+
+    def _in_parts(self, optimizer: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Add up the gradient of a batch part by part; return its logits and loss, those of the whole batch."""
+        optimizer.zero_grad()
+        logits, losses = list[Tensor](), list[Tensor]()
+        for inputs, labels in zip(x.chunk(self.spec.accumulate), y.chunk(self.spec.accumulate), strict=True):
+            logits.append(self.network(inputs))
+            losses.append(functional.cross_entropy(logits[-1], labels) * (len(labels) / len(y)))
+            losses[-1].backward()  # type: ignore[no-untyped-call]
+        return torch.cat(logits), torch.stack(losses).sum()
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch, and stop if the training has diverged."""
         if self.spec.schedule["interval"] == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
+        if self.average is not None:
+            self.average.epoch_ended(self.network, self.current_epoch)
         with self._judged_weights():
             val = self.score("val") if "val" in self.data.present() else None
             finite = finite_weights(self.network)
@@ -146,14 +171,22 @@ class Classifier(pl.LightningModule):
 
     def on_train_end(self) -> None:
         """Leave the weights that are judged and kept."""
-        set_mode(self._optimizer(), "eval")
+        self._show_judged_weights()
 
     @contextmanager
     def _judged_weights(self) -> Iterator[None]:
-        """Give the network the weights that its optimizer wants to be judged by, while a training goes on."""
-        set_mode(self._optimizer(), "eval")
+        """Give the network the weights that are judged, while a training goes on."""
+        self._show_judged_weights()
         yield
+        if self.average is not None:
+            self.average.swap(self.network)
         set_mode(self._optimizer(), "train")
+
+    def _show_judged_weights(self) -> None:
+        """Give the network the weights that its optimizer wants to be judged by, or the average of its weights."""
+        set_mode(self._optimizer(), "eval")
+        if self.average is not None:
+            self.average.swap(self.network)
 
     def report(self, train: Mapping[str, float], rate: float, val: Score | None, finite: bool) -> bool:
         """Pass the metrics of an epoch to `on_epoch` if they are finite, and the weights too, as `finite` says.

@@ -57,9 +57,16 @@ def logged(trainer: pl.Trainer) -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(LOGGED)}
 
 
+def clipping(spec: RunSpec) -> dict[str, Any]:
+    """Return the options of Lightning's Trainer that clip gradients as the spec says."""
+    if spec.clip_value is not None:  # Lightning clips in one way only; `dry_run` refuses both
+        return {"gradient_clip_val": spec.clip_value, "gradient_clip_algorithm": "value"}
+    return {} if spec.clip is None else {"gradient_clip_val": spec.clip}
+
+
 def use_optimizer(module: pl.LightningModule, spec: RunSpec, steps_per_epoch: int) -> pl.LightningModule:
     """Replace the `configure_optimizers` of a user's module; the rest of it stays."""
-    if spec.clip is not None and spec.precision == "bf16-mixed" and optimizer_path(spec.optimizer) in FUSED:
+    if clipping(spec) and spec.precision == "bf16-mixed" and optimizer_path(spec.optimizer) in FUSED:
         # Lightning refuses to clip the gradients of a fused optimizer under mixed precision.
         spec = replace(spec, hyperparameters={**spec.hyperparameters, "fused": False})
 

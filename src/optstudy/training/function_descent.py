@@ -9,12 +9,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from optstudy.spec import Outcome, RunSpec
 from optstudy.tasks.datasets import function_of
 from optstudy.tasks.networks import Point
-from optstudy.training.optimizers import build_optimizer, set_mode, take_step, takes_closure
+from optstudy.training.optimizers import build_optimizer, clip_gradients, set_mode, take_step, takes_closure
 from optstudy.training.schedules import build_schedule
 from optstudy.training.setup import TrainingSetup
 
@@ -86,8 +86,7 @@ class Descent(pl.LightningModule):
         assert self.point.y.grad is not None
         across, up = self.function.steep
         self.along.append(across * self.point.x.grad.item() + up * self.point.y.grad.item())
-        if self.spec.clip is not None:
-            nn.utils.clip_grad_norm_(self.point.parameters(), self.spec.clip)
+        clip_gradients(self.point.parameters(), self.spec.clip, self.spec.clip_value)
         return loss
 
     def outcome(self) -> Outcome:

@@ -73,6 +73,16 @@ def decay_groups(module: nn.Module, decay_all: bool) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
+def clip_gradients(parameters: Iterable[nn.Parameter], norm: float | None, value: float | None) -> None:
+    """Clip gradients in place to a largest `norm` of all of them, or to a largest `value` of each element."""
+    from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+    if norm is not None:
+        clip_grad_norm_(parameters, norm)
+    if value is not None:
+        clip_grad_value_(parameters, value)
+
+
 def set_mode(optimizer: Optimizer, mode: Literal["train", "eval"]) -> None:
     """Call `optimizer.train()` or `optimizer.eval()` if it has such a method.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -21,7 +22,7 @@ class TrainingSetup:
         steps_per_chunk: Number of steps, at most, that Lightning's loop is given as one batch.
         data: What the Trainer reads; None if the module brings its own data.
         callbacks: Callbacks for the Trainer.
-        clip: The largest gradient norm, if Lightning is to clip; None if the module does it, or nobody.
+        options: Further options of the Trainer, such as those of clipping, if Lightning is to clip.
     """
 
     module: pl.LightningModule
@@ -30,4 +31,4 @@ class TrainingSetup:
     steps_per_chunk: int = 1
     data: pl.LightningDataModule | None = None
     callbacks: tuple[pl.Callback, ...] = ()
-    clip: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)

@@ -125,7 +125,7 @@ def _train_alone(run: _Run) -> None:
     try:
         with seeded(run.spec.seed), quiet_lightning():
             setup = prepare_training(run.spec, run.on_epoch)
-            trainer = build_trainer(run.spec, *setup.callbacks, gradient_clip_val=setup.clip)
+            trainer = build_trainer(run.spec, *setup.callbacks, **setup.options)
             trainer.fit(setup.module, datamodule=setup.data)
             outcome = setup.outcome(trainer)
     except Exception as error:  # a user's model may raise anything: it fails this training, not the study

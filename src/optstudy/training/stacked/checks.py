@@ -112,6 +112,10 @@ def _by_spec(spec: RunSpec) -> str:
         return reason
     if spec.precision != "32-true":
         return f"precision {spec.precision} pays for large networks, and stacking for small ones"
+    if spec.average is not None:
+        return "its weights are averaged"
+    if spec.accumulate > 1:
+        return "its batches are computed in parts, and stacking pays for small batches"
     path = optimizer_path(spec.optimizer)
     if path not in RULES:
         return f"{path} has no stacked form; these have: {', '.join(RULES)}"

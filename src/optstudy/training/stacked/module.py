@@ -119,6 +119,8 @@ class Stack(pl.LightningModule):
             gradients = self.networks.gradients_of(losses)
             if self.spec.clip is not None:
                 clip_rows(gradients, self.spec.clip)
+            if self.spec.clip_value is not None:
+                gradients.clamp_(-self.spec.clip_value, self.spec.clip_value)
             self.optimizer.step(self.networks.values, gradients, self._factor())
             self.scheduled += self.by_step
             done.append((logits.detach(), y, losses.detach()))
