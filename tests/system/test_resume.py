@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sqlite3
 import subprocess
 import sys
@@ -76,9 +77,9 @@ def tables(folder: Path) -> dict[str, str]:
             continue
         lines = path.read_text().partition('id="price"')[0].splitlines()  # a report without its last two sections
         if path.suffix == ".csv":
-            header = lines[0].split(",")
+            header, *rows = csv.reader(lines)
             keep = [i for i, name in enumerate(header) if "seconds" not in name]
-            lines = [",".join(line.split(",")[i] for i in keep) for line in lines]
+            lines = [str([row[i] for i in keep]) for row in (header, *rows)]
         contents[str(path.relative_to(root))] = "\n".join(lines)
     return contents
 

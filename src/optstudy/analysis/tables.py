@@ -108,7 +108,7 @@ def times_to_target(runs: pd.DataFrame, curves: pd.DataFrame, targets: Targets) 
 
     `runs` and `curves` are the rows of the arm; the times have the order of `runs`.
     """
-    by_replicate = {r: own[targets.score].tolist() for r, own in curves.groupby("replicate")} if len(curves) else {}
+    by_replicate = curves.groupby("replicate")[targets.score].agg(list).to_dict() if len(curves) else {}
     return [
         time_to_target(by_replicate.get(r, ()), targets.by_replicate.get(r, math.nan), targets.higher)
         for r in runs["replicate"]

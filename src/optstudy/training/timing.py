@@ -148,7 +148,7 @@ def step_cost(spec: RunSpec) -> StepCost:
         # The schedule is that of the whole training: only the Trainer stops earlier.
         limits: dict[str, Any] = {"limit_train_batches": in_epoch, "limit_val_batches": 0}
         short = replace(alone, epochs=-(-wanted // in_epoch))
-        trainer = build_trainer(short, *setup.callbacks, watch, gradient_clip_val=setup.clip, **limits)
+        trainer = build_trainer(short, *setup.callbacks, watch, **setup.options, **limits)
         trainer.fit(setup.module, datamodule=setup.data)
     if not (chunks := watch.chunks[untimed:]):
         raise ValueError("the training diverges within its first steps")
