@@ -159,9 +159,12 @@ def test_steps_to_tolerance_are_restricted_to_the_budget() -> None:
     runs = pd.DataFrame(
         {"contender": "a", "variant": "tuned", "replicate": range(3), "status": "completed", "loss": 0.1}
     ).assign(steps_to_tolerance=[7.0, 201.0, 200.0])
-    values = replicate_values(runs, pd.DataFrame({"contender": [], "variant": []}), NO_SWEEP, 200, None, 0.0)
+    empty, prices = pd.DataFrame({"contender": [], "variant": []}), {"a": Price("cpu", "timed steps", 1, 0.5)}
+    values = replicate_values(runs, empty, NO_SWEEP, 200, None, 0.0, prices)
     assert values["a", "tuned"]["steps_to_tolerance"] == [7, 200, 200]
     assert values["a", "tuned"]["reached"] == [1, 0, 1]
+    assert values["a", "tuned"]["seconds_to_target"] == [3.5, 100, 100]
+    assert "steps_to_target" not in values["a", "tuned"]  # a step of a function is an epoch
     assert comparison(runs, values, None)["reached"].tolist() == [2]
 
 

@@ -137,8 +137,10 @@ def replicate_values(
         if targets is not None:
             values |= times_of(times_to_target(own, paths, targets), epochs, (prices or {}).get(arm[0]))
         elif TOLERANCE in values:
-            values["reached"] = [float(taken <= epochs) for taken in values[TOLERANCE]]
-            values[TOLERANCE] = restricted(values[TOLERANCE], epochs)
+            taken = values[TOLERANCE]
+            known = times_of([None if steps > epochs else steps for steps in taken], epochs, (prices or {}).get(arm[0]))
+            values[TOLERANCE] = known.pop("epochs_to_target")
+            values |= {name: own for name, own in known.items() if name != "steps_to_target"}
         by_arm[arm] = values
     for contender, points in sweep.groupby("contender", sort=False) if "val_accuracy" in sweep else ():
         tolerances = [
@@ -156,7 +158,7 @@ def arms_of(runs: pd.DataFrame, curves: pd.DataFrame) -> Iterator[tuple[Arm, pd.
         yield (contender, variant), own, paths.get((contender, variant), curves.iloc[:0])
 
 
-def times_of(times: Sequence[int | None], epochs: int, price: Price | None) -> dict[str, list[float]]:
+def times_of(times: Sequence[float | None], epochs: int, price: Price | None) -> dict[str, list[float]]:
     """Return restricted times in epochs, and in steps and seconds if they are known, and which reached the target."""
     taken = restricted(times, epochs)
     values = {"epochs_to_target": taken, "reached": [float(time is not None) for time in times]}
