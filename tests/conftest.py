@@ -16,6 +16,7 @@ LONG = ("test_dvc", "test_resume", "test_stages", "test_growth", "test_extending
 FAST = {
     "analysis",
     "golden",
+    "judging",
     "planning",
     "study",
     "tests",

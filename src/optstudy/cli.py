@@ -1,4 +1,4 @@
-"""The command line: run, check, report, ui. Heavy imports wait until a command needs them."""
+"""The command line: run, check, report, judge, ui. Heavy imports wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from optstudy.cli_judge import judge
 from optstudy.environment import default_workers
 from optstudy.errors import Stopped, StoreIncomplete, StudyError, one_line
 
@@ -175,6 +176,9 @@ def report(
         raise typer.Exit(1)
     if incomplete:
         raise StoreIncomplete("\n".join(incomplete))
+
+
+app.command()(judge)
 
 
 @app.command()

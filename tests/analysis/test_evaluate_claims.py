@@ -380,6 +380,8 @@ def test_trainings_with_equal_values_are_not_tested_but_values_that_never_vary_a
 
 # Redrawn searches
 
+WIDE = {"learning_rate": {"low": 1e-4, "high": 1.0}}
+
 
 def trials(scores: list[list[float]]) -> pd.DataFrame:
     """Return a table of trials (replicates, trials) whose test accuracy is half of the validation accuracy."""
@@ -401,9 +403,7 @@ def trials(scores: list[list[float]]) -> pd.DataFrame:
 
 def test_a_redrawn_search_selects_by_validation_and_varies_as_computed_by_hand() -> None:
     """Two parts of the space with two trials each: the better part's 0.8 and 0.9 are selected, each by half."""
-    study = tiny(claims=[BETTER])
-    spaces = {"learning_rate": {"low": 1e-4, "high": 1.0}}
-    study = tiny(optimizers=[{"name": name, "search": spaces} for name in ("sgd", "adam")], claims=[BETTER])
+    study = tiny(optimizers=[{"name": name, "search": WIDE} for name in ("sgd", "adam")], claims=[BETTER])
     tables = {"adam": trials([[0.1, 0.8], [0.2, 0.9]]), "sgd": trials([[0.1, 0.5], [0.2, 0.5]])}
     redrawn = redrawn_values(study, tables)
     assert set(redrawn["adam"]["val_accuracy"]) == {0.8, 0.9}
@@ -413,6 +413,18 @@ def test_a_redrawn_search_selects_by_validation_and_varies_as_computed_by_hand()
     untuned = {("adam", "untuned"): {"test_accuracy": [0.1, 0.3]}}
     losses = {("adam", "tuned"): 1.0, ("adam", "untuned"): -1.0}
     assert search_sd(losses, "test_accuracy", redrawn, untuned) == pytest.approx(math.hypot(0.025, 0.1), rel=0.05)
+
+
+def test_a_metric_that_a_trial_did_not_log_leaves_the_spread_of_searches_unknown() -> None:
+    """An empty cell of a table is an empty text."""
+    tables = {"adam": trials([[0.1, 0.8]]), "sgd": trials([[0.1, 0.5]])}
+    tables["sgd"]["test_accuracy"] = ["", "0.4"]
+    tables["sgd"]["val_loss"] = ["", ""]
+    sides = {("adam", "tuned"): 1.0, ("sgd", "tuned"): -1.0}
+    optimizers = [{"name": name, "search": WIDE} for name in ("sgd", "adam")]
+    redrawn = redrawn_values(tiny(optimizers=optimizers, tuning={"trials": 2, "sampler": "random"}), tables)
+    assert math.isnan(search_sd(sides, "test_accuracy", redrawn, {}))
+    assert search_sd(sides, "val_accuracy", redrawn, {}) > 0
 
 
 def test_searches_that_depend_on_each_other_or_are_one_are_not_redrawn() -> None:

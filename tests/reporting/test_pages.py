@@ -12,6 +12,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from browser import SCREENSHOTS, browse, needs_browser
@@ -239,6 +240,24 @@ def test_the_index_has_a_row_for_each_claim_of_the_protocol_and_a_column_for_eac
     table = [line.split(" | ") for line in (tables.parent / "index.md").read_text().splitlines()]
     assert {len(line) for line in table} == {5}
     assert [line[3] for line in table[2:]] == [worded_verdict(claim) for claim in claims if claim["topic"]]
+
+
+def test_the_index_of_several_studies_concludes_over_them(tables: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        shutil.copytree(tables, tmp_path / name)
+    write_index(tmp_path, ["one", "other"])
+    page = Page((tmp_path / "index.html").read_text())
+    [line] = pd.read_csv(tmp_path / "across.csv").to_dict("records")
+    assert line["question"] == TOPICS["adam-fast"]
+    assert line["studies"] == 2
+    assert {"over", "figure-profiles"} <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+    assert [one for one in page.addresses if not one.startswith(("#", "data:"))] == [
+        "one/report.html",
+        "other/report.html",
+    ] * 2
+    write_index(tmp_path, ["one"])
+    assert "Over all studies" not in (tmp_path / "index.html").read_text()
 
 
 def test_each_claim_has_its_n_and_an_inconclusive_one_the_replicates_needed(tables: Path) -> None:

@@ -104,14 +104,14 @@ def test_the_answer_lists_decided_claims_and_counts_inconclusive_ones() -> None:
         judged("A", "supported"),
         judged("B", "inconclusive"),
         judged("C", "supported"),
-        judged("D", "contradicted"),
+        judged("D", "contradicted", level="behind", contrast="a against the mean of b, c"),
         judged("E", "inconclusive"),
         judged("F", "exploratory", post_hoc=True),
         judged("G", "not tested", reason="equal"),
     ]
     tied = results({"a": 0.9 + NOISE, "b": 0.9 + NOISE[::-1]})
     words = answer(replace(tied, claims=claims))
-    reach = "(within reach of the margin)"
+    reach = "(within reach of the margin, against the mean)"
     decided = f"supported: “A” and “C”; contradicted: “D” {reach}"
     assert words.endswith(f"; of the claims, {decided}; 2 are inconclusive; 1 is not tested.")
     assert answer(replace(tied, claims=claims[1:2])).endswith("; of the claims, 1 is inconclusive.")

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from builders import tiny
 from optstudy.planning.layout import StudyPaths
-from optstudy.reporting.terminal import shown
+from optstudy.reporting.terminal import shown, verdict_table
 from optstudy.spec import Progress
 from synthetic import answer_study
 
@@ -36,7 +36,12 @@ print("“error”", file=sys.stderr)
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("terminal")
-    claims = [{"statement": "adam “wins”", "better": "adam", "than": "sgd"}]
+    rivals = ["sgd", "sgd/untuned"]
+    claims = [
+        {"statement": "adam “wins”", "better": "adam", "than": "sgd"},
+        {"statement": "on average", "better": "adam", "than": rivals},
+        {"statement": "over each", "better": "adam", "than_each": rivals},
+    ]
     paths = StudyPaths(tiny(claims=claims), root / "results", root / "mlruns")
     answer_study(paths)
     return paths.tables
@@ -101,3 +106,13 @@ def test_progress_on_a_terminal_has_a_bar_for_each_contender_and_one_for_all() -
     assert all(f"{name:<16}" in last for name in ("all", "sgd", "adam"))
     assert "4/4" in last
     assert "about 0:00:00 left" in last
+
+
+def test_the_table_of_verdicts_says_whether_several_rivals_are_meant_each_or_on_average(tables: Path) -> None:
+    table = verdict_table(tables)
+    assert table is not None
+    assert list(table.columns[0].cells) == [
+        "adam “wins”",
+        "on average: adam against the mean of sgd, sgd/untuned",
+        "over each: adam against each of sgd, sgd/untuned",
+    ]

@@ -15,11 +15,12 @@ ALLOWED = {
     "training": {"tasks"},
     "planning": {"study", "tasks", "training"},
     "analysis": {"inference", "study", "planning.journal", "planning.selection", "tasks.kinds"},
-    "reporting": {"analysis", "inference", "study", "tasks.datasets", "tasks.functions", "tasks.kinds"},
-    "records": {"analysis", "planning", "study", "tasks"},
+    "judging": {"inference"},
+    "reporting": {"analysis", "inference", "judging", "study", "tasks.datasets", "tasks.functions", "tasks.kinds"},
+    "records": {"analysis", "judging", "planning", "study", "tasks"},
     "running": {"analysis", "planning", "records", "reporting", "study", "tasks", "training"},
 }
-ENTRY_POINTS = {"__init__", "cli"}  # they may import anything
+ENTRY_POINTS = {"__init__", "cli", "cli_judge"}  # they may import anything
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in SOURCE.rglob("*.py")}
 
 

@@ -158,21 +158,25 @@ def redrawn_values(study: Study, trials: Mapping[str, pd.DataFrame]) -> dict[str
     Search i draws the same trials for all contenders, so rows are paired. Trials of an adaptive sampler depend on each
     other, and a study that searches `once` has a single search: neither can be redrawn.
     """
+    import pandas as pd
+
     rates = {c.name: study.row(c).search.get("learning_rate") for c in study.optimizers if c.name in trials}
     if not rates or study.tuning.once or SAMPLERS[study.tuning.sampler].adaptive:
         return {}
+    # A cell is empty if a trial did not log the metric: a user's own model may do so.
+    numeric = {name: trials[name].apply(pd.to_numeric, errors="coerce") for name in rates}
     stratified = study.tuning.sampler == "sobol" and all(rates.values())
-    pools = {name: _pool(study, trials[name], space) for name, space in rates.items()}
+    pools = {name: _pool(study, numeric[name], space) for name, space in rates.items()}
     strata = sobol_strata(study.tuning.trials) if stratified else 1
     chosen = redraw(pools, 1, study.tuning.trials, SEARCHES, seed=0, strata=strata)
-    return {name: trials[name].iloc[indices[:, 0]].reset_index(drop=True) for name, indices in chosen.items()}
+    return {name: numeric[name].iloc[indices[:, 0]].reset_index(drop=True) for name, indices in chosen.items()}
 
 
 def _pool(study: Study, trials: pd.DataFrame, rates: Space | None) -> Pool:
     positions = [rates.position(rate) for rate in trials["learning_rate"]] if rates else [0.0] * len(trials)
     sign = 1.0 if OBJECTIVES[study.objective] == "maximize" else -1.0
     scores = (sign * trials[study.objective.replace("/", "_")]).tolist()
-    losses = trials["val_loss"].tolist() if "val_loss" in trials else [0.0] * len(trials)
+    losses = trials["val_loss"].fillna(0.0).tolist() if "val_loss" in trials else [0.0] * len(trials)
     return Pool(np.array(positions), ranks(scores, losses))
 
 

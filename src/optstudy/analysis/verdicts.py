@@ -205,6 +205,11 @@ def worded_effect(claim: Mapping[str, Any]) -> str:
     return f"{bound} {effect}" if claim["at_least"] else effect
 
 
+def about_a_mean(claim: Mapping[str, Any]) -> bool:
+    """Return whether an object of claims.json compares with the mean of several, which one of them may carry."""
+    return "the mean" in claim["contrast"]
+
+
 def level_words(level: Level | None) -> str:
     """Return what a level adds to its verdict; nothing for an exploratory claim."""
     return VERDICTS[level][1] if level else ""

@@ -83,7 +83,7 @@ class Decision:
 
 
 @dataclass(frozen=True, eq=False)
-class _Facts:
+class Facts:
     """What is known of each column: its margin, the intervals, and the corrected p at zero and at either margin."""
 
     margins: Numbers
@@ -132,13 +132,13 @@ def decide(
         equal[tested] = equivalence_p(own, own_margins)
     by_t = t_intervals(differences, alpha)
     guarded = guarded_intervals(differences, alpha, np.full(count, np.nan) if search_sd is None else search_sd)
-    facts = _Facts(margins, by_t, guarded, p, above, below, alpha)
+    facts = Facts(margins, by_t, guarded, p, above, below, alpha)
     of_claims = _corrected_equivalence(equal, claims, set(untestable), withdrawn)
     of_pairs = np.minimum(1.0, (sum(one is not None for one in of_claims) + withdrawn) * equal)
     means, decisions = differences.mean(axis=0), []
     for columns, p_equivalent in zip(claims, of_claims, strict=True):
-        level, withheld = _guarded_level(columns, tested, facts, p_equivalent)
-        each = [_guarded_level([column], tested, facts, float(of_pairs[column]))[0] for column in columns]
+        level, withheld = guarded_level(columns, tested, facts, p_equivalent)
+        each = [guarded_level([column], tested, facts, float(of_pairs[column]))[0] for column in columns]
         least = min(columns, key=lambda column: float(means[column]))
         pairs = tuple(PairDecision(own, float(p[column])) for own, column in zip(each, columns, strict=True))
         equivalence = 1.0 if p_equivalent is None else p_equivalent
@@ -149,8 +149,8 @@ def decide(
 UNDECIDED: frozenset[Verdict] = frozenset({"not tested", "inconclusive"})
 
 
-def _guarded_level(
-    columns: Sequence[int], tested: Collection[int], facts: _Facts, p_equivalent: float | None
+def guarded_level(
+    columns: Sequence[int], tested: Collection[int], facts: Facts, p_equivalent: float | None
 ) -> tuple[Level, bool]:
     """Return the level of a claim, and whether its verdict is withheld because the intervals disagree about it.
 
@@ -166,7 +166,7 @@ def _guarded_level(
     return ("too noisy", True) if VERDICTS[sure][0] in UNDECIDED else (sure, False)
 
 
-def _level(columns: Sequence[int], facts: _Facts, interval: Interval, whole: bool, equivalent: bool) -> Level:
+def _level(columns: Sequence[int], facts: Facts, interval: Interval, whole: bool, equivalent: bool) -> Level:
     """Return the level of a claim's testable `columns` by one kind of interval; `whole` if they are all its columns."""
     low, high, margins = interval[0][columns], interval[1][columns], facts.margins[columns]
     p, above, below = (values[columns] <= facts.alpha for values in (facts.p, facts.above, facts.below))

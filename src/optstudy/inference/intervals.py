@@ -44,13 +44,16 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Estimate:
 
 
 def probability_positive(differences: Sequence[float]) -> Probability:
-    """Return P(difference > 0), in which ties count half, with a 95% Wilson interval (Wilson 1927, eq. 5).
+    """Return P(difference > 0), in which ties count half, with a 95% Wilson interval."""
+    return wilson(float(np.mean((1 + np.sign(np.asarray(differences, dtype=float))) / 2)), len(differences))
 
-    It is never a point, not even if all replicates agree, where the usual p ± 1.96 se fails (Brown, Cai & DasGupta
-    2001, doi:10.1214/ss/1009213286).
+
+def wilson(share: float, n: int) -> Probability:
+    """Return a share of `n` trials with its 95% Wilson interval (Wilson 1927, eq. 5).
+
+    It is never a point, not even if all trials agree, where the usual p ± 1.96 se fails (Brown, Cai & DasGupta 2001,
+    doi:10.1214/ss/1009213286).
     """
-    n = len(differences)
-    share = float(np.mean((1 + np.sign(np.asarray(differences, dtype=float))) / 2))
     z = 1.959963984540054  # the normal's 97.5% quantile
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5

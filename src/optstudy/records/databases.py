@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -195,6 +195,12 @@ def run_pragma(database: Path, pragma: str) -> None:
     """Run one of the commands of https://sqlite.org/pragma.html on a SQLite file."""
     with closing(sqlite3.connect(database)) as connection:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def has_tables(database: Path, names: Set[str]) -> bool:
+    """Return whether a SQLite file has these tables; it is opened read-only."""
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        return names <= {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
 
 
 def artifacts_address(root: Path) -> str:

@@ -60,14 +60,14 @@ TAG_COLUMNS = {"n", "diverged", "target_val_accuracy"}  # of the comparison: the
 def create_store(root: Path) -> str:
     """Return the address of the MLflow store; its SQLite file is created if it is missing."""
     uri = tracking_uri(root)
-    _silence()
+    silence()
     create_missing(uri, _create_tables)
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         follow_moved_folder(root)
     return uri
 
 
-def _silence() -> None:
+def silence() -> None:
     """Keep the libraries' own messages about retries and addresses to themselves: they may contain credentials."""
     for name in ("alembic", "mlflow", "mlflow.store.db.utils", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -104,7 +104,7 @@ class MlflowRecorder:
         file = sqlite_file(uri)
         if self._database is not None or (file is not None and not file.exists()):
             return
-        _silence()
+        silence()
         from mlflow import MlflowClient
 
         experiment = MlflowClient(uri).get_experiment_by_name(name_prefix() + self._study)

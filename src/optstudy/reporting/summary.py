@@ -13,7 +13,7 @@ import pandas as pd
 
 from optstudy.analysis.leaders import Leader, Rival, leader
 from optstudy.analysis.study_results import StudyResults
-from optstudy.analysis.verdicts import worded_effect, worded_verdict
+from optstudy.analysis.verdicts import about_a_mean, worded_effect, worded_verdict
 from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
@@ -108,9 +108,10 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _stated(claim: Mapping[str, Any]) -> str:
-    """Return a decided claim's statement; a difference that may be smaller than the margin is said to be."""
-    within = " (within reach of the margin)" if claim["level"] in ("ahead", "behind") else ""
-    return f"“{claim['statement']}”{within}"
+    """Return a decided claim's statement, and whether it may be smaller than the margin, or is about a mean."""
+    within = "within reach of the margin" if claim["level"] in ("ahead", "behind") else ""
+    limits = ", ".join(words for words in (within, "against the mean" if about_a_mean(claim) else "") if words)
+    return f"“{claim['statement']}”{f' ({limits})' if limits else ''}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from optstudy.analysis.verdicts import worded_effect, worded_verdict
+from optstudy.analysis.verdicts import about_a_mean, worded_effect, worded_verdict
 from optstudy.metrics import METRICS, present, probability
 from optstudy.reporting.captions import target_in_words
 from optstudy.reporting.summary import older_versions
@@ -153,7 +153,9 @@ def verdict_table(tables: Path) -> Table | None:
     rows = json.loads((tables / "claims.json").read_text(encoding="utf-8"))
     if not rows:
         return None
-    caption = "Effect: mean and 95% interval of the paired differences, positive as claimed."
+    caption = (
+        "Effect: mean and 95% interval of the paired differences, positive as claimed; of several pairs, the least."
+    )
     if rows[0]["qualifier"]:  # it is the same for all claims, and too long for a column
         caption += f" Every verdict: {escape(rows[0]['qualifier'])}."
     table = Table(caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -163,7 +165,9 @@ def verdict_table(tables: Path) -> Table | None:
         effect = worded_effect(row)
         p = row["p"] if row["p_corrected"] is None else row["p_corrected"]
         verdict = worded_verdict({**row, "qualifier": ""})
-        table.add_row(escape(row["statement"]), verdict, effect, probability(p))
+        several = about_a_mean(row) or len(row["pairs"]) > 1
+        statement = f"{row['statement']}: {row['contrast']}" if several else row["statement"]
+        table.add_row(escape(statement), verdict, effect, probability(p))
     return table
 
 
