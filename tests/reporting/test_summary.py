@@ -95,7 +95,7 @@ def test_the_answer_names_the_best_mean_its_lead_and_what_limits_it(best: str) -
 def judged(statement: str, verdict: str, **further: Any) -> dict[str, Any]:
     figures = {"metric": "test_accuracy", "effect": 0.02, "ci_low": 0.01, "ci_high": 0.03, "n": 8, "contrast": "a - b"}
     level = next((level for level, (own, _) in VERDICTS.items() if own == verdict), None)
-    words = {"level": level, "reason": "", "post_hoc": False, "qualifier": ""}
+    words = {"level": level, "reason": "", "missed": "", "at_least": False, "post_hoc": False, "qualifier": ""}
     return {"statement": statement, "verdict": verdict, **words, **figures, **further}
 
 
