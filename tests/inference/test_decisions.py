@@ -342,3 +342,11 @@ def test_what_is_undecided_anyway_is_not_called_withheld() -> None:
     for level in ("too noisy", "probably small"):
         (one,) = decided(ALONE[level], search_sd=np.array([100.0]))
         assert (one.level, one.withheld) == (level, False)
+
+
+def test_an_effect_beside_zero_that_too_few_replicates_show_is_not_called_small() -> None:
+    """Five replicates reach no p below 2 / 2^5, however far from zero their narrow interval is."""
+    differences = 5 + np.array([[-0.1], [0.0], [0.1], [0.05], [-0.05]])
+    [decision] = decide(differences, np.array([1.0]), [[0]])
+    assert decision.p == pytest.approx(2 / 2**5)
+    assert decision.level == "too noisy"

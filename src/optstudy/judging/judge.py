@@ -268,24 +268,13 @@ def _pair(
         effect=effect,
         p=decision.p,
         p_equivalent=float(decision.p_equivalent) if known else None,
-        level=_worded(decision, effect, known),
+        level=decision.level if known else WITHOUT_MARGIN.get(decision.level, decision.level),
         withheld=decision.withheld,
         wins=wins,
         power=forecast[0] if known else None,
         needed=forecast[1] if known else None,
         differences=differences,
     )
-
-
-def _worded(decision: Decision, effect: Estimate, known: bool) -> str:
-    """Return a level as a pair shows it.
-
-    An interval beside zero that is not significant, because runs are few or pairs many, is not "probably small".
-    """
-    if not known:
-        return WITHOUT_MARGIN.get(decision.level, decision.level)
-    beside_zero = effect.low > 0 or effect.high < 0
-    return "not settled" if decision.level == "probably small" and beside_zero else decision.level
 
 
 def _withheld(pairs: Sequence[Pair]) -> list[Finding]:
