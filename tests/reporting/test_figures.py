@@ -21,6 +21,7 @@ from optstudy.keys import derive_seed
 from optstudy.planning.layout import StudyPaths
 from optstudy.reporting.figures import PLOTS
 from optstudy.reporting.plots import budget, curves, differences, sensitivity, trajectories
+from optstudy.reporting.specification_curves import specification_curves
 from optstudy.reporting.style import COLOURS, DASHES, MARKERS, Style, styles, styles_of
 from optstudy.tasks.functions import Ravine
 from optstudy.training.train import train
@@ -123,6 +124,35 @@ def test_the_budget_curve_is_the_expected_best_of_the_pool(results: StudyResults
     assert list(line.get_ydata()) == pytest.approx([point.test for point in found])
 
 
+def test_the_budget_curve_has_its_band_and_marks_this_study(results: StudyResults) -> None:
+    figure = budget(results)
+    assert figure is not None
+    own = results.tuning_curves[results.tuning_curves["contender"] == "adam"]
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "adam")
+    assert list(line.get_ydata()) == pytest.approx(own["median"].tolist())
+    band = figure.axes[0].collections[FIVE.index("adam")].get_paths()[0].vertices
+    at_one = band[band[:, 0] == 1][:, 1]
+    assert (at_one.min(), at_one.max()) == pytest.approx((own["median_low"].iloc[0], own["median_high"].iloc[0]))
+    marked = [line for line in figure.axes[0].lines if list(line.get_xdata()) == [4, 4]]
+    assert len(marked) == 1
+
+
+def test_specification_curves_are_sorted_and_mark_the_studys_own_way(results: StudyResults) -> None:
+    """Six replicates, budgets 4, 2 and 1, four spaces, three rules; a curve for the leader and one for the claim."""
+    figure = specification_curves(results)
+    assert figure is not None
+    assert len(figure.axes) == 4
+    for axes, (kind, choices) in zip(figure.axes[::2], (("winner", 1), ("claim", 3)), strict=True):
+        rows = results.card[(results.card["kind"] == kind) & results.card["baseline"]]
+        dots = axes.lines[1].get_ydata()
+        assert len(dots) == 3 * 4 * 3 + 6
+        assert list(dots) == sorted(dots)
+        [own] = axes.lines[2].get_ydata()
+        assert any(own / 100 == pytest.approx(effect) for effect in rows["effect"])
+        marks = [len(line.get_xdata()) for line in figure.axes[choices].lines]
+        assert marks == [12, 12, 12, 9, 9, 9, 9, 12, 12, 12, 6]
+
+
 def test_a_claims_dots_are_its_differences_in_percentage_points(results: StudyResults) -> None:
     figure = differences(results)
     assert figure is not None
@@ -136,7 +166,8 @@ def test_a_study_of_a_function_shows_its_paths_from_where_they_start(tmp_path: P
     answer_study(paths, result_of=lambda job: train([job.spec])[0])
     results = read_study_results(paths.tables)
     drawn = {path.stem for path in (paths.tables / "figures").glob("*.svg")}
-    assert drawn == {"headline", "curves", "trajectories", "sensitivity", "budget", "epochs", "sign_changes", "price"}
+    shown = {"headline", "curves", "trajectories", "sensitivity", "budget", "robustness", "epochs", "sign_changes"}
+    assert drawn == {*shown, "price"}
     figure = trajectories(results)
     assert figure is not None
     for axes in figure.axes:
@@ -186,7 +217,14 @@ CAPTIONS = {
     "curves": ("tuned runs", "6 replicates", "bands are 95% t intervals"),
     "sensitivity": ("24 trials of each contender over 6 replicates",),
     "maps": ("24 trials of each contender", "coloured by validation accuracy"),
-    "budget": ("pool", "24 trials of each contender over 6 replicates", "without replacement", "no intervals"),
+    "budget": (
+        "24 trials of each contender over 6 replicates",
+        "simultaneous 95% bands of the median",
+        "without replacement",
+        "this study, 4 trials per search",
+        "takes the lead in expected test accuracy: ",
+    ),
+    "robustness": ("one way to do the study again", "200 redraws", "2,000 redraws", "24 trials of each contender"),
     "gap": ("over 6 replicates", "training accuracy minus test accuracy"),
     "epochs": ("Share of 6 replicates", "99% of the replicate's median", "the budget of 3 epochs"),
     "price": ("means over 6 replicates", "evaluations included"),

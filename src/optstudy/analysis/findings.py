@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optstudy.analysis.evaluate_claims import contrasts, reached_by
+from optstudy.analysis.space_audit import SpaceAudit, objections, read_audit
 from optstudy.inference.intervals import LEVEL
 from optstudy.inference.learning_rates import reaches_an_end
 from optstudy.inference.sign_flips import smallest_p
@@ -65,12 +66,13 @@ class Design:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a finished study: selections by contender, the sweep, and the values of the headline metrics."""
+    """The tables of a finished study: selections by contender, the sweep, the headline metrics' values, the audit."""
 
     study: Study
     selected: Mapping[str, pd.DataFrame]
     sweep: pd.DataFrame
     values: Values
+    audit: SpaceAudit = field(default_factory=SpaceAudit)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     within = study.sweep.within if study.sweep else 0.0
     prices = prices_in(read_table(folder / "price.csv")) if (folder / "price.csv").exists() else {}
     values = replicate_values(runs, curves, sweep, study.epochs, study.target, within, prices)
-    return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values))
+    return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
 
 
 def history_findings(study: Study, first: Stated, withdrawn: int) -> list[Finding]:
@@ -230,8 +232,17 @@ def _too_few_replicates(design: Design) -> Iterator[Finding]:
         yield _finding(7, "", f"{words}, so no verdict but `equivalent` can be reached: add replicates")
 
 
+def _spaces(tables: Tables) -> Iterator[Finding]:
+    for objection in objections(tables.audit):
+        yield Finding(6, *objection)
+
+
 def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
-    """Find ends of spaces at which more values were selected than uniform draws would be (binomial p < 0.05)."""
+    """Find ends of spaces at which more values were selected than uniform draws would be (binomial p < 0.05).
+
+    Where trials allow a fit, the response shows what happens at the ends of learning rates, and chosen values of an
+    inert hyperparameter mean nothing.
+    """
     from scipy.special import bdtrc  # the binomial's upper tail; scipy.stats takes half a second to import
 
     for name, table in tables.selected.items():
@@ -240,6 +251,9 @@ def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
         for flag, count in sorted(Counter(flags).items()):
             if bdtrc(count - 1, n, EDGE_SHARE) < LEVEL or n == 1:
                 key, end = flag.split(":")
+                own = tables.audit.of(name)
+                if key in own.inert or (key == "learning_rate" and own.good is not None):
+                    continue
                 place = f"the selected {key} is at the {end} end of its space in {count} of {n} searches"
                 yield _finding(6, name, f"{place}: widen the space")
 
@@ -341,7 +355,7 @@ DESIGN_CHECKS = (
     _no_defaults,
     _too_few_replicates,
 )
-TABLE_CHECKS = (_selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
+TABLE_CHECKS = (_spaces, _selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
 CLAIMS_CHECKS = (_withheld_verdicts,)
 HISTORY_CHECKS = (_withdrawn_claims, _other_replicates)
 FACTS_CHECKS = (_mixed_facts, _other_training_version, _several_gradients_per_step)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from optstudy.analysis.budgets import no_curves, read_curves
 from optstudy.analysis.price import prices_in
+from optstudy.analysis.robustness import no_card, read_card
 from optstudy.analysis.tables import Values, read_table, replicate_values, stacked
 from optstudy.catalogue import OBJECTIVES
 from optstudy.metrics import present
@@ -26,7 +28,7 @@ class StudyResults:
 
     Frames hold the rows of all contenders, with a column `contender`, in the study's order; they are empty if the study
     has no such rows. `study` is study.json, `data` the data's name and arguments, and `values` the headline metrics,
-    replicate by replicate. `price` is price.csv.
+    replicate by replicate. `card` is robustness.csv, `price` price.csv.
     """
 
     name: str
@@ -43,6 +45,8 @@ class StudyResults:
     data: Mapping[str, Any]
     values: Values
     price: pd.DataFrame = field(default_factory=pd.DataFrame)
+    card: pd.DataFrame = field(default_factory=no_card)
+    tuning_curves: pd.DataFrame = field(default_factory=no_curves)
 
     @property
     def contenders(self) -> list[str]:
@@ -73,6 +77,15 @@ class StudyResults:
     def metrics(self) -> list[str]:
         """Return the metrics of the comparison, in the order of `metrics.METRICS`."""
         return present(self.comparison.columns)
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Return for each contender in words those that the design cannot tell apart from it, and itself."""
+        winners = self.card[self.card["kind"] == "winner"]
+        return {
+            **{name: name for name in self.contenders},
+            **dict(zip(winners["subject"], winners["group"], strict=True)),
+        }
 
     @property
     def objective(self) -> str:
@@ -145,6 +158,8 @@ def read_study_results(folder: Path) -> StudyResults:
             study["within"],
             prices_in(price),
         ),
+        card=read_card(folder),
+        tuning_curves=read_curves(folder),
     )
 
 

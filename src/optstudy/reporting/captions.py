@@ -8,11 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from optstudy.analysis.budgets import leads_by_budget, leads_in_words, tested_by
 from optstudy.analysis.price import TIMED
+from optstudy.analysis.robustness import BASELINE_DRAWS, DRAWS
 from optstudy.analysis.study_results import StudyResults
 from optstudy.inference.targets import PRIMARY_SHARE
-from optstudy.metrics import amount, counted, metric
-from optstudy.reporting.time_figures import score_of
+from optstudy.metrics import METRICS, amount, counted, metric
+
+SCORES = ("val_accuracy", "val_loss", "loss")  # the first that a study has is drawn against seconds
 
 
 def _replicates(results: StudyResults) -> str:
@@ -99,11 +102,24 @@ def maps(results: StudyResults) -> str:
 
 
 def budget(results: StudyResults) -> str:
-    """Return the caption of the expected best of k trials."""
+    """Return the caption of the best of k trials, with who leads by number of trials."""
+    tested = tested_by(results.objective, list(results.tuning.columns))
+    leads = leads_in_words(leads_by_budget(results.tuning_curves, tested, results.groups))
     return (
-        "Expected best of k trials, and the expected test value of that trial: exact means over draws without "
-        f"replacement from the {_pool(results)}, for k up to half of the pool. There are no intervals, because all "
-        "values come from one pool."
+        f"Best of k trials, from the {_pool(results)}, for k up to half of the pool. Bands are simultaneous 95% bands "
+        "of the median (Dvoretzky, Kiefer and Wolfowitz); the expected values are exact means over draws without "
+        f"replacement, and have no band. Dotted: this study, {counted(results.study['trials'], 'trial')} per search. "
+        f"Circles: another optimizer takes the lead in expected {metric(tested).label}: {leads}."
+    )
+
+
+def robustness(results: StudyResults) -> str:
+    """Return the caption of the specification curves."""
+    return (
+        f"Specification curves: each column is one way to do the study again, sorted by its effect. Lines: 95% of "
+        f"{DRAWS} redraws of the searches from the {_pool(results)}; dots: their median; diamond: the study's own "
+        f"way ({BASELINE_DRAWS:,} redraws). The marks below say how many trials, which part of the space of learning "
+        "rates and which rule of selection; a replicate is left out where nothing else differs."
     )
 
 
@@ -172,3 +188,16 @@ def swept(results: StudyResults) -> str:
     grid = f"{' or '.join(map(str, points))} rates, {apart} apart"
     within = amount("val_accuracy", results.study["within"])
     return f"decades of learning rate within {within} of the sweep's best validation accuracy ({grid})"
+
+
+def score_of(results: StudyResults) -> str:
+    """Return the score that is drawn against seconds; empty if no curve has one."""
+    own = results.curves
+    return next((score for score in SCORES if score in own and own[score].notna().any()), "")
+
+
+def counted_up_to(results: StudyResults) -> str:
+    """Return the study's metric that trainings can miss, in epochs or, of a function, in steps; empty if none."""
+    own = [values for (_, variant), values in results.values.items() if variant == results.variant]
+    names = [name for name, row in METRICS.items() if row.goal and row.compared]
+    return next((name for name in names if any(name in values for values in own)), "")

@@ -20,12 +20,11 @@ from optstudy.analysis.verdicts import worded_effect, worded_verdict
 from optstudy.files import write_text
 from optstudy.inference.power import MOST_REPLICATES
 from optstudy.metrics import amount, counted, difference, metric, number, probability, span
-from optstudy.reporting import summary
+from optstudy.reporting import card, summary
 from optstudy.reporting.across_page import write_across
-from optstudy.reporting.captions import diverged_score, goal_in_words, seconds_in_words, swept
+from optstudy.reporting.captions import counted_up_to, diverged_score, goal_in_words, seconds_in_words, swept
 from optstudy.reporting.figures import PLOTS, PRICE, Mapper, draw_all
 from optstudy.reporting.style import INK, PAPER
-from optstudy.reporting.time_figures import counted_up_to
 from optstudy.study.claim import TOPICS
 
 
@@ -111,6 +110,12 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "price_notes": _price_notes(results),
         "price_figures": [figure for figure in shown if figure[0] == PRICE],
         "choices": summary.choices(results),
+        "card": card.card_rows(results),
+        "other_ways": card.other_ways(results),
+        "leads": card.budget_words(results),
+        "tuning": card.tuning_rows(results),
+        "leading": card.leading(results),
+        "gains_at": [counted(k, "trial") for k in card.budget_columns(results)],
         "problems": summary.problems(results),
         "findings": results.findings,
         "provenance": [(_words(key), _provenance(key, value)) for key, value in results.provenance.items()],

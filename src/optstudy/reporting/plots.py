@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from optstudy.analysis.budgets import leads_by_budget, tested_by
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import worded_verdict
-from optstudy.inference.tuning_curves import expected_best
 from optstudy.keys import derive_seed
 from optstudy.metrics import metric
 from optstudy.reporting.axes import grid_height, legend, new_figure, new_panels, scaled
@@ -185,29 +185,54 @@ def _norm(values: pd.Series, name: str) -> Any:
 
 
 def budget(results: StudyResults) -> Figure | None:
-    """Draw the expected best validation value of k trials, and the expected test value of that trial."""
-    name = results.objective
-    if not name or name not in results.tuning:
+    """Draw the median best validation value of k trials with its band, and the expected test value of that trial."""
+    name, curves = results.objective, results.tuning_curves
+    if not len(curves):
         return None
-    tested = name.replace("val_", "test_")
-    names = [name] if tested == name or tested not in results.tuning else [name, tested]
-    figure, panels = new_panels(len(names), 3.2, columns=2)
-    sign = metric(name).sign
-    for contender, style in styles_of(results).items():
-        pool = results.tuning[results.tuning["contender"] == contender].dropna(subset=names)
-        if len(pool) < 2:
-            continue
-        ks = sorted({round(k) for k in np.geomspace(1, len(pool) // 2, 30)})
-        validation, test = ((sign * pool[each].clip(lower=FLOOR)).tolist() for each in (names[0], names[-1]))
-        best = expected_best(validation, test, ks)
-        for axes, column in zip(panels, ("validation", "test"), strict=False):
-            values = [sign * getattr(point, column) for point in best]
-            axes.plot(ks, values, markevery=max(1, len(ks) // 6), **_line(style, contender))
-    for axes, each in zip(panels, names, strict=False):
+    tested = tested_by(name, list(results.tuning.columns))
+    figure, panels = new_panels(1 if tested == name else 2, 3.2, columns=2)
+    styles = styles_of(results)
+    for contender, own in curves.groupby("contender", sort=False):
+        style, every = styles[str(contender)], max(1, len(own) // 6)
+        ks = own["trials"].tolist()
+        drawn = own.assign(**{column: _above_floor(own[column], name) for column in ("median", *BAND)})
+        panels[0].plot(ks, drawn["median"], markevery=every, **_line(style, str(contender)))
+        ends = (drawn[column].fillna(_end(results, name, column)) for column in BAND)
+        panels[0].fill_between(ks, *ends, color=style.colour, alpha=min(0.1, 0.4 / len(styles)), linewidth=0)
+        panels[-1].plot(ks, _above_floor(own["test"], tested), markevery=every, **_line(style, str(contender)))
+    for axes in panels:
+        axes.axvline(results.study["trials"], color=INK, linewidth=0.8, linestyle=":")
+    _mark_leads(panels[-1], results, tested)
+    panels[0].text(results.study["trials"], 0.02, " this study", transform=panels[0].get_xaxis_transform(), fontsize=8)
+    titles = ("median of the best of k", "expected value of the selected trial")
+    for axes, each, title in zip(panels, (name, tested), titles, strict=False):
         scaled(axes, "x", "trials")
-        axes.set(title=f"{metric(each).label} of the best of k{scaled(axes, 'y', each)}", xlabel="trials k")
+        label = metric(each).label + scaled(axes, "y", each)
+        axes.set(title=title, xlabel="trials k", ylabel=label)
     legend(figure, panels[0])
     return figure
+
+
+BAND = ("median_low", "median_high")
+
+
+def _above_floor(values: pd.Series, name: str) -> pd.Series:
+    return values.clip(lower=FLOOR) if name.endswith("loss") else values
+
+
+def _end(results: StudyResults, name: str, column: str) -> float:
+    """Return where a band that is open at an end is drawn to: the largest or smallest value of the trials."""
+    trials = _above_floor(results.tuning[name], name)
+    return float(trials.min() if column == BAND[0] else trials.max())
+
+
+def _mark_leads(axes: Axes, results: StudyResults, tested: str) -> None:
+    """Mark where another contender takes the lead."""
+    curves = results.tuning_curves
+    sign = metric(tested).sign
+    for lead in leads_by_budget(curves, tested, results.groups)[1:]:
+        best = (sign * _above_floor(curves[curves["trials"] == lead.first]["test"], tested)).max()
+        axes.plot(lead.first, sign * best, "o", color=INK, markersize=9, markerfacecolor="none", markeredgewidth=1)
 
 
 def trajectories(results: StudyResults) -> Figure | None:

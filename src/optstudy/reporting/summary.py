@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from optstudy.analysis.leaders import Leader, Rival, leader
+from optstudy.analysis.robustness import winner_in_words
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import about_a_mean, worded_effect, worded_verdict
 from optstudy.inference.intervals import t_interval
@@ -63,7 +64,8 @@ def answer(results: StudyResults) -> str:
     missed = _missed(results, (first.contender, results.variant), first.metric)
     mean = f"{_mean(first.values)} ({missed or f'n = {len(first.values)}'})"
     words = f"{budget}{_limits(results)}, {first.contender} had the {best} mean {row.label}, {mean}"
-    return "; ".join(part for part in (words, _rivals(first), _claims(results.claims)) if part) + "."
+    redrawn = winner_in_words(results.card, first.contender)
+    return "; ".join(part for part in (words, _rivals(first), redrawn, _claims(results.claims)) if part) + "."
 
 
 def _limits(results: StudyResults) -> str:

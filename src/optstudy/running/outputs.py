@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from optstudy.analysis.budgets import tuning_curves, write_curves
 from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
 from optstudy.analysis.findings import (
     Finding,
@@ -19,6 +20,9 @@ from optstudy.analysis.findings import (
     table_findings,
 )
 from optstudy.analysis.price import price_rows
+from optstudy.analysis.robustness import robustness, write_card
+from optstudy.analysis.space_audit import FILE as AUDIT
+from optstudy.analysis.space_audit import audit_spaces, untestable
 from optstudy.analysis.study_results import StudyResults, study_facts
 from optstudy.analysis.tables import (
     TARGET_COLUMNS,
@@ -100,8 +104,8 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     report was made of. Raises StudyError if a user's LightningModule does not log what is compared or claimed.
     """
     study, folder = session.study, session.paths.tables
-    folders = ("runs", "curves", "sweep", "answers")
-    runs, curves, sweep, answers = (stacked(folder, name, session.paths.contenders) for name in folders)
+    folders = ("runs", "curves", "sweep", "answers", "tuning")
+    runs, curves, sweep, answers, tuning = (stacked(folder, name, session.paths.contenders) for name in folders)
     within = study.sweep.within if study.sweep else 0.0
     first, mine = first_stated(session.entries), [session.entries[job.key] for job in jobs]
     priced = prices(session, runs, mine)
@@ -112,15 +116,21 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     table = comparison(runs, values, targets_of(runs, study.target))
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
+    audit = audit_spaces(study, tuning, values)
+    alike = untestable(study, audit)
     tuned = session.paths.contenders if study.tuning.trials else ()
     trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
-    claims = claim_rows(study, answers, values, first, trials=trials, device=next(iter(priced.values())).device)
+    device = next(iter(priced.values())).device
+    claims = claim_rows(study, answers, values, first, alike, trials, device)
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     write_table(folder / "targets.csv", target_rows(runs, curves, study.epochs, study.target, priced), TARGET_COLUMNS)
     write_table(folder / "price.csv", price_rows(priced, runs, values, study.variants[0]))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)
+    write_json(folder / AUDIT, audit.row())
+    write_card(folder, robustness(study, tuning, values, [claim["id"] for claim in claims], alike))
+    write_curves(folder, tuning_curves(study, tuning, values))
     write_json(folder / "findings.json", [asdict(finding) for finding in _findings(session, first, mine, claims)])
     write_json(folder / "study.json", study_facts(study))
     write_json(folder / "provenance.json", provenance(study, session.fingerprints, mine))

@@ -15,9 +15,9 @@ from optstudy.analysis.leaders import leader
 from optstudy.analysis.study_results import StudyResults, read_study_results
 from optstudy.planning.layout import StudyPaths
 from optstudy.reporting import captions
+from optstudy.reporting.figures import GAP, apart, price, reached
 from optstudy.reporting.pages import bytes_as_text, seconds_as_text
 from optstudy.reporting.summary import choices, notes
-from optstudy.reporting.time_figures import GAP, apart, price, reached
 from synthetic import answer_study
 
 NAMES = ["sgd", "momentum", "adam"]
