@@ -14,14 +14,16 @@ from optstudy.analysis.evaluate_claims import (
     contrasts,
     example_differences,
     in_words,
-    only_misses,
+    reached_by,
     redrawn_values,
     search_sd,
     stated,
     withdrawn,
 )
-from optstudy.analysis.verdicts import worded_verdict
+from optstudy.analysis.tables import Values
+from optstudy.analysis.verdicts import worded_effect, worded_verdict
 from optstudy.errors import StudyError
+from optstudy.inference.targets import Reached
 from optstudy.planning.journal import Stated
 from optstudy.spec import pack
 from optstudy.study.study import Study
@@ -44,37 +46,95 @@ def hashed(study: Study) -> str:
 def test_if_lower_is_better_the_effect_is_positive_if_the_side_named_better_is_lower() -> None:
     study = claiming(metric="epochs_to_target")
     assert contrasts(study, study.claims[0]) == [{("adam", "tuned"): -1.0, ("sgd", "tuned"): 1.0}]
-    values = {("adam", "tuned"): {"epochs_to_target": [1, 2]}, ("sgd", "tuned"): {"epochs_to_target": [3, 5]}}
+    values = timed({"adam": ([1, 2], [1, 1]), "sgd": ([3, 5], [1, 1])})
     row = claim_rows(study, pd.DataFrame(), values, Stated())[0]
     assert row["differences"] == [2, 3]
     assert (row["effect"], row["margin"]) == (2.5, 1.0)
 
 
+def timed(arms: dict[str, tuple[list[float], list[float]]], name: str = "epochs_to_target") -> Values:
+    """Return the tuned values of contenders: restricted times, and which of them reached the target."""
+    return {(arm, "tuned"): {name: times, "reached": reached} for arm, (times, reached) in arms.items()}
+
+
+NO_ANSWERS = pd.DataFrame({"contender": [], "variant": []})
+ALL, SIX, SEVEN_OF_10, NONE = ([1.0] * n + [0.0] * (10 - n) for n in (10, 6, 7, 0))
+FAST, SLOW = [5.0 + k % 2 for k in range(10)], [18.0 + k % 3 for k in range(10)]
+
+
 @pytest.mark.parametrize(
-    ("metric", "adam", "sgd", "expected"),
+    ("adam", "sgd", "verdict", "missed", "at_least"),
     [
-        ("epochs_to_target", [3, 3], [3, 3], "not tested"),  # of two epochs: all misses
-        ("epochs_to_target", [2, 2], [2, 2], "equivalent"),  # there at the last one: ties
-        ("epochs_to_target", [3, 3], [3, 2], "inconclusive"),  # differences 0 and -1, as the protocol counts a miss
-        ("test_accuracy", [3, 3], [3, 3], "equivalent"),  # a metric that cannot be missed
+        (ALL, ALL, "supported", "", False),
+        (ALL, SIX, "supported", "", True),  # only the slower one often misses
+        (SIX, ALL, "supported", "", False),
+        (SEVEN_OF_10, SIX, "inconclusive", "the target was reached in 7 of 10 and 6 of 10 replicates", False),
+        (NONE, NONE, "inconclusive", "the target was reached in 0 of 10 and 0 of 10 replicates", False),
     ],
 )
-def test_a_claim_with_only_misses_is_not_tested(metric: str, adam: list[int], sgd: list[int], expected: str) -> None:
-    study = claiming(metric=metric)
-    values = {("adam", "tuned"): {metric: adam}, ("sgd", "tuned"): {metric: sgd}}
-    row = claim_rows(study, pd.DataFrame({"contender": [], "variant": []}), values, stated(study))[0]
-    assert row["verdict"] == expected
-    assert (row["replicates_needed"] is None) is (expected != "inconclusive")
-    assert row["reason"] == ("all values are misses" if expected == "not tested" else "")
-    assert only_misses(study, study.claims[0], values) is (metric == "epochs_to_target" and min(adam + sgd) == 3)
+def test_misses_leave_a_claim_undecided_or_make_its_effect_a_lower_bound(
+    adam: list[float], sgd: list[float], verdict: str, missed: str, at_least: bool
+) -> None:
+    study = claiming(metric="epochs_to_target")
+    [row] = claim_rows(study, NO_ANSWERS, timed({"adam": (FAST, adam), "sgd": (SLOW, sgd)}), stated(study))
+    assert (row["verdict"], row["missed"], row["at_least"]) == (verdict, missed, at_least)
+    assert worded_effect(row).startswith("at least +") is at_least
+    turned = claiming(better="sgd", than="adam", metric="epochs_to_target")
+    values = timed({"adam": (FAST, adam), "sgd": (SLOW, sgd)})
+    [mirror] = claim_rows(turned, NO_ANSWERS, values, stated(turned))
+    assert worded_effect(mirror).startswith("at most −") is at_least
+    assert worded_verdict(row) == (f"inconclusive: {missed}" if missed else worded_verdict(row))
+    assert (row["replicates_needed"], row["level"] is None) == (None, bool(missed))  # a forecast needs the spread
+    exploratory = claim_rows(study, NO_ANSWERS, timed({"adam": (FAST, adam), "sgd": (SLOW, sgd)}), Stated())[0]
+    assert (exploratory["verdict"], exploratory["at_least"]) == ("exploratory", at_least)
+
+
+def test_trainings_that_all_miss_are_not_equivalent_and_those_that_tie_are() -> None:
+    study, ties = claiming(metric="epochs_to_target"), [20.0] * 10
+    tied, missed = (
+        claim_rows(study, NO_ANSWERS, timed({"adam": (ties, reached), "sgd": (ties, reached)}), stated(study))[0]
+        for reached in (ALL, NONE)
+    )
+    assert (tied["verdict"], missed["verdict"]) == ("equivalent", "inconclusive")
+
+
+def test_a_claim_about_each_rival_is_undecided_by_one_pair_and_contradicted_by_another() -> None:
+    study = tiny(
+        optimizers=["sgd", "adam", "rmsprop"],
+        claims=[{"statement": "s", "better": "adam", "than_each": ["sgd", "rmsprop"], "metric": "epochs_to_target"}],
+    )
+    arms = {"adam": (FAST, SIX), "sgd": (SLOW, SIX), "rmsprop": (SLOW, ALL)}
+    [row] = claim_rows(study, NO_ANSWERS, timed(arms), stated(study))
+    assert row["verdict"] == "inconclusive"
+    assert row["missed"] == "the target was reached in 6 of 10 and 6 of 10 replicates (adam against sgd)"
+    assert [pair["missed"] != "" for pair in row["pairs"]] == [True, False]
+    faster = {**arms, "rmsprop": ([1.0 + k % 2 for k in range(10)], ALL)}
+    [row] = claim_rows(study, NO_ANSWERS, timed(faster), stated(study))
+    assert (row["verdict"], row["missed"]) == ("contradicted", "")
 
 
 def test_a_side_with_weight_zero_does_not_count_for_misses() -> None:
-    both = {"adam": 1.0, "sgd": -1.0, "sgd/untuned": 0.0}
-    study = claiming(**WEIGHTS, metric="epochs_to_target", weights=both)
-    values = {("adam", "tuned"): [3, 3], ("sgd", "tuned"): [3, 3], ("sgd", "untuned"): [1, 1]}
-    own = {side: {"epochs_to_target": found} for side, found in values.items()}
-    assert only_misses(study, study.claims[0], own)
+    values = timed({"adam": (FAST, SIX), "sgd": (SLOW, SEVEN_OF_10), "rmsprop": (SLOW, NONE)})
+    sides = {("adam", "tuned"): -1.0, ("sgd", "tuned"): 1.0, ("rmsprop", "tuned"): 0.0}
+    assert reached_by("epochs_to_target", sides, values) == (Reached(6, 10, -1.0), Reached(7, 10, 1.0))
+    assert reached_by("test_accuracy", sides, values) == ()
+
+
+def test_a_claim_on_seconds_names_the_device_and_scales_with_them() -> None:
+    study = claiming(metric="seconds_to_target", margin=1.0)
+    values = timed({"adam": (FAST, ALL), "sgd": (SLOW, ALL)}, "seconds_to_target")
+    [row] = claim_rows(study, NO_ANSWERS, values, stated(study), device="cpu (a processor)")
+    assert row["contrast"] == "adam against sgd, on cpu (a processor)"
+    twice = timed({"adam": ([2 * t for t in FAST], ALL), "sgd": ([2 * t for t in SLOW], ALL)}, "seconds_to_target")
+    scaled = claiming(metric="seconds_to_target", margin=2.0)
+    [other] = claim_rows(scaled, NO_ANSWERS, twice, stated(scaled), device="cpu (a processor)")
+    assert (other["verdict"], other["p"], other["effect"]) == (row["verdict"], row["p"], 2 * row["effect"])
+
+
+def test_a_claim_on_seconds_that_are_not_known_says_why() -> None:
+    study = claiming(metric="seconds_to_target", margin=1.0)
+    with pytest.raises(StudyError, match="adam/tuned does not have it: its steps were not timed, and several machines"):
+        claim_rows(study, NO_ANSWERS, timed({"adam": (FAST, ALL), "sgd": (SLOW, ALL)}), stated(study))
 
 
 def test_the_hash_of_a_claim_depends_on_its_test_and_not_on_its_wording() -> None:

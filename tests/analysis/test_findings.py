@@ -269,11 +269,11 @@ def test_check_reports_findings_about_the_tables_of_a_finished_study(tmp_path: P
         done = subprocess.run([*command, "--results", str(results)], capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout
         assert ("9 of 10 searches" in done.stdout) is bool(code)
-        assert "rule 15" not in done.stdout  # one of the twenty gets there
+        assert ("rule 15" in done.stdout) is bool(code)  # nobody but momentum gets there, and that once
 
 
 def test_a_target_that_no_training_reaches_is_found_and_gives_no_verdict(tmp_path: Path) -> None:
-    """Two epochs to a validation accuracy of 0.999: every training misses it and counts as three."""
+    """Two epochs to a validation accuracy of 0.999: every training misses it and counts as two."""
     claims = [
         {"statement": "adam is faster", "better": "adam", "than": "sgd", "metric": "epochs_to_target"},
         {**CLAIM, "margin": 0.9},
@@ -283,11 +283,11 @@ def test_a_target_that_no_training_reaches_is_found_and_gives_no_verdict(tmp_pat
     stages.run(paths, 1, lambda _: None, lambda _: None)
     missed, other = json.loads((paths.tables / "claims.json").read_text())
     assert missed["differences"] == [0.0] * 6
-    assert (missed["verdict"], missed["replicates_needed"], missed["p"]) == ("not tested", None, 1.0)
+    assert (missed["verdict"], missed["replicates_needed"], missed["p"]) == ("inconclusive", None, 1.0)
     assert other["verdict"] == "equivalent"
     words = (
-        "all values of epochs to target behind “adam is faster” are misses, so nothing is compared: "
-        "lower `target`, or train for more `epochs`"
+        "the target of “adam is faster” was reached in 0 of 6 and 0 of 6 replicates: too rarely to compare epochs to "
+        "target; train for more `epochs`, or set a lower `target`"
     )
     found = [row for row in json.loads((paths.tables / "findings.json").read_text()) if row["rule"] == 15]
     assert found == [{"rule": 15, "contender": "", "finding": words, "source": SOURCES[15]}]

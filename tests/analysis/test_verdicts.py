@@ -214,7 +214,7 @@ def test_the_furthest_differences_are_those_beyond_three_robust_deviations() -> 
     ],
 )
 def test_a_verdict_is_worded_with_its_level_and_all_its_limits(changes: dict[str, object], words: str) -> None:
-    plain = {"verdict": "supported", "level": "ahead", "reason": "", "post_hoc": False, "qualifier": ""}
+    plain = {"verdict": "supported", "level": "ahead", "reason": "", "missed": "", "post_hoc": False, "qualifier": ""}
     assert worded_verdict({**plain, **changes}) == words
 
 
@@ -283,6 +283,9 @@ def test_a_row_of_claims_json_holds_the_claim_and_its_statistics() -> None:
             "replicates_needed_low": judged.needed.low if judged.needed else None,
             "replicates_needed_high": judged.needed.high if judged.needed else None,
             "tests": judged.tests,
+            "reached": "",
+            "missed": "",
+            "at_least": False,
             "differences": list(shown.differences),
             "pairs": row["pairs"],
         }

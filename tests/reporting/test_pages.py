@@ -95,7 +95,7 @@ def test_the_page_is_self_contained_and_shows_every_claim_finding_and_figure(tab
     assert {f"figure-{name}" for name in drawn} == {name for name in page.ids if name.startswith("figure-")}
     assert {path.stem for path in (tables / "figures").glob("*.png")} == drawn
     shown = ("headline", "differences", "curves", "sensitivity", "maps", "budget", "robustness", "gap", "epochs")
-    assert drawn == {*shown, "tolerance"}
+    assert drawn == {*shown, "tolerance", "price"}
     assert "leads in" in page.text
     assert "Studies redrawn from the logged trials" in page.text
 

@@ -35,7 +35,7 @@ def results(
     values = {(name, "tuned"): {"test_accuracy": list(own)} for name, own in accuracies.items()}
     empty = pd.DataFrame({"contender": []})
     frames = {name: tables.get(name, empty) for name in ("curves", "tuning", "sweep", "selected")}
-    table = comparison(runs, values, float("nan"))
+    table = comparison(runs, values, None)
     return StudyResults(
         "s",
         study,
@@ -95,7 +95,7 @@ def test_the_answer_names_the_best_mean_its_lead_and_what_limits_it(best: str) -
 def judged(statement: str, verdict: str, **further: Any) -> dict[str, Any]:
     figures = {"metric": "test_accuracy", "effect": 0.02, "ci_low": 0.01, "ci_high": 0.03, "n": 8, "contrast": "a - b"}
     level = next((level for level, (own, _) in VERDICTS.items() if own == verdict), None)
-    words = {"level": level, "reason": "", "post_hoc": False, "qualifier": ""}
+    words = {"level": level, "reason": "", "missed": "", "at_least": False, "post_hoc": False, "qualifier": ""}
     return {"statement": statement, "verdict": verdict, **words, **figures, **further}
 
 
@@ -185,12 +185,12 @@ def test_each_problem_is_named_with_its_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "changes", "words"),
+    ("reached", "changes", "words"),
     [
-        ([10.0] * 4, [150.0] * 4, ()),  # converged, and crosses at the bottom: no fault
-        ([201.0] * 4, [40.0] * 4, ()),  # a fifth of the steps
+        ([1.0] * 4, [150.0] * 4, ()),  # converged, and crosses at the bottom: no fault
+        ([0.0] * 4, [40.0] * 4, ()),  # a fifth of the steps
         (
-            [201.0, 201.0, 10.0, 10.0],
+            [0.0, 0.0, 1.0, 1.0],
             [100.0, 140.0, 199.0, 199.0],
             (
                 "oscillates: in 2 of 4 replicates it misses the tolerance and overshoots on 60% of steps "
@@ -200,10 +200,10 @@ def test_each_problem_is_named_with_its_numbers() -> None:
     ],
 )
 def test_only_paths_that_miss_the_tolerance_are_called_oscillating(
-    steps: list[float], changes: list[float], words: tuple[str, ...]
+    reached: list[float], changes: list[float], words: tuple[str, ...]
 ) -> None:
     own = results({"a": 0.9 + NOISE[:4]}, {**STUDY, "epochs": 200})
-    own.values["a", "tuned"].update(steps_to_tolerance=steps, sign_changes=changes)  # type: ignore[attr-defined]
+    own.values["a", "tuned"].update(reached=reached, sign_changes=changes)  # type: ignore[attr-defined]
     assert tuple(problems(own)["a"]) == words
 
 

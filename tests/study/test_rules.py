@@ -144,6 +144,10 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         + "claims: [{statement: s, better: adam, than: sgd, metric: epochs_to_target}]\n",
         ["claims.0.metric", "epochs_to_target", "`validation_share` above 0"],
     ),
+    "claim about seconds without a margin": (
+        with_claim("{statement: s, better: adam, than: sgd, metric: seconds_to_target}"),
+        ["claims.0.margin", "is required with `metric: seconds_to_target`", "in seconds"],
+    ),
     "target without a validation part": (
         with_data("{name: digits, validation_share: 0}").replace("trials: 2", "trials: 0") + "target: 0.9\n",
         ["target", "0.9", "`validation_share` above 0"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sqlite3
 import subprocess
 import sys
@@ -38,7 +39,7 @@ claims:
     than: sgd
 """
 TRAININGS = 2 * 2 * (3 + 2) + 2 * 3
-COLUMNS_OF_SECONDS = {"seconds"}
+OF_SECONDS = ("provenance.json", "price.svg", "price.png")  # files that hold or draw seconds
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
@@ -65,20 +66,20 @@ def study_in(folder: Path, sampler: str = "sobol", text: str = STUDY) -> Path:
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """Return every table but provenance, without columns of seconds."""
+    """Return every table and figure but those `OF_SECONDS`, without columns of seconds."""
     contents = {}
     root = folder / "results" / "killed"
     for path in sorted(root.rglob("*")):
-        if path.is_dir() or path.name == "provenance.json":
+        if path.is_dir() or path.name in OF_SECONDS:
             continue
         if path.suffix == ".png":
             contents[str(path.relative_to(root))] = path.read_bytes().hex()
             continue
-        lines = path.read_text().partition('id="provenance"')[0].splitlines()  # a report without that section
+        lines = path.read_text().partition('id="price"')[0].splitlines()  # a report without its last two sections
         if path.suffix == ".csv":
-            header = lines[0].split(",")
-            keep = [i for i, name in enumerate(header) if name not in COLUMNS_OF_SECONDS]
-            lines = [",".join(line.split(",")[i] for i in keep) for line in lines]
+            header, *rows = csv.reader(lines)
+            keep = [i for i, name in enumerate(header) if "seconds" not in name]
+            lines = [str([row[i] for i in keep]) for row in (header, *rows)]
         contents[str(path.relative_to(root))] = "\n".join(lines)
     return contents
 

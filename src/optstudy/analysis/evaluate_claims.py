@@ -13,6 +13,7 @@ from optstudy.catalogue import OBJECTIVES, SAMPLERS, Space
 from optstudy.errors import StudyError
 from optstudy.inference.looks import level_of
 from optstudy.inference.redraws import Pool, ranks, redraw, sobol_strata
+from optstudy.inference.targets import Reached
 from optstudy.keys import canonical, digest
 from optstudy.metrics import HEADLINES, ROUNDING, metric
 from optstudy.planning.journal import Stated
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from optstudy.analysis.tables import Values
 
 # Why a claim, or a pair of one, is not tested.
-MISSED = "all values are misses"
 EQUAL = "both trained to the same values"
 
 NO_REASONS: Mapping[frozenset[str], str] = {}
@@ -55,8 +55,8 @@ def claim_hash(study: Study, claim: ClaimSpec) -> str:
 
 
 def _measured_by(study: Study, name: str) -> list[float]:
-    """Return the study's settings that define a metric; without a `target`, the runs define it (their median)."""
-    if name == "epochs_to_target" and study.target is not None:
+    """Return the study's settings that define a metric; without a `target`, the runs define it (see `targets_of`)."""
+    if metric(name).goal == "target" and study.target is not None:
         return [study.target]
     if name == SWEPT and study.sweep is not None:
         return [study.sweep.within, study.sweep.points]
@@ -82,11 +82,13 @@ def claim_rows(
     first: Stated,
     untestable: Mapping[frozenset[str], str] = NO_REASONS,
     trials: Mapping[str, pd.DataFrame] = NO_TRIALS,
+    device: str = "",
 ) -> list[dict[str, Any]]:
     """Return the rows of claims.json; a claim that was not stated at the `first` training is post hoc.
 
     `untestable` has the pairs of contenders that the design cannot tell apart, each with the reason in words. `trials`
     are the tables of trials by contender: searches redrawn from them show how much what a search selects may vary.
+    `device` is the one on which seconds were measured.
     Raises StudyError if a contender lacks a claim's metric: a user's own model may not log it.
     """
     redrawn = redrawn_values(study, trials)
@@ -94,7 +96,13 @@ def claim_rows(
         _measured(study, number, answers, values, first, untestable, redrawn) for number in range(len(study.claims))
     ]
     alpha = level_of(len(study.looks))
-    return [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first), alpha)]
+    rows = [judged.row() for judged in verdicts.judge(measured, withdrawn(study, first), alpha)]
+    return [{**row, **_on(device, row)} for row in rows]
+
+
+def _on(device: str, row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the contrast of a row of claims.json with the `device` of its seconds; empty if it has none."""
+    return {"contrast": f"{row['contrast']}, on {device}"} if row["metric"] == "seconds_to_target" else {}
 
 
 def _measured(
@@ -109,7 +117,7 @@ def _measured(
     claim = study.claims[number]
     for side in dict.fromkeys(side for sides in contrasts(study, claim) for side in sides):
         if claim.metric not in values.get(side, {}):
-            message = f"{'/'.join(side)} does not have it: the model does not log it in every training"
+            message = f"{'/'.join(side)} does not have it: {_why_lacking(claim.metric, values.get(side, {}))}"
             raise StudyError(f"{study.name}: claims.{number}.metric: {claim.metric!r}: {message}")
     stated_claim = verdicts.StatedClaim(
         id=f"{number + 1}-{claim.topic or claim.metric}",
@@ -122,15 +130,16 @@ def _measured(
         post_hoc=claim_hash(study, claim) not in first.hashes,
         qualifier=qualifier(study),
     )
-    missed = MISSED if only_misses(study, claim, values) else ""
     pairs = []
     for sides, words in zip(contrasts(study, claim), pair_words(study, claim), strict=True):
         own = {side: values[side][claim.metric] for side in sides}
         differences = verdicts.contrast(own, sides)
-        reason = missed or _untestable(sides, untestable) or _bit_equal(own, differences)
+        counted = metric(claim.metric).goal  # other trainings can take the same number of epochs
+        reason = _untestable(sides, untestable) or ("" if counted else _bit_equal(own, differences))
         examples = example_differences(answers, sides) if claim.metric == "test_accuracy" else None
         sd = search_sd(sides, claim.metric, redrawn, values)
-        pairs.append(verdicts.Pair(words, tuple(differences.tolist()), examples, reason, sd))
+        reached = reached_by(claim.metric, sides, values)
+        pairs.append(verdicts.Pair(words, tuple(differences.tolist()), examples, reason, sd, reached))
     return verdicts.Measured(stated_claim, tuple(pairs))
 
 
@@ -189,14 +198,24 @@ def search_sd(sides: Contrast, name: str, redrawn: Mapping[str, pd.DataFrame], v
     return float(total.std()) if any(variant == "tuned" for _, variant in sides) else float("nan")
 
 
-def only_misses(study: Study, claim: ClaimSpec, values: Values) -> bool:
-    """Return whether every value behind a claim is a miss; sides with weight zero do not count."""
-    if not metric(claim.metric).remedy:
-        return False
-    pairs = contrasts(study, claim)
-    sides = [side for sides in pairs for side, weight in sides.items() if abs(weight) > ROUNDING]
-    compared = [values.get(side, {}).get(claim.metric, ()) for side in sides]
-    return all(compared) and all(value > study.epochs for own in compared for value in own)
+def _why_lacking(name: str, values: Mapping[str, object]) -> str:
+    """Return why an arm with these values lacks a metric."""
+    if "epochs_to_target" in values and name == "steps_to_target":
+        return "the number of steps in an epoch is not known without the data"
+    if "epochs_to_target" in values and name == "seconds_to_target":
+        return "its steps were not timed, and several machines made the trainings: run the study again"
+    return "the model does not log it in every training"
+
+
+def reached_by(name: str, sides: Contrast, values: Values) -> tuple[Reached, ...]:
+    """Return in how many replicates each side of a contrast reached what the metric counts up to.
+
+    Empty if the metric counts up to nothing; sides with weight zero are left out.
+    """
+    if not metric(name).goal:
+        return ()
+    weighted = [(weight, values[side]["reached"]) for side, weight in sides.items() if abs(weight) > ROUNDING]
+    return tuple(Reached(int(sum(reached)), len(reached), weight) for weight, reached in weighted)
 
 
 def example_differences(answers: pd.DataFrame, sides: Mapping[Arm, float]) -> NDArray[np.float64] | None:

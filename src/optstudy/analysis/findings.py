@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from optstudy.analysis.evaluate_claims import only_misses
+from optstudy.analysis.evaluate_claims import contrasts, reached_by
 from optstudy.analysis.space_audit import SpaceAudit, objections, read_audit
 from optstudy.inference.intervals import LEVEL
 from optstudy.inference.learning_rates import reaches_an_end
 from optstudy.inference.sign_flips import smallest_p
+from optstudy.inference.targets import counts_in_words, undecided
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
 from optstudy.planning.journal import Entry, Stated
@@ -41,7 +42,7 @@ SOURCES: Mapping[int, str] = {
     8: "Schmidt et al. 2021, arXiv:2007.01547",
     10: "Simmons et al. 2011, doi:10.1177/0956797611417632; Nosek et al. 2018, doi:10.1073/pnas.1708274114",
     13: "a sweep measures a tolerance to within its step, and only up to its ends",
-    15: "a miss says that more than the budget is needed, but not how much more",
+    15: "Royston & Parmar 2013, doi:10.1186/1471-2288-13-152: a miss tells only that more than the budget is needed",
     16: "numbers are equal only on one kind of machine and with one version of the code",
 }
 
@@ -104,12 +105,14 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     names = [contender.name for contender in study.optimizers]
     if not all((folder / "runs" / f"{name}.csv").exists() for name in names):
         return []
-    from optstudy.analysis.tables import read_table, replicate_values, stacked, target_of
+    from optstudy.analysis.price import prices_in
+    from optstudy.analysis.tables import read_table, replicate_values, stacked
 
     selected = {name: read_table(folder / "selected" / f"{name}.csv") for name in names if study.tuning.trials}
     runs, curves, sweep = (stacked(folder, kind, names) for kind in ("runs", "curves", "sweep"))
     within = study.sweep.within if study.sweep else 0.0
-    values = replicate_values(runs, curves, sweep, study.epochs, target_of(runs, study.target), within)
+    prices = prices_in(read_table(folder / "price.csv")) if (folder / "price.csv").exists() else {}
+    values = replicate_values(runs, curves, sweep, study.epochs, study.target, within, prices)
     return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
 
 
@@ -281,10 +284,11 @@ def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
 
 def _claims_on_misses(tables: Tables) -> Iterator[Finding]:
     for claim in tables.study.claims:
-        if only_misses(tables.study, claim, tables.values):
-            row = metric(claim.metric)
-            words = f"all values of {row.label} behind “{claim.statement}” are misses, so nothing is compared"
-            yield _finding(15, "", f"{words}: {row.remedy}")
+        row = metric(claim.metric)
+        pairs = [reached_by(claim.metric, sides, tables.values) for sides in contrasts(tables.study, claim)]
+        if missed := [counts_in_words(reached) for reached in pairs if undecided(reached)]:
+            where = f"the {row.goal} of “{claim.statement}” was reached in {missed[0]} replicates"
+            yield _finding(15, "", f"{where}: too rarely to compare {row.label}; {row.remedy}")
 
 
 def _withheld_verdicts(claims: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:

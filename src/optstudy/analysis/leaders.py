@@ -12,16 +12,21 @@ from numpy.typing import NDArray
 from optstudy.analysis.study_results import StudyResults
 from optstudy.inference.decisions import max_t_p
 from optstudy.inference.intervals import LEVEL, Estimate, t_interval
+from optstudy.inference.targets import Reached, at_least, undecided
 from optstudy.metrics import metric
 
 
 @dataclass(frozen=True)
 class Rival:
-    """A contender that the leader is compared with; `estimate` is the leader's paired lead over it."""
+    """A contender that the leader is compared with; `estimate` is the leader's paired lead over it.
+
+    `at_least` says that the lead is a lower bound, because the contender often misses what the metric counts up to.
+    """
 
     contender: str
     estimate: Estimate
     p: float
+    at_least: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,21 @@ def leader(results: StudyResults, name: str, variant: str, among: Collection[str
     sign = metric(name).sign
     first, *others = sorted(values, key=lambda contender: -sign * float(values[contender].mean()))
     ps = _pairwise_p(values)
-    rivals = tuple(
-        Rival(other, t_interval((sign * (values[first] - values[other])).tolist()), ps[frozenset((first, other))])
-        for other in others
-    )
-    return Leader(first, name, tuple(values[first].tolist()), rivals, len(ps))
+    rivals = []
+    for other in others:
+        lead = t_interval((sign * (values[first] - values[other])).tolist())
+        reached = _reached(results, name, variant, {other: 1.0, first: -1.0})
+        p = 1.0 if undecided(reached) else ps[frozenset((first, other))]
+        rivals.append(Rival(other, lead, p, at_least(reached, lead.mean)))
+    return Leader(first, name, tuple(values[first].tolist()), tuple(rivals), len(ps))
+
+
+def _reached(results: StudyResults, name: str, variant: str, weights: Mapping[str, float]) -> list[Reached]:
+    """Return in how many replicates contenders reached what a metric counts up to; empty if it counts up to nothing."""
+    if not metric(name).goal:
+        return []
+    reached = {contender: results.values[contender, variant]["reached"] for contender in weights}
+    return [Reached(int(sum(own)), len(own), weights[contender]) for contender, own in reached.items()]
 
 
 def _pairwise_p(values: Mapping[str, NDArray[np.float64]]) -> dict[frozenset[str], float]:

@@ -121,7 +121,8 @@ def audit_spaces(study: Study, tuning: pd.DataFrame, values: Values) -> SpaceAud
 def headline(study: Study, values: Values) -> str:
     """Return the metric that a study's answer is about, the first that all contenders have; empty if there is none."""
     arms = [values.get((contender.name, study.variants[0]), {}) for contender in study.optimizers]
-    return next((name for name in HEADLINES if all(name in own for own in arms)), "")
+    compared = [name for name, row in HEADLINES.items() if row.compared]
+    return next((name for name in compared if all(name in own for own in arms)), "")
 
 
 def positions_of(space: Space, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.budgets import no_curves, read_curves
+from optstudy.analysis.price import prices_in
 from optstudy.analysis.robustness import no_card, read_card
 from optstudy.analysis.tables import Values, read_table, replicate_values, stacked
 from optstudy.catalogue import OBJECTIVES
@@ -18,7 +19,7 @@ from optstudy.metrics import present
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import Task, task_of
 
-TEXT = {"contender", "variant", "status", "edge", "pretrained_by"}
+TEXT = {"contender", "variant", "status", "edge", "pretrained_by", "device", "source"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class StudyResults:
 
     Frames hold the rows of all contenders, with a column `contender`, in the study's order; they are empty if the study
     has no such rows. `study` is study.json, `data` the data's name and arguments, and `values` the headline metrics,
-    replicate by replicate. `card` is robustness.csv.
+    replicate by replicate. `card` is robustness.csv, `price` price.csv.
     """
 
     name: str
@@ -43,6 +44,7 @@ class StudyResults:
     provenance: Mapping[str, Any]
     data: Mapping[str, Any]
     values: Values
+    price: pd.DataFrame = field(default_factory=pd.DataFrame)
     card: pd.DataFrame = field(default_factory=no_card)
     tuning_curves: pd.DataFrame = field(default_factory=no_curves)
 
@@ -112,6 +114,7 @@ def study_facts(study: Study) -> dict[str, Any]:
         "once": study.tuning.once,
         "pretrained_by": study.pretrained_by,
         "seed": study.seed,
+        "target": study.target,
         "within": study.sweep.within if study.sweep else 0.0,
         "contenders": {contender.name: _contender_facts(study, contender.name) for contender in study.optimizers},
     }
@@ -136,18 +139,25 @@ def read_study_results(folder: Path) -> StudyResults:
     kinds = ("runs", "curves", "tuning", "sweep", "selected")
     tables = {kind: _numeric(stacked(folder, kind, names)) for kind in kinds}
     study = _read(folder / "study.json")
-    target = comparison["target_val_accuracy"].iloc[0] if "target_val_accuracy" in comparison else float("nan")
+    price = _numeric(read_table(folder / "price.csv")) if (folder / "price.csv").exists() else pd.DataFrame()
     return StudyResults(
         name=folder.name,
         study=study,
         comparison=comparison,
         **tables,
+        price=price,
         claims=_read(folder / "claims.json"),
         findings=_read(folder / "findings.json"),
         provenance=_read(folder / "provenance.json"),
         data=_read(folder / "resolved" / f"{names[0]}.json")["data"],
         values=replicate_values(
-            tables["runs"], tables["curves"], tables["sweep"], study["epochs"], target, study["within"]
+            tables["runs"],
+            tables["curves"],
+            tables["sweep"],
+            study["epochs"],
+            study.get("target"),
+            study["within"],
+            prices_in(price),
         ),
         card=read_card(folder),
         tuning_curves=read_curves(folder),

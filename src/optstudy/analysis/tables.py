@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import pandas as pd
 
+from optstudy.analysis.price import Price
 from optstudy.errors import StudyError
 from optstudy.files import write_text
 from optstudy.inference.intervals import t_interval
 from optstudy.inference.learning_rates import learning_rate_tolerance
-from optstudy.inference.targets import epochs_to_target
-from optstudy.metrics import HEADLINES
+from optstudy.inference.targets import PRIMARY_SHARE, SHARES, replicate_target, restricted, time_to_target
+from optstudy.metrics import HEADLINES, metric
 from optstudy.planning.selection import Selections
 from optstudy.study.claim import Arm
 
 Values = Mapping[Arm, Mapping[str, Sequence[float]]]  # values of each metric, replicate by replicate
+
+TOLERANCE = "steps_to_tolerance"
+TIMES = ("epochs", "steps", "seconds")
+TARGET_COLUMNS = ("contender", "variant", "share", "target", "n", "reached", *TIMES)  # of targets.csv
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
@@ -66,40 +73,75 @@ def stacked(folder: Path, kind: str, contenders: Iterable[str]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"contender": [], "variant": []})
 
 
-def median_best(runs: pd.DataFrame) -> float:
-    """Return the median of the best validation accuracies of the tuned final runs (of the untuned if none is tuned).
+@dataclass(frozen=True)
+class Targets:
+    """What time to target counts up to: a value of `score`, a column of the curves, for each replicate."""
 
-    It is the target of `epochs_to_target` unless the study gives one; nan if no validation accuracy is logged.
+    score: str
+    by_replicate: Mapping[int, float]
+
+    @property
+    def higher(self) -> bool:
+        """Return whether higher scores are better."""
+        return metric(self.score).higher
+
+
+def targets_of(runs: pd.DataFrame, given: float | None, share: float = PRIMARY_SHARE) -> Targets | None:
+    """Return the target of each replicate; None if the runs have no validation score, or `given` but no accuracy.
+
+    It is the validation accuracy `given` in the study, or else `share` of the median over contenders of their best
+    validation accuracy (of the loss, if no accuracy is logged) in that replicate. Untuned runs count if none is tuned.
     """
-    tuned = runs[runs["variant"] == "tuned"]
-    best = (tuned if len(tuned) else runs).get("best_val_accuracy")
-    return float("nan") if best is None else float(best.median())
+    scores = [name for name in ("val_accuracy", "val_loss") if f"best_{name}" in runs]
+    if not scores or (given and scores[0] != "val_accuracy"):
+        return None
+    score, tuned = scores[0], runs[runs["variant"] == "tuned"]
+    best = {int(r): own[f"best_{score}"].dropna() for r, own in (tuned if len(tuned) else runs).groupby("replicate")}
+    if not any(map(len, best.values())):
+        return None
+    higher = metric(score).higher
+    return Targets(score, {r: given or replicate_target(own.tolist(), share, higher) for r, own in best.items()})
 
 
-def target_of(runs: pd.DataFrame, given: float | None) -> float:
-    """Return the target of `epochs_to_target`: the one `given` in the study, else `median_best`; nan as there."""
-    best = median_best(runs)
-    return best if math.isnan(best) else given or best
+def times_to_target(runs: pd.DataFrame, curves: pd.DataFrame, targets: Targets) -> list[int | None]:
+    """Return the epoch, counted from 1, at which each run of one arm reached its replicate's target; None for a miss.
+
+    `runs` and `curves` are the rows of the arm; the times have the order of `runs`.
+    """
+    by_replicate = curves.groupby("replicate")[targets.score].agg(list).to_dict() if len(curves) else {}
+    return [
+        time_to_target(by_replicate.get(r, ()), targets.by_replicate.get(r, math.nan), targets.higher)
+        for r in runs["replicate"]
+    ]
 
 
 def replicate_values(
-    runs: pd.DataFrame, curves: pd.DataFrame, sweep: pd.DataFrame, epochs: int, target: float, within: float
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    sweep: pd.DataFrame,
+    epochs: int,
+    target: float | None,
+    within: float,
+    prices: Mapping[str, Price] | None = None,
 ) -> dict[Arm, dict[str, list[float]]]:
     """Return the values of each headline metric, replicate by replicate, for each contender and variant.
 
-    The variant `sweep` holds learning-rate tolerances: decades `within` of the sweep's best validation accuracy.
+    `target` is the one given in the study. Times that are counted up to a goal are restricted to the budget of
+    `epochs`, and `reached` has 1 for each replicate that reached the goal, else 0. The variant `sweep` holds
+    learning-rate tolerances: decades `within` of the sweep's best validation accuracy.
     """
     by_arm: dict[Arm, dict[str, list[float]]] = {}
-    paths = {key: dict(list(own.groupby("replicate"))) for key, own in curves.groupby(["contender", "variant"])}
-    for (contender, variant), own in runs.sort_values("replicate").groupby(["contender", "variant"], sort=False):
+    targets = targets_of(runs, target)
+    for arm, own, paths in arms_of(runs, curves):
         values = {name: own[name].tolist() for name in HEADLINES if name in own and own[name].notna().all()}
-        if not math.isnan(target):
-            curves_of = paths.get((contender, variant), {})
-            values["epochs_to_target"] = [
-                float(epochs_to_target(curves_of[r]["val_accuracy"].tolist() if r in curves_of else [], target, epochs))
-                for r in own["replicate"]
-            ]
-        by_arm[contender, variant] = values
+        if targets is not None:
+            values |= times_of(times_to_target(own, paths, targets), epochs, (prices or {}).get(arm[0]))
+        elif TOLERANCE in values:
+            taken = values[TOLERANCE]
+            known = times_of([None if steps > epochs else steps for steps in taken], epochs, (prices or {}).get(arm[0]))
+            values[TOLERANCE] = known.pop("epochs_to_target")
+            values |= {name: own for name, own in known.items() if name != "steps_to_target"}
+        by_arm[arm] = values
     for contender, points in sweep.groupby("contender", sort=False) if "val_accuracy" in sweep else ():
         tolerances = [
             learning_rate_tolerance(own["learning_rate"].tolist(), own["val_accuracy"].tolist(), within)
@@ -109,11 +151,50 @@ def replicate_values(
     return by_arm
 
 
-def comparison(runs: pd.DataFrame, values: Values, target: float) -> pd.DataFrame:
+def arms_of(runs: pd.DataFrame, curves: pd.DataFrame) -> Iterator[tuple[Arm, pd.DataFrame, pd.DataFrame]]:
+    """Yield each contender and variant with its runs, by replicate, and its curves."""
+    paths = dict(list(curves.groupby(["contender", "variant"])))
+    for (contender, variant), own in runs.sort_values("replicate").groupby(["contender", "variant"], sort=False):
+        yield (contender, variant), own, paths.get((contender, variant), curves.iloc[:0])
+
+
+def times_of(times: Sequence[float | None], epochs: int, price: Price | None) -> dict[str, list[float]]:
+    """Return restricted times in epochs, and in steps and seconds if they are known, and which reached the target."""
+    taken = restricted(times, epochs)
+    values = {"epochs_to_target": taken, "reached": [float(time is not None) for time in times]}
+    if price is not None and not math.isnan(price.steps_per_epoch):
+        values["steps_to_target"] = [time * price.steps_per_epoch for time in taken]
+        if not math.isnan(price.seconds_per_step):
+            values["seconds_to_target"] = [steps * price.seconds_per_step for steps in values["steps_to_target"]]
+    return values
+
+
+def target_rows(
+    runs: pd.DataFrame, curves: pd.DataFrame, epochs: int, given: float | None, prices: Mapping[str, Price]
+) -> list[dict[str, Any]]:
+    """Return the rows of targets.csv: for each share and arm, how many reached the target and their restricted means.
+
+    `share` is empty if the target is `given`. `target` is its median over replicates.
+    """
+    rows = []
+    for share in (None,) if given else SHARES:
+        targets = targets_of(runs, given, share or PRIMARY_SHARE)
+        for (contender, variant), own, paths in arms_of(runs, curves) if targets is not None else ():
+            assert targets is not None
+            values = times_of(times_to_target(own, paths, targets), epochs, prices.get(contender))
+            means = {name: fmean(values[f"{name}_to_target"]) for name in TIMES if f"{name}_to_target" in values}
+            place = {"contender": contender, "variant": variant, "share": share}
+            counts = {"n": len(own), "reached": int(sum(values["reached"]))}
+            rows.append({**place, "target": median(targets.by_replicate.values()), **counts, **means})
+    return rows
+
+
+def comparison(runs: pd.DataFrame, values: Values, targets: Targets | None) -> pd.DataFrame:
     """Return one row per contender and variant with n, and mean, sd and 95% t interval of each headline metric.
 
-    A contender's first row also has its learning-rate tolerance. Validation metrics are left out if it has a test
-    accuracy.
+    `reached` is the number of replicates that reached the target (of functions: the tolerance); `target_val_accuracy`
+    is the median of the targets. A contender's first row also has its learning-rate tolerance. Validation metrics are
+    left out if it has a test accuracy.
     """
     rows = []
     diverged = runs[runs["status"] == "diverged"].groupby(["contender", "variant"]).size()
@@ -128,20 +209,22 @@ def comparison(runs: pd.DataFrame, values: Values, target: float) -> pd.DataFram
                 "n": len(next(iter(known.values()))),
                 "diverged": int(diverged.get((contender, variant), 0)),
             }
-            if not math.isnan(target):
-                row["target_val_accuracy"] = target
-            for metric in HEADLINES:
-                if metric in known and not (metric.startswith("val_") and "test_accuracy" in known):
-                    row |= _summary(metric, known[metric])
+            if targets is not None:
+                row[f"target_{targets.score}"] = median(targets.by_replicate.values())
+            if "reached" in known:
+                row["reached"] = int(sum(known["reached"]))
+            for name, shown in HEADLINES.items():
+                if name in known and shown.compared and not (name.startswith("val_") and "test_accuracy" in known):
+                    row |= _summary(name, known[name])
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
+def _summary(name: str, values: Sequence[float]) -> dict[str, float]:
     estimate = t_interval(values)
     return {
-        f"{metric}_mean": estimate.mean,
-        f"{metric}_sd": estimate.sd,
-        f"{metric}_ci_low": estimate.low,
-        f"{metric}_ci_high": estimate.high,
+        f"{name}_mean": estimate.mean,
+        f"{name}_sd": estimate.sd,
+        f"{name}_ci_low": estimate.low,
+        f"{name}_ci_high": estimate.high,
     }

@@ -22,7 +22,8 @@ from optstudy.inference.intervals import (
 )
 from optstudy.inference.power import Replicates, replicates_needed_range
 from optstudy.inference.sign_flips import sign_flip_p
-from optstudy.metrics import ROUNDING
+from optstudy.inference.targets import Reached, at_least, counts_in_words, undecided
+from optstudy.metrics import ROUNDING, difference, metric
 from optstudy.study.claim import MOST_PRIMARY, Arm, Contrast, sum_to_zero
 
 
@@ -56,6 +57,7 @@ class Pair:
         examples: The same differences by test example (replicates, test examples); None if answers are missing.
         not_tested: Why the design cannot test the contrast; empty if it can.
         search_sd: The standard deviation of the difference over redrawn searches; nan if it is unknown.
+        reached: In how many replicates each side reached what the metric counts up to; empty if it does not count up.
     """
 
     contrast: str
@@ -63,6 +65,7 @@ class Pair:
     examples: NDArray[np.float64] | None = None
     not_tested: str = ""
     search_sd: float = float("nan")
+    reached: tuple[Reached, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +97,24 @@ class Judged:
 
     @property
     def verdict(self) -> Verdict:
-        """Return the verdict that the claim's level means."""
-        return VERDICTS[self.decision.level][0] if self.decision else "exploratory"
+        """Return the verdict that the claim's level means, unless misses leave it undecided."""
+        if self.decision is None:
+            return "exploratory"
+        return "inconclusive" if self.missed else VERDICTS[self.decision.level][0]
+
+    @property
+    def missed(self) -> str:
+        """Return why misses leave the claim undecided, in words; empty if they do not.
+
+        One pair whose two sides both miss too often is enough, unless another pair contradicts the claim.
+        """
+        levels = [pair.level for pair in self.decision.pairs] if self.decision else []
+        decided = [level for level, pair in zip(levels, self.pairs, strict=False) if not undecided(pair.reached)]
+        censored = [pair for pair in self.pairs if undecided(pair.reached)]
+        if not censored or any(VERDICTS[level][0] == "contradicted" for level in decided):
+            return ""
+        where = f" ({censored[0].contrast})" if len(self.pairs) > 1 else ""
+        return _missed(self.claim.metric, censored[0]) + where
 
     @property
     def estimate(self) -> Estimate:
@@ -106,6 +125,7 @@ class Judged:
         """Return the fields of the claim and its statistics as one JSON object."""
         decision, examples = self.decision, self.shown.examples
         two_way = (None, None) if examples is None else two_way_interval(examples, 1 - self.alpha)
+        withheld = decision is not None and decision.withheld and not self.missed
         return {
             **asdict(self.claim),
             **_estimated(self.shown, self.alpha),
@@ -117,14 +137,17 @@ class Judged:
             **_named("probability probability_low probability_high", probability_positive(self.shown.differences)),
             **dict(zip(("two_way_low", "two_way_high"), two_way, strict=True)),
             "verdict": self.verdict,
-            "level": decision and decision.level,
+            "level": None if self.missed else decision and decision.level,
             "reason": "; ".join(dict.fromkeys(pair.not_tested for pair in self.pairs if pair.not_tested)),
-            "withheld": decision is not None and decision.withheld,
-            "furthest": furthest(self.shown.differences) if decision and decision.withheld else [],
+            "withheld": withheld,
+            "furthest": furthest(self.shown.differences) if withheld else [],
             "replicates_needed": self.needed and self.needed.needed,
             "replicates_needed_low": self.needed and self.needed.low,
             "replicates_needed_high": self.needed and self.needed.high,
             "tests": self.tests,
+            "reached": counts_in_words(self.shown.reached),
+            "missed": self.missed,
+            "at_least": at_least(self.shown.reached, self.estimate.mean),
             "differences": list(self.shown.differences),
             "pairs": [self._pair(number) for number in range(len(self.pairs))],
         }
@@ -136,10 +159,19 @@ class Judged:
             **_estimated(pair, self.alpha),
             "p": sign_flip_p(pair.differences),
             "p_corrected": decided and decided.p,
-            "level": decided and decided.level,
+            "level": None if undecided(pair.reached) else decided and decided.level,
             "reason": pair.not_tested,
+            "missed": _missed(self.claim.metric, pair),
+            "at_least": at_least(pair.reached, float(np.mean(pair.differences))),
             "differences": list(pair.differences),
         }
+
+
+def _missed(name: str, pair: Pair) -> str:
+    """Return why misses leave a pair undecided, in words; empty if they do not."""
+    if not undecided(pair.reached):
+        return ""
+    return f"the {metric(name).goal} was reached in {counts_in_words(pair.reached)} replicates"
 
 
 def _estimated(pair: Pair, alpha: float) -> dict[str, Any]:
@@ -164,6 +196,7 @@ def furthest(differences: Sequence[float]) -> list[int]:
 def worded_verdict(claim: Mapping[str, Any]) -> str:
     """Return the verdict of an object of claims.json, with its level, and with everything that limits it."""
     words = claim["reason"] if claim["verdict"] == "not tested" else level_words(claim["level"])
+    words = claim["missed"] or words
     verdict = f"{claim['verdict']}: {words}" if words else claim["verdict"]
     limits = ["post hoc" if claim["post_hoc"] else "", claim["qualifier"]]
     return ", ".join(part for part in (verdict, *limits) if part)
@@ -172,6 +205,13 @@ def worded_verdict(claim: Mapping[str, Any]) -> str:
 def confidence(claims: Sequence[Mapping[str, Any]]) -> str:
     """Return the confidence of the intervals of a study's claims, such as `95%`; it is higher if there are looks."""
     return f"{100 * claims[0].get('confidence', 1 - LEVEL):.4g}%"
+
+
+def worded_effect(claim: Mapping[str, Any]) -> str:
+    """Return the effect of an object of claims.json with its interval and unit; a bound is called one."""
+    effect = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
+    bound = "at least" if claim["effect"] > 0 else "at most"  # the slower side is slower than that
+    return f"{bound} {effect}" if claim["at_least"] else effect
 
 
 def about_a_mean(claim: Mapping[str, Any]) -> bool:
@@ -249,7 +289,7 @@ def _judged(measured: Measured, decision: Decision | None, tests: int, alpha: fl
     needed, margin = None, measured.claim.margin
     ps = [sign_flip_p(pair.differences) for pair in measured.pairs]
     means = [float(np.mean(pair.differences)) for pair in measured.pairs]
-    if decision and VERDICTS[decision.level][0] == "inconclusive":
+    if decision and VERDICTS[decision.level][0] == "inconclusive" and not undecided(shown.reached):
         sd = float(np.fmax(np.std(shown.differences, ddof=1), shown.search_sd))
         needed = replicates_needed_range(len(shown.differences), sd, 2 * margin, tests)
     return Judged(

@@ -6,12 +6,17 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from optstudy.analysis.budgets import leads_by_budget, leads_in_words, tested_by
+from optstudy.analysis.price import TIMED
 from optstudy.analysis.robustness import BASELINE_DRAWS, DRAWS
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import confidence
-from optstudy.metrics import amount, counted, metric
+from optstudy.inference.targets import PRIMARY_SHARE
+from optstudy.metrics import METRICS, amount, counted, metric
+
+SCORES = ("val_accuracy", "val_loss", "loss")  # the first that a study has is drawn against seconds
 
 
 def _replicates(results: StudyResults) -> str:
@@ -120,10 +125,47 @@ def robustness(results: StudyResults) -> str:
     )
 
 
-def epochs(results: StudyResults) -> str:
-    """Return the caption of epochs to the target."""
-    target = f"{results.comparison['target_val_accuracy'].iloc[0]:.4f}"
-    return means(f"Epochs to {target} validation accuracy (a miss counts as the budget plus one)")(results)
+def reached(results: StudyResults) -> str:
+    """Return the caption of the share of replicates that reached the target."""
+    end = f"the budget of {counted(results.study['epochs'], results.epoch)}"
+    return (
+        f"Share of {_replicates(results)} in which the {results.variant} run reached {goal_in_words(results)}, by "
+        f"{results.epoch}; each line ends with {end}."
+    )
+
+
+def goal_in_words(results: StudyResults) -> str:
+    """Return what trainings count up to: a target or, of a function, the tolerance."""
+    if not results.task.examples:
+        return "the tolerance"
+    return target_in_words(results.study.get("target"), "target_val_loss" in results.comparison)
+
+
+def target_in_words(given: float | None, is_loss: bool) -> str:
+    """Return the target of time to target: the accuracy `given` in the study, or a share of each replicate's median."""
+    if given is not None:
+        return f"{given:g} validation accuracy"
+    if is_loss:
+        return f"{2 - PRIMARY_SHARE:g} times the replicate's median best validation loss"
+    return f"{PRIMARY_SHARE:.0%} of the replicate's median best validation accuracy"
+
+
+def price(results: StudyResults) -> str:
+    """Return the caption of the score against seconds."""
+    return (
+        f"{metric(score_of(results)).label.capitalize()} of the {results.variant} runs against the seconds of their "
+        f"steps: means over {_replicates(results)}; seconds are {seconds_in_words(results.price)}."
+    )
+
+
+def seconds_in_words(price: pd.DataFrame) -> str:
+    """Return how the seconds per step of price.csv were obtained; empty if they are not known."""
+    known = price.dropna(subset=["seconds_per_step"]) if len(price) else price
+    if not len(known):
+        return ""
+    if known["source"].iloc[0] != TIMED:
+        return f"medians over the trainings, evaluations included, on {known['device'].iloc[0]}"
+    return f"those of steps timed apart from the trainings, on {known['device'].iloc[0]}"
 
 
 def sign_changes(results: StudyResults) -> str:
@@ -148,3 +190,16 @@ def swept(results: StudyResults) -> str:
     grid = f"{' or '.join(map(str, points))} rates, {apart} apart"
     within = amount("val_accuracy", results.study["within"])
     return f"decades of learning rate within {within} of the sweep's best validation accuracy ({grid})"
+
+
+def score_of(results: StudyResults) -> str:
+    """Return the score that is drawn against seconds; empty if no curve has one."""
+    own = results.curves
+    return next((score for score in SCORES if score in own and own[score].notna().any()), "")
+
+
+def counted_up_to(results: StudyResults) -> str:
+    """Return the study's metric that trainings can miss, in epochs or, of a function, in steps; empty if none."""
+    own = [values for (_, variant), values in results.values.items() if variant == results.variant]
+    names = [name for name, row in METRICS.items() if row.goal and row.compared]
+    return next((name for name in names if any(name in values for values in own)), "")

@@ -5,6 +5,7 @@ Pages are made from tables alone. The template engine escapes all text that come
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,15 +16,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from optstudy.analysis.study_results import StudyResults, read_study_results
-from optstudy.analysis.verdicts import confidence, worded_verdict
+from optstudy.analysis.verdicts import confidence, worded_effect, worded_verdict
 from optstudy.files import write_text
 from optstudy.inference.looks import level_of
 from optstudy.inference.power import MOST_REPLICATES
-from optstudy.metrics import amount, counted, difference, metric, probability, span
+from optstudy.metrics import amount, counted, difference, metric, number, probability, span
 from optstudy.reporting import card, summary
 from optstudy.reporting.across_page import write_across
-from optstudy.reporting.captions import diverged_score, swept
-from optstudy.reporting.figures import PLOTS, Mapper, draw_all
+from optstudy.reporting.captions import counted_up_to, diverged_score, goal_in_words, seconds_in_words, swept
+from optstudy.reporting.figures import PLOTS, PRICE, Mapper, draw_all
 from optstudy.reporting.style import INK, PAPER
 from optstudy.study.claim import TOPICS
 
@@ -90,7 +91,11 @@ def page_of(template: str, **parts: Any) -> str:
 
 def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
     """Return the variables of the template of a study's page."""
-    shown = [plot for plot in PLOTS if plot.name in figures]
+    shown = [
+        (plot.name, plot.caption(results), inline(plot.name, figures[plot.name]))
+        for plot in PLOTS
+        if plot.name in figures
+    ]
     return {
         "title": results.study["question"] or results.name,
         "study": results.study,
@@ -103,7 +108,10 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         "budget": counted(results.study["epochs"], results.epoch),
         "objective": metric(results.objective).label,
         "variants": [_table(results, variant) for variant in results.variants],
-        "figures": [(plot.name, plot.caption(results), inline(plot.name, figures[plot.name])) for plot in shown],
+        "figures": [figure for figure in shown if figure[0] != PRICE],
+        "price": _price(results),
+        "price_notes": _price_notes(results),
+        "price_figures": [figure for figure in shown if figure[0] == PRICE],
         "choices": summary.choices(results),
         "card": card.card_rows(results),
         "other_ways": card.other_ways(results),
@@ -144,7 +152,7 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **claim,
         "label": metric(name).label,
-        "effect": difference(name, claim["effect"], claim["ci_low"], claim["ci_high"]),
+        "effect": worded_effect(claim),
         "margin": amount(name, claim["margin"]),
         "worded": worded_verdict(claim),
         "limits": worded_verdict(claim).removeprefix(claim["verdict"]),
@@ -160,8 +168,8 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pair(claim: Mapping[str, Any], pair: Mapping[str, Any]) -> str:
     """Return one contrast of a claim about each of several rivals, in words."""
-    effect = difference(claim["metric"], pair["effect"], pair["ci_low"], pair["ci_high"])
-    verdict = (pair["reason"] and f"not tested: {pair['reason']}") or pair["level"] or ""
+    effect = worded_effect({**pair, "metric": claim["metric"]})
+    verdict = (pair["reason"] and f"not tested: {pair['reason']}") or pair["missed"] or pair["level"] or ""
     return ", ".join(words for words in (f"{pair['contrast']}: {effect}", verdict) if words)
 
 
@@ -198,7 +206,63 @@ def _table(results: StudyResults, variant: str) -> tuple[str, list[str], list[di
 
 def _cell(row: Mapping[Any, Any], name: str) -> str:
     mean, low, high = (row[f"{name}_{which}"] for which in ("mean", "ci_low", "ci_high"))
-    return "–" if pd.isna(mean) else span(mean, low, high)
+    if pd.isna(mean):
+        return "–"
+    if metric(name).goal and row["reached"] < row["n"]:
+        return f"reached in {int(row['reached'])} of {int(row['n'])}"
+    return span(mean, low, high)
+
+
+def _price(results: StudyResults) -> list[dict[str, str]]:
+    """Return a row of the table of prices for each contender; what is not known is a dash."""
+    rows = []
+    for row in results.price.to_dict("records"):
+        reached = results.values.get((row["contender"], results.variant), {}).get("reached", ())
+        missed = f", reached in {int(sum(reached))} of {len(reached)}" if reached and not all(reached) else ""
+        seconds = seconds_as_text(row["seconds_to_target"])
+        buffers = row["state_bytes"] / row["parameter_bytes"]
+        rows.append(
+            {
+                "contender": row["contender"],
+                "step": seconds_as_text(row["seconds_per_step"]),
+                "gradients": f"{row['gradients_per_step']:.2g}",
+                "target": f"{seconds}{missed}" if seconds != "–" else "–",
+                "state": bytes_as_text(row["state_bytes"])
+                + ("" if pd.isna(buffers) else f" ({buffers:.2g} × parameters)"),
+                "peak": bytes_as_text(row["peak_bytes"]),
+            }
+        )
+    return rows
+
+
+def _price_notes(results: StudyResults) -> list[str]:
+    """Return what a reader of the table of prices needs to know."""
+    seconds = seconds_in_words(results.price)
+    sentences = (
+        [f"Seconds are {seconds}."] if seconds else ["Seconds per step are not known: several machines trained."]
+    )
+    if counted_up_to(results) == "epochs_to_target":
+        sentences.append(
+            f"The target is {goal_in_words(results)}; a replicate that misses it counts with the whole budget."
+        )
+    sentences.append("State is what the optimizer keeps between steps; peak memory is known on a GPU only.")
+    return sentences
+
+
+def seconds_as_text(seconds: float) -> str:
+    """Write seconds to two significant digits, short ones in milliseconds: 1.4 ms, 12 s; a dash if not known."""
+    if pd.isna(seconds):
+        return "–"
+    return f"{number(1000 * seconds, 0)} ms" if seconds < 0.1 else f"{number(seconds, 0)} s"
+
+
+def bytes_as_text(count: float) -> str:
+    """Write a number of bytes to two or three digits: 5.2 kB, 137 MB; a dash if it is not known."""
+    if pd.isna(count):
+        return "–"
+    size = max(0, min(3, int(math.log10(count) // 3))) if count else 0
+    scaled = count / 1000**size
+    return f"{scaled:.{0 if scaled >= 100 or not size else 1}f} {('bytes', 'kB', 'MB', 'GB')[size]}"
 
 
 def _hyperparameters(results: StudyResults, contender: str, variant: str) -> str:
@@ -213,9 +277,11 @@ def _hyperparameters(results: StudyResults, contender: str, variant: str) -> str
 def _notes(results: StudyResults) -> list[str]:
     """Return what a reader of the table of optimizers needs to know."""
     sentences = [f"Diverged trainings are scored at {diverged_score(results)}."]
-    if "target_val_accuracy" in results.comparison:
-        target = f"{results.comparison['target_val_accuracy'].iloc[0]:.4f}"
-        sentences.append(f"Epochs to target: to {target} validation accuracy; a miss counts as the budget plus one.")
+    if "reached" in results.comparison:
+        sentences.append(
+            f"Time to {goal_in_words(results)} is restricted to the budget; if a replicate missed it, the number that "
+            "reached it is given."
+        )
     if "learning_rate_tolerance" in results.metrics:
         sentences.append(f"Learning-rate tolerance: {swept(results)}.")
     if "sign_changes" in results.metrics:

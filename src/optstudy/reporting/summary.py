@@ -14,10 +14,11 @@ import pandas as pd
 from optstudy.analysis.leaders import Leader, Rival, leader
 from optstudy.analysis.robustness import winner_in_words
 from optstudy.analysis.study_results import StudyResults
-from optstudy.analysis.verdicts import about_a_mean, confidence, worded_verdict
+from optstudy.analysis.verdicts import about_a_mean, confidence, worded_effect, worded_verdict
 from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
+from optstudy.study.claim import Arm
 
 # Thresholds of the problems. They are ours; each message states its threshold.
 OVERFITS = 0.01  # generalisation gap, below its whole interval
@@ -60,7 +61,8 @@ def answer(results: StudyResults) -> str:
     budget = f"Tuned with {trials} each" if results.variant == "tuned" else "With fixed hyperparameters"
     row = metric(first.metric)
     best = "highest" if row.higher else "lowest"
-    mean = f"{_mean(first.values)} (n = {len(first.values)})"
+    missed = _missed(results, (first.contender, results.variant), first.metric)
+    mean = f"{_mean(first.values)} ({missed or f'n = {len(first.values)}'})"
     words = f"{budget}{_limits(results)}, {first.contender} had the {best} mean {row.label}, {mean}"
     redrawn = winner_in_words(results.card, first.contender)
     return "; ".join(part for part in (words, _rivals(first), redrawn, _claims(results.claims)) if part) + "."
@@ -134,7 +136,7 @@ def choices(results: StudyResults) -> list[Choice]:
         first = leader(results, situation.metric, variant, among.best if among else None)
         if first is None:
             continue
-        words = [f"{metric(situation.metric).label} {_mean(first.values)} for {first.contender}"]
+        words = [f"{_level(results, (first.contender, variant), situation.metric)} for {first.contender}"]
         words.append(_rivals(first, intervals=True))
         if len(first.rivals) + 1 < len(results.contenders):
             others = f"tied for the best {metric(situation.among).label}" if situation.among else "that have it"
@@ -205,8 +207,8 @@ def _overshoots(results: StudyResults, contender: str) -> str:
     values, steps = results.values.get((contender, results.variant), {}), results.study["epochs"]
     if "sign_changes" not in values:
         return ""
-    pairs = list(zip(values["sign_changes"], values["steps_to_tolerance"], strict=True))
-    missed = [changes for changes, taken in pairs if taken > steps]
+    pairs = list(zip(values["sign_changes"], values["reached"], strict=True))
+    missed = [changes for changes, reached in pairs if not reached]
     share = float(np.mean(missed)) / steps if missed else 0.0
     where = f"in {len(missed)} of {len(pairs)} replicates it misses the tolerance and overshoots"
     words = f"oscillates: {where} on {share:.0%} of steps (more than {OSCILLATES:.0%})"
@@ -226,9 +228,22 @@ def _mean(values: Sequence[float]) -> str:
     return level(estimate.mean, estimate.low, estimate.high)
 
 
+def _level(results: StudyResults, arm: Arm, name: str) -> str:
+    """Return a metric's name with its mean, or how many replicates reached the goal if some missed it."""
+    missed = _missed(results, arm, name)
+    return missed or f"{metric(name).label} {_mean(results.values[arm][name])}"
+
+
+def _missed(results: StudyResults, arm: Arm, name: str) -> str:
+    """Return in how many replicates an arm reached what a metric counts up to; empty if in all."""
+    reached = results.values[arm].get("reached", ()) if metric(name).goal else ()
+    return "" if all(reached) else f"{metric(name).goal} reached in {int(sum(reached))} of {len(reached)} replicates"
+
+
 def _lead(first: Leader, rival: Rival) -> str:
     estimate = rival.estimate
-    return difference(first.metric, estimate.mean, estimate.low, estimate.high).lstrip("+")
+    lead = difference(first.metric, estimate.mean, estimate.low, estimate.high).lstrip("+")
+    return f"at least {lead}" if rival.at_least else lead
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -254,7 +269,7 @@ def notes(results: StudyResults) -> dict[str, str]:
 
 
 def _claim_line(claim: Mapping[str, Any]) -> str:
-    effect = difference(claim["metric"], claim["effect"], claim["ci_low"], claim["ci_high"])
+    effect = worded_effect(claim)
     words = f"- {plain(claim['statement'])}: **{plain(worded_verdict(claim))}**; {plain(claim['contrast'])}"
     return f"{words}; {metric(claim['metric']).label}: {effect}, n = {claim['n']}"
 
@@ -263,6 +278,7 @@ def _note(results: StudyResults, contender: str, problems: Sequence[str], senten
     lines = [f"**{plain(contender)}** in {plain(results.name)}", ""]
     for variant in results.variants:
         values = results.values.get((contender, variant), {})
-        shown = [f"{plain(metric(name).label)} {_mean(values[name])}" for name in results.metrics if name in values]
+        arm = (contender, variant)
+        shown = [plain(_level(results, arm, name)) for name in results.metrics if name in values]
         lines.append(f"- {variant}: {', '.join(shown)}")
     return "\n".join([*lines, *(f"- {plain(words)}" for words in problems), "", sentence])

@@ -21,8 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from optstudy.analysis.planner import in_hours
-from optstudy.analysis.verdicts import about_a_mean, confidence, worded_verdict
-from optstudy.metrics import METRICS, difference, present, probability
+from optstudy.analysis.verdicts import about_a_mean, confidence, worded_effect, worded_verdict
+from optstudy.metrics import METRICS, present, probability
+from optstudy.reporting.captions import target_in_words
 from optstudy.reporting.summary import older_versions
 from optstudy.spec import Progress as State
 from optstudy.study.study import Study
@@ -145,7 +146,7 @@ def closing_table(study: Study, tables: Path, comparison: pd.DataFrame) -> Table
         table.add_row(f"[bold]{variant}[/bold]")
         for row in rows.to_dict("records"):
             name = row["contender"] + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-            cells = [_interval(row, metric, METRICS[metric].digits) for metric in metrics]
+            cells = [_level(row, metric) for metric in metrics]
             table.add_row(name, *cells, _hyperparameters(study, tables, row["contender"], str(variant)))
     return table
 
@@ -163,7 +164,7 @@ def verdict_table(tables: Path) -> Table | None:
     for heading in ("claim", "verdict", "effect", "p"):
         table.add_column(heading, no_wrap=heading in ("effect", "p"))
     for row in rows:
-        effect = difference(row["metric"], row["effect"], row["ci_low"], row["ci_high"])
+        effect = worded_effect(row)
         p = row["p"] if row["p_corrected"] is None else row["p_corrected"]
         verdict = worded_verdict({**row, "qualifier": ""})
         several = about_a_mean(row) or len(row["pairs"]) > 1
@@ -189,9 +190,11 @@ def plan_table(pilot: str, forecasts: Sequence[Forecast], workers: int) -> Table
 
 def _caption(study: Study, tables: Path, comparison: pd.DataFrame) -> str:
     sentences = [f"Mean ± half of the 95% t interval over {comparison['n'].max()} replicates."]
-    if "target_val_accuracy" in comparison:
-        target = f"{comparison['target_val_accuracy'].iloc[0]:.4f}"
-        sentences.append(f"epochs: to {target} validation accuracy.")
+    if "epochs_to_target_mean" in comparison:
+        goal = target_in_words(study.target, "target_val_loss" in comparison)
+        sentences.append(f"epochs: to {goal}; k of n: only k of n replicates reached it.")
+    elif "reached" in comparison:
+        sentences.append("steps: to the tolerance; k of n: only k of n replicates reached it.")
     if study.tuning.trials:
         sentences.append(
             "edge n: in n replicates the selected value is within 5% of an end of its space; widen the space."
@@ -221,9 +224,13 @@ def _hyperparameters(study: Study, tables: Path, contender: str, variant: str) -
     return "\n".join(lines)
 
 
-def _interval(row: dict[object, float], metric: str, digits: int) -> str:
+def _level(row: dict[object, float], metric: str) -> str:
+    """Return a mean with half of its interval, or how many replicates reached the goal if some missed it."""
     if not math.isfinite(row[f"{metric}_mean"]):
         return "–"
+    if METRICS[metric].goal and row["reached"] < row["n"]:
+        return f"{row['reached']:.0f} of {row['n']:.0f}"
+    digits = METRICS[metric].digits
     half = (row[f"{metric}_ci_high"] - row[f"{metric}_ci_low"]) / 2
     return f"{_decimal(row[f'{metric}_mean'], digits)} ± {_decimal(half, digits)}"
 

@@ -19,11 +19,22 @@ from optstudy.analysis.findings import (
     history_findings,
     table_findings,
 )
+from optstudy.analysis.price import Price, price_rows
 from optstudy.analysis.robustness import robustness, write_card
 from optstudy.analysis.space_audit import FILE as AUDIT
 from optstudy.analysis.space_audit import SpaceAudit, audit_spaces, untestable
 from optstudy.analysis.study_results import StudyResults, study_facts
-from optstudy.analysis.tables import Values, comparison, read_table, replicate_values, stacked, target_of, write_table
+from optstudy.analysis.tables import (
+    TARGET_COLUMNS,
+    Values,
+    comparison,
+    read_table,
+    replicate_values,
+    stacked,
+    target_rows,
+    targets_of,
+    write_table,
+)
 from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
@@ -38,6 +49,7 @@ from optstudy.records.rows import answer_row, curve_rows, run_row, selected_row,
 from optstudy.reporting.figures import Mapper
 from optstudy.reporting.pages import write_report
 from optstudy.running.session import Session
+from optstudy.running.step_prices import prices
 
 
 def write_tables(session: Session) -> None:
@@ -94,9 +106,13 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     report was made of. Raises StudyError if a user's LightningModule does not log what is compared or claimed.
     """
     study, folder = session.study, session.paths.tables
-    judged, mine = _judged(session), [session.entries[job.key] for job in jobs]
+    mine = [session.entries[job.key] for job in jobs]
+    judged = _judged(session, mine)
     table, claims, history = judged.comparison, judged.claims, session.history()
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
+    targets = target_rows(judged.runs, judged.curves, study.epochs, study.target, judged.prices)
+    write_table(folder / "targets.csv", targets, TARGET_COLUMNS)
+    write_table(folder / "price.csv", price_rows(judged.prices, judged.runs, judged.values, study.variants[0]))
     write_text(folder / "headline.csv", _plot_of_dvc(table))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)
@@ -112,7 +128,9 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
 
 def undecided_claims(session: Session) -> int:
     """Return how many claims are inconclusive by the contenders' tables."""
-    return sum(claim["verdict"] == "inconclusive" for claim in _judged(session).claims)
+    jobs = named_jobs(session.study, session.paths.contenders, session.fingerprints, session.entries)
+    mine = [session.entries[job.key] for job in jobs if job.key in session.entries]
+    return sum(claim["verdict"] == "inconclusive" for claim in _judged(session, mine).claims)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,28 +143,32 @@ class _Judged:
     values: Values
     audit: SpaceAudit
     alike: Mapping[frozenset[str], str]
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    prices: Mapping[str, Price]
 
 
-def _judged(session: Session) -> _Judged:
-    """Judge a study by the contenders' tables. Raises StudyError as `write_answer` does."""
+def _judged(session: Session, entries: Sequence[Entry]) -> _Judged:
+    """Judge a study by the contenders' tables and its finished trainings. Raises StudyError as `write_answer` does."""
     study, folder = session.study, session.paths.tables
     folders = ("runs", "curves", "sweep", "answers", "tuning")
     runs, curves, sweep, answers, tuning = (stacked(folder, name, session.paths.contenders) for name in folders)
-    target = target_of(runs, study.target)
     within = study.sweep.within if study.sweep else 0.0
-    values = replicate_values(runs, curves, sweep, study.epochs, target, within)
+    priced = prices(session, runs, entries)
+    values = replicate_values(runs, curves, sweep, study.epochs, study.target, within, priced)
     if not all(values.values()):
         message = "must log test/accuracy, val/accuracy or val/loss: there is nothing to compare"
         raise StudyError(f"{study.name}: model.class: {study.model.class_path!r}: {message}")
-    table = comparison(runs, values, target)
+    table = comparison(runs, values, targets_of(runs, study.target))
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
     audit = audit_spaces(study, tuning, values)
     alike = untestable(study, audit)
     tuned = session.paths.contenders if study.tuning.trials else ()
     trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
-    claims = claim_rows(study, answers, values, session.history().confirmed, alike, trials)
-    return _Judged(table, claims, tuning, values, audit, alike)
+    device = next(iter(priced.values())).device
+    claims = claim_rows(study, answers, values, session.history().confirmed, alike, trials, device)
+    return _Judged(table, claims, tuning, values, audit, alike, runs, curves, priced)
 
 
 def _findings(

@@ -37,6 +37,7 @@ from optstudy.running.outputs import (
     write_tuning,
 )
 from optstudy.running.session import Say, Session, open_session
+from optstudy.running.step_prices import measure_prices
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
 from optstudy.running.widening import widest, with_wider_spaces
 from optstudy.study.study import Study
@@ -71,6 +72,7 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
         for replicates in paths.study.looks:
             look = session.at_look(replicates)
             complete(look, units(look.study, paths.contenders), executor, live, on_progress)
+            measure_prices(look, paths.contenders, say)
             write_tables(look)
             if _is_last(look, say):
                 break
@@ -170,6 +172,7 @@ def train(paths: StudyPaths, contender: str, workers: int, on_progress: OnProgre
         session = with_wider_spaces(session, [contender])
         todo, selections = units(paths.study, [contender]), read_selections(paths, contender)
         complete(session, todo, executor, live, on_progress, selections=selections)
+        measure_prices(session, [contender], lambda _: None)
         write_runs(session, contender)
 
 

@@ -179,6 +179,15 @@ def _arms(study: StudyFile, metric: str) -> list[Arm]:
     return [(contender.name, variant) for contender in study.optimizers for variant in study.variants]
 
 
+def _claims_on_seconds_have_a_margin(study: StudyFile) -> Iterator[Problem]:
+    """Report claims on a metric without a default margin that give none: what matters depends on the study."""
+    for number, claim in enumerate(study.claims):
+        row = METRICS[claim.metric]
+        if claim.margin is None and not row.margin:
+            message = f"is required with `metric: {claim.metric}`: the smallest difference that matters, in {row.unit}"
+            yield Problem(("claims", number, "margin"), NOTHING, message)
+
+
 def _claims_compare_two_sides(study: StudyFile) -> Iterator[Problem]:
     """Report weights that are no contrast. `adam` and `adam/tuned` are the same side in a study that tunes."""
     names = [contender.name for contender in study.optimizers]
@@ -234,6 +243,7 @@ RULES: tuple[Rule, ...] = (
     _contenders_have_distinct_names,
     _sweep_is_over_searched_rates,
     _claims_are_about_arms_with_the_metric,
+    _claims_on_seconds_have_a_margin,
     _claims_compare_two_sides,
     _validation_metrics_have_a_validation_part,
     _claims_are_distinct_and_few_are_primary,

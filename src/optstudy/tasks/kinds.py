@@ -40,6 +40,8 @@ TASKS: Mapping[str, Task] = {
                 "test_accuracy",
                 "generalisation_gap",
                 "epochs_to_target",
+                "steps_to_target",
+                "seconds_to_target",
                 "learning_rate_tolerance",
                 "val_accuracy",
                 "val_loss",
