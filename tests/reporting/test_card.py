@@ -33,7 +33,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
     return StudyResults(
         name="digits",
         study=facts,
-        comparison=comparison(pd.DataFrame(arms), values, float("nan")),
+        comparison=comparison(pd.DataFrame(arms), values, None),
         runs=empty,
         curves=empty,
         tuning=tuning,
