@@ -265,6 +265,7 @@ def test_a_row_of_claims_json_holds_the_claim_and_its_statistics() -> None:
             "sd": estimate.sd,
             "ci_low": estimate.low,
             "ci_high": estimate.high,
+            "confidence": 0.95,
             "search_sd": None,
             "p": judged.p,
             "p_corrected": decision.p if decision else None,
