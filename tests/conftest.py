@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = {path.stem for path in Path(__file__).parent.rglob("test_*.py")}
     assert {*LONG, *NOT_FAST} <= files
     for item in items:
-        if is_slow(item.path):
+        if is_slow(item.path) or item.get_closest_marker("long"):
             item.add_marker("slow")
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 

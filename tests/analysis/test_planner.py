@@ -176,9 +176,10 @@ def test_without_such_a_design_the_claims_that_stay_undecided_are_named() -> Non
 
 
 @pytest.mark.long
-def test_forecasts_stop_at_the_replicates_that_decide_and_count_the_trainings(pilot: Pilot) -> None:
+def test_forecasts_stop_at_the_replicates_that_decide_and_count_the_trainings() -> None:
     study = load_study(Path("configs/digits.yaml"))
-    found = forecasts(study, pilot, dict.fromkeys(CONTENDERS, 0.1))
+    pilot = read_pilot(study, SHIPPED, NOWHERE)
+    found = forecasts(study, pilot, dict.fromkeys((one.name for one in study.optimizers), 0.1))
     for forecast in found:
         swept = 2 * study.sweep.points if study.sweep else 0
         assert forecast.trainings == forecast.replicates * (5 * (forecast.trials + 2) + swept)
