@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -154,11 +155,14 @@ def _bit_equal(values: Mapping[Arm, Sequence[float]], differences: NDArray[np.fl
     return EQUAL if vary and not differences.any() else ""
 
 
-def redrawn_values(study: Study, trials: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return, for each contender, the trials that `SEARCHES` redrawn searches select; empty if they are unknown.
+def redrawn_values(
+    study: Study, trials: Mapping[str, pd.DataFrame], budget: int = 0, draws: int = SEARCHES, seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """Return, for each contender, the trials that redrawn searches select; empty if they are unknown.
 
-    Search i draws the same trials for all contenders, so rows are paired. Trials of an adaptive sampler depend on each
-    other, and a study that searches `once` has a single search: neither can be redrawn.
+    Each search has `budget` trials, by default the study's number. Search i draws the same trials for all contenders,
+    so rows are paired. Trials of an adaptive sampler depend on each other, and a study that searches `once` has a
+    single search: neither can be redrawn.
     """
     import pandas as pd
 
@@ -169,13 +173,18 @@ def redrawn_values(study: Study, trials: Mapping[str, pd.DataFrame]) -> dict[str
     numeric = {name: trials[name].apply(pd.to_numeric, errors="coerce") for name in rates}
     stratified = study.tuning.sampler == "sobol" and all(rates.values())
     pools = {name: _pool(study, numeric[name], space) for name, space in rates.items()}
-    strata = sobol_strata(study.tuning.trials) if stratified else 1
-    chosen = redraw(pools, 1, study.tuning.trials, SEARCHES, seed=0, strata=strata)
+    budget = budget or study.tuning.trials
+    chosen = redraw(pools, 1, budget, draws, seed, sobol_strata(budget) if stratified else 1)
     return {name: numeric[name].iloc[indices[:, 0]].reset_index(drop=True) for name, indices in chosen.items()}
 
 
-def _pool(study: Study, trials: pd.DataFrame, rates: Space | None) -> Pool:
-    positions = [rates.position(rate) for rate in trials["learning_rate"]] if rates else [0.0] * len(trials)
+def _pool(study: Study, trials: pd.DataFrame, space: Space | None) -> Pool:
+    """Return a contender's pool; the space is wider than the study states it if a pilot has widened it."""
+    positions = [0.0] * len(trials)
+    if space is not None:
+        rates = [float(rate) for rate in trials["learning_rate"]]
+        held = replace(space, low=min(space.low, *rates), high=max(space.high, *rates))
+        positions = [held.position(rate) for rate in rates]
     sign = 1.0 if OBJECTIVES[study.objective] == "maximize" else -1.0
     scores = (sign * trials[study.objective.replace("/", "_")]).tolist()
     losses = trials["val_loss"].fillna(0.0).tolist() if "val_loss" in trials else [0.0] * len(trials)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optstudy.analysis.evaluate_claims import contrasts, margin
-from optstudy.catalogue import OBJECTIVES, SAMPLERS, Space
+from optstudy.analysis.evaluate_claims import contrasts, margin, redrawn_values
+from optstudy.catalogue import SAMPLERS
 from optstudy.errors import StudyError
 from optstudy.files import read_rows
 from optstudy.inference.decisions import VERDICTS, decide
 from optstudy.inference.looks import level_of
-from optstudy.inference.redraws import Pool, ranks, redraw, sobol_strata
 from optstudy.study.claim import ClaimSpec, Contrast
 from optstudy.study.study import Study
 
@@ -170,7 +169,7 @@ def effects_of(study: Study, pilot: Pilot, trials: int, seed: int = 0) -> tuple[
     drawn from the pilot's replicates, the same one for all. A claim is left out if the pilot has neither.
     """
     rng = np.random.default_rng(seed)
-    selected = _redrawn(study, pilot, trials, seed)
+    selected = redrawn_values(study, pilot.trials, trials, REDRAWS, seed)
     replicates = rng.integers(pilot.replicates, size=REDRAWS)
     columns, sds, margins, claims, left_out = list[Numbers](), list[float](), list[float](), list[list[int]](), []
     for claim in _primary(study):
@@ -192,32 +191,6 @@ def effects_of(study: Study, pilot: Pilot, trials: int, seed: int = 0) -> tuple[
         message = f"the pilot {pilot.name} has no values of the metrics of its primary claims"
         raise StudyError(f"{study.name}: claims: {message}: run the study itself with a few replicates first")
     return Effects(np.stack(columns, axis=1), np.array(sds), np.array(margins), claims), left_out
-
-
-def _redrawn(study: Study, pilot: Pilot, trials: int, seed: int) -> dict[str, pd.DataFrame]:
-    """Return the trials that redrawn searches select, the same draws for all contenders."""
-    rates = {name: study.row(study.contender(name)).search.get("learning_rate") for name in pilot.trials}
-    column, sign = study.objective.replace("/", "_"), 1.0 if OBJECTIVES[study.objective] == "maximize" else -1.0
-    pools = {}
-    for name, table in pilot.trials.items():
-        places = _places(table, rates[name])
-        losses = table["val_loss"].tolist() if "val_loss" in table else [0.0] * len(table)
-        pools[name] = Pool(places, ranks((sign * table[column]).tolist(), losses))
-    strata = sobol_strata(trials) if study.tuning.sampler == "sobol" and all(rates.values()) else 1
-    chosen = redraw(pools, 1, trials, REDRAWS, seed, strata)
-    return {name: pilot.trials[name].iloc[indices[:, 0]] for name, indices in chosen.items()}
-
-
-def _places(table: pd.DataFrame, space: Space | None) -> Numbers:
-    """Return where the learning rates of trials lie in their space, 0 to 1; all at 0 if none was searched.
-
-    The space is wider than the file states if the pilot has widened it.
-    """
-    if space is None:
-        return np.zeros(len(table))
-    rates = [float(rate) for rate in table["learning_rate"]]
-    held = replace(space, low=min(space.low, *rates), high=max(space.high, *rates))
-    return np.array([held.position(rate) for rate in rates])
 
 
 def _redrawn_difference(
