@@ -144,3 +144,17 @@ def test_two_functions_are_different_data_although_neither_has_values(tmp_path: 
     other = tiny(data="rosenbrock", model="point", batch_size=64, name="other")
     assert history(tmp_path, other, data="function").number == 1
     assert history(tmp_path, tiny(data="ravine", model="point", batch_size=64, epochs=3), data="function").number == 2
+
+
+@pytest.mark.parametrize("written", ["cosine", {"name": "cosine", "end": 0.0}, {"interval": "epoch"}])
+def test_a_schedule_that_is_written_down_as_it_is_by_default_changes_no_design(written: Any) -> None:
+    own = {**NARROW, "schedule": written}
+    assert settings_of(study(schedule=written)) == settings_of(study())
+    assert settings_of(study(optimizers=["sgd", own])) == settings_of(
+        study(optimizers=["sgd", {**NARROW, "schedule": {}}])
+    )
+
+
+def test_another_schedule_is_another_design() -> None:
+    for other in ("constant", {"end": 0.1}, {"name": "step", "at": [0.3]}):
+        assert changed_settings(settings_of(study()), settings_of(study(schedule=other))) != []

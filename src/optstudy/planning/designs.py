@@ -67,6 +67,8 @@ def settings_of(study: Study) -> dict[str, Any]:
     for contender in study.optimizers:
         row = contender.row()  # as the file states it: what `tuning.widen` announced is no change
         own = contender.model_dump(mode="json", exclude_defaults=True, exclude={"name", "like", "class_path"})
+        if contender.schedule is not None:
+            own["schedule"] = contender.schedule.resolved()
         spaces = {name: fields_of(space) for name, space in row.search.items()} if study.tuning.trials else {}
         shown = {"optimizer": row.optimizer, "defaults": row.defaults, "fixed": row.fixed, "search": spaces}
         contenders[contender.name] = {**own, **shown}
@@ -75,7 +77,7 @@ def settings_of(study: Study) -> dict[str, Any]:
         "data": study.data.resolved(),
         "model": {**study.model.resolved(), "pretrained": study.model.pretrained},
         "batch_size": study.batch_size,
-        "schedule": {"name": study.schedule.name, **study.schedule.model_dump(mode="json", exclude_defaults=True)},
+        "schedule": study.schedule.resolved(),
         "replicates": study.replicates_as_stated,
         "tuning": {
             "trials": study.tuning.trials,
