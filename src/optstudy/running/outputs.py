@@ -108,7 +108,7 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     study, folder = session.study, session.paths.tables
     mine = [session.entries[job.key] for job in jobs]
     judged = _judged(session, mine)
-    table, claims, history = judged.comparison, judged.claims, session.history()
+    table, claims, history = judged.comparison, judged.claims, judged.history
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
     targets = target_rows(judged.runs, judged.curves, study.epochs, study.target, judged.prices)
     write_table(folder / "targets.csv", targets, TARGET_COLUMNS)
@@ -146,6 +146,7 @@ class _Judged:
     runs: pd.DataFrame
     curves: pd.DataFrame
     prices: Mapping[str, Price]
+    history: History
 
 
 def _judged(session: Session, entries: Sequence[Entry]) -> _Judged:
@@ -167,8 +168,9 @@ def _judged(session: Session, entries: Sequence[Entry]) -> _Judged:
     tuned = session.paths.contenders if study.tuning.trials else ()
     trials = {name: read_table(folder / "tuning" / f"{name}.csv") for name in tuned}
     device = next(iter(priced.values())).device
-    claims = claim_rows(study, answers, values, session.history().confirmed, alike, trials, device)
-    return _Judged(table, claims, tuning, values, audit, alike, runs, curves, priced)
+    history = session.history()  # reads the journals of all studies
+    claims = claim_rows(study, answers, values, history.confirmed, alike, trials, device)
+    return _Judged(table, claims, tuning, values, audit, alike, runs, curves, priced, history)
 
 
 def _findings(
