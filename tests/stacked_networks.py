@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from builders import spec_of
 from optstudy.spec import RunResult, RunSpec
 from optstudy.tasks.arrays import Arrays, Inputs
-from optstudy.tasks.images import digits
+from optstudy.tasks.loaders.images import digits
 from optstudy.tasks.models import MODELS
 from optstudy.training.stacked.networks import Networks, cross_entropies
 

@@ -34,10 +34,10 @@ from optstudy.spec import RunSpec
 from optstudy.tasks.arrays import Arrays, split
 from optstudy.tasks.datasets import DATASETS, function_of, inputs_of
 from optstudy.tasks.kinds import TASKS
+from optstudy.tasks.loaders.texts import separated
 from optstudy.tasks.models import MODELS
 from optstudy.tasks.networks import build_network
 from optstudy.tasks.pretrained import save_weights
-from optstudy.tasks.texts import separated
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.optimizers import build_optimizer
 from optstudy.training.schedules import schedule_factor

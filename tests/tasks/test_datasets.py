@@ -20,11 +20,12 @@ import pytest
 from builders import tiny
 from optstudy.errors import DataError
 from optstudy.planning.preflight import fingerprints_of
-from optstudy.tasks import datasets, images
+from optstudy.tasks import datasets
 from optstudy.tasks.arrays import split
 from optstudy.tasks.datasets import data_digest
-from optstudy.tasks.images import digits
-from optstudy.tasks.texts import separated, trec6
+from optstudy.tasks.loaders import images
+from optstudy.tasks.loaders.images import digits
+from optstudy.tasks.loaders.texts import separated, trec6
 from optstudy.training.batches import ArrayData
 
 SHARED = Path(os.environ.get("OPTSTUDY_DATA") or Path(__file__).parents[3] / "shared" / "data")

@@ -22,7 +22,7 @@ from optstudy.tasks.networks import build_network
 from optstudy.training import optimizers
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.batches import ArrayData
-from optstudy.training.classifier import Classifier, Sums
+from optstudy.training.modules.classifier import Classifier, Sums
 from optstudy.training.stacked.module import Stack
 from optstudy.training.train import start_network
 

@@ -43,22 +43,24 @@ class DataRow:
 
 
 DATASETS: Mapping[str, DataRow] = {
-    "digits": DataRow("image", "optstudy.tasks.images.digits", {"classes": list(range(10))}, side=8),
-    "mnist": DataRow("image", "optstudy.tasks.images.mnist", side=28),
-    "fashion_mnist": DataRow("image", "optstudy.tasks.images.fashion_mnist", side=28),
-    "kmnist": DataRow("image", "optstudy.tasks.images.kmnist", side=28),
-    "cifar10": DataRow("image", "optstudy.tasks.images.cifar10", side=32),
-    "cifar100": DataRow("image", "optstudy.tasks.images.cifar100", side=32),
+    "digits": DataRow("image", "optstudy.tasks.loaders.images.digits", {"classes": list(range(10))}, side=8),
+    "mnist": DataRow("image", "optstudy.tasks.loaders.images.mnist", side=28),
+    "fashion_mnist": DataRow("image", "optstudy.tasks.loaders.images.fashion_mnist", side=28),
+    "kmnist": DataRow("image", "optstudy.tasks.loaders.images.kmnist", side=28),
+    "cifar10": DataRow("image", "optstudy.tasks.loaders.images.cifar10", side=32),
+    "cifar100": DataRow("image", "optstudy.tasks.loaders.images.cifar100", side=32),
     "image_folder": DataRow(
-        "image", "optstudy.tasks.image_folders.image_folder", {"train": None, "test": None, "size": 64}
+        "image", "optstudy.tasks.loaders.image_folders.image_folder", {"train": None, "test": None, "size": 64}
     ),
     "text": DataRow(
-        "text", "optstudy.tasks.texts.separated", {"train": None, "test": None, "tokenizer": "words", "length": 64}
+        "text",
+        "optstudy.tasks.loaders.texts.separated",
+        {"train": None, "test": None, "tokenizer": "words", "length": 64},
     ),
-    "trec6": DataRow("text", "optstudy.tasks.texts.trec6", {"tokenizer": "words", "length": 64}),
+    "trec6": DataRow("text", "optstudy.tasks.loaders.texts.trec6", {"tokenizer": "words", "length": 64}),
     "hub": DataRow(
         "text",
-        "optstudy.tasks.texts.hub",
+        "optstudy.tasks.loaders.texts.hub",
         {"dataset": None, "text": "text", "label": "label", "train": "train", "test": "test"}
         | {"tokenizer": "words", "length": 64},
     ),

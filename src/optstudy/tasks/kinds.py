@@ -33,7 +33,7 @@ class Task:
 
 TASKS: Mapping[str, Task] = {
     "classification": Task(
-        prepare="optstudy.training.classification.prepare",
+        prepare="optstudy.training.modules.classification.prepare",
         objectives=("val/accuracy", "val/loss"),
         metrics=frozenset(
             {
@@ -49,7 +49,7 @@ TASKS: Mapping[str, Task] = {
         ),
     ),
     "descent": Task(
-        prepare="optstudy.training.function_descent.prepare",
+        prepare="optstudy.training.modules.function_descent.prepare",
         objectives=("loss",),
         metrics=frozenset({"steps_to_tolerance", "sign_changes", "loss"}),
         examples=False,

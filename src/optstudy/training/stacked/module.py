@@ -14,8 +14,8 @@ from torch import Tensor
 from optstudy.catalogue import optimizer_path
 from optstudy.spec import Outcome, Part
 from optstudy.training.batches import SAMPLE, STEPS_PER_CHUNK, ArrayData, BatchChunks
-from optstudy.training.classifier import Batch, Classifier, Score, Sums, evaluate
 from optstudy.training.device import to_device
+from optstudy.training.modules.classifier import Batch, Classifier, Score, Sums, evaluate
 from optstudy.training.schedules import schedule_factor
 from optstudy.training.stacked.networks import Networks, clip_rows, cross_entropies
 from optstudy.training.stacked.optimizers import RULES, Optimizer

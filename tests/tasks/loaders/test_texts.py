@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from optstudy.errors import DataError
-from optstudy.tasks.texts import hub, separated, trec6
+from optstudy.tasks.loaders.texts import hub, separated, trec6
 
 LINES = "a fine film\t1\na poor one\t0\n"
 

@@ -16,7 +16,7 @@ from PIL import Image
 from optstudy.errors import DataError
 from optstudy.tasks import datasets
 from optstudy.tasks.datasets import load_arrays
-from optstudy.tasks.image_folders import WHITE, image_folder, read_image
+from optstudy.tasks.loaders.image_folders import WHITE, image_folder, read_image
 
 SIDE = 16
 RNG = np.random.default_rng(0)

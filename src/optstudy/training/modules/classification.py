@@ -13,8 +13,8 @@ from optstudy.tasks.arrays import Inputs
 from optstudy.tasks.networks import build_network
 from optstudy.tasks.pretrained import give_start
 from optstudy.training.batches import ArrayData, channels_last
-from optstudy.training.classifier import Classifier
-from optstudy.training.custom_module import Watch, clipping, module_outcome, use_optimizer
+from optstudy.training.modules.classifier import Classifier
+from optstudy.training.modules.custom_module import Watch, clipping, module_outcome, use_optimizer
 from optstudy.training.setup import TrainingSetup
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from optstudy.catalogue import optimizer_path
 from optstudy.spec import Outcome, RunSpec
 from optstudy.training.batches import ArrayData
-from optstudy.training.classifier import all_finite, chance, finite_weights, optimization
+from optstudy.training.modules.classifier import all_finite, chance, finite_weights, optimization
 from optstudy.training.optimizers import FUSED, set_mode
 
 LOGGED = ("train/", "val/", "test/")

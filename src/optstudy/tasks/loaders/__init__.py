@@ -1,0 +1,1 @@
+"""Reads data sets: each module has the functions that rows of `datasets.DATASETS` name."""
