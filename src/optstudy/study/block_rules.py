@@ -7,9 +7,10 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
-from optstudy.catalogue import OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
+from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
@@ -130,8 +131,9 @@ def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
         yield Problem(("name",), contender.name, message)
     if row not in OPTIMIZERS:
         return
+    own_class = OPTIMIZERS[row].optimizer if _is_its_class_alone(row) else row
     for key, other in (("like", contender.like), ("class", contender.class_path)):
-        if other is not None and other != row:
+        if other not in (None, row, own_class):
             yield Problem((key,), other, f"{row!r} is the name of a row of the table: choose another name")
     if row == "sgd" and fixed.get("momentum"):
         yield Problem(("fixed", "momentum"), fixed["momentum"], "`sgd` means momentum 0: `momentum` is a row, too")
@@ -139,6 +141,20 @@ def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
         yield Problem(("search",), ["momentum"], "`sgd` means momentum 0: choose another name, with `like: sgd`")
     if fixed.get("decoupled_weight_decay"):
         yield Problem(("fixed", "decoupled_weight_decay"), True, f"{row!r} means coupled decay: choose another name")
+
+
+def _is_its_class_alone(row: str) -> bool:
+    """Return whether no other row has the class of this row, so that it means the row: three rows are torch's SGD."""
+    return [one.optimizer for one in OPTIMIZERS.values()].count(OPTIMIZERS[row].optimizer) == 1
+
+
+def _package_of_the_row_is_installed(contender: Contender) -> Iterator[Problem]:
+    """Report a row of the table whose package is missing. It is looked for, and not imported."""
+    module = optimizer_path(contender.optimizer).partition(".")[0]
+    if contender.class_path is None and module in EXTRA_PACKAGES and find_spec(module) is None:
+        key = "name" if contender.like is None else "like"
+        message = f"needs the package {EXTRA_PACKAGES[module]}: pip install 'optstudy[optimizers]'"
+        yield Problem((key,), contender.optimizer, message)
 
 
 def _decay_is_given_only_if_unknown(contender: Contender) -> Iterator[Problem]:
@@ -279,6 +295,7 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
     Model: (*_OF_DATA_AND_MODEL, _pretrained_weights_are_known, _architecture_is_in_torchvision),
     Contender: (
         _name_is_not_another_optimizers,
+        _package_of_the_row_is_installed,
         _decay_is_given_only_if_unknown,
         _hyperparameters_are_valid,
         _hyperparameters_are_given_once,

@@ -23,7 +23,14 @@ from pydantic_core import PydanticCustomError
 
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
-from optstudy.study.hyperparameters import Decay, class_row, optimizer_class, schedule_function, whole_numbers
+from optstudy.study.hyperparameters import (
+    Decay,
+    class_row,
+    optimizer_class,
+    schedule_function,
+    whole_numbers,
+    whole_numbers_of_row,
+)
 from optstudy.study.validation import (
     LARGEST_COUNT,
     Block,
@@ -207,7 +214,8 @@ class Contender(Block):
         if self.class_path is not None:
             base, whole = class_row(self.class_path, self.decay, self.fixed), whole_numbers(self.class_path)
         else:
-            base, whole = OPTIMIZERS[self.optimizer], frozenset[str]()
+            base = OPTIMIZERS[self.optimizer]
+            whole = whole_numbers_of_row(base)
         spaces = {key: Space(space.low, space.high, space.log, key in whole) for key, space in self.search.items()}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
         fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
@@ -216,7 +224,7 @@ class Contender(Block):
         defaults = {**base.defaults, **fixed_in_table, **self.defaults}
         defaults = {key: (int if key in whole else float)(value) for key, value in defaults.items() if key not in fixed}
         decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
-        return OptimizerRow(base.optimizer, decay, defaults, fixed, search)
+        return replace(base, decay=decay, defaults=defaults, fixed=fixed, search=search)
 
 
 class Tuning(Block):
