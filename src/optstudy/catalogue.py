@@ -52,7 +52,7 @@ class OptimizerRow:
         search: Search space of each searched hyperparameter.
         rate_free: Whether it estimates its learning rate itself. What is called its learning rate is a factor of the
             estimate, which its authors leave at 1.
-        schedule_free: Whether an average of its weights takes the place of a schedule: it is trained at a constant rate.
+        schedule_free: Whether an average of its weights takes the place of a schedule, so that its rate is constant.
     """
 
     optimizer: str
@@ -66,9 +66,8 @@ class OptimizerRow:
 
 # Defaults are the protocol's. Each learning-rate space spans three decades around the rates that the literature
 # reports for the optimizer (Schmidt et al. 2021, table 1; the DeepOBS grid); momentum's is a decade below SGD's because
-# 1/(1 - 0.9) multiplies its steps. Decoupled decay is multiplied by the learning rate, hence its larger values. Each row
-# below the five cites the paper of its update; its defaults are that paper's, and its space has the rates that the paper
-# uses. All of these spaces have the width of the others, too.
+# 1/(1 - 0.9) multiplies its steps. Decoupled decay is multiplied by the learning rate, hence its larger values.
+# The rows below these five cite the paper of their update, which their defaults and the rates in their spaces follow.
 OPTIMIZERS: Mapping[str, OptimizerRow] = {
     "sgd": OptimizerRow(
         optimizer="torch.optim.SGD",
@@ -113,8 +112,7 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = {
         fixed={"momentum": 0.9, "nesterov": True},
         search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-6, 1e-2)},
     ),
-    # Duchi et al. 2011 (jmlr.org/papers/v12/duchi11a); Schmidt et al. 2021 (arXiv:2007.01547) search 1e-4 to 1 around the
-    # default 1e-2.
+    # Duchi et al. 2011 (jmlr.org/papers/v12/duchi11a); Schmidt et al. 2021 (arXiv:2007.01547) search around 1e-2.
     "adagrad": OptimizerRow(
         optimizer="torch.optim.Adagrad",
         decay="coupled",

@@ -13,7 +13,14 @@ from typing import Any
 from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
-from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
+from optstudy.study.hyperparameters import (
+    comes_with_torch,
+    decay_of,
+    optimizer_class,
+    parameters_of,
+    problem_with,
+    row_of_class,
+)
 from optstudy.study.schema import Average, Contender, Data, Interval, Looks, Model, Pretraining, Schedule, Tuning
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
@@ -131,9 +138,8 @@ def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
         yield Problem(("name",), contender.name, message)
     if row not in OPTIMIZERS:
         return
-    own_class = OPTIMIZERS[row].optimizer if _is_its_class_alone(row) else row
     for key, other in (("like", contender.like), ("class", contender.class_path)):
-        if other not in (None, row, own_class):
+        if other not in (None, row) and not (key == "class" and row_of_class(str(other)) == row):
             yield Problem((key,), other, f"{row!r} is the name of a row of the table: choose another name")
     if row == "sgd" and fixed.get("momentum"):
         yield Problem(("fixed", "momentum"), fixed["momentum"], "`sgd` means momentum 0: `momentum` is a row, too")
@@ -141,11 +147,6 @@ def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
         yield Problem(("search",), ["momentum"], "`sgd` means momentum 0: choose another name, with `like: sgd`")
     if fixed.get("decoupled_weight_decay"):
         yield Problem(("fixed", "decoupled_weight_decay"), True, f"{row!r} means coupled decay: choose another name")
-
-
-def _is_its_class_alone(row: str) -> bool:
-    """Return whether no other row has the class of this row, so that it means the row: three rows are torch's SGD."""
-    return [one.optimizer for one in OPTIMIZERS.values()].count(OPTIMIZERS[row].optimizer) == 1
 
 
 def _package_of_the_row_is_installed(contender: Contender) -> Iterator[Problem]:

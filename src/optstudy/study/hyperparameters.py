@@ -192,6 +192,12 @@ def problem_with(path: str, name: str, value: float | bool) -> str:
     return bounds.words if bounds is not None and not bounds.contains(value) else ""
 
 
+def row_of_class(path: str) -> str:
+    """Return the name of the row whose class this is; empty if none, or several, such as three rows of torch's SGD."""
+    rows = [name for name, row in OPTIMIZERS.items() if row.optimizer == path]
+    return rows[0] if len(rows) == 1 else ""
+
+
 def whole_numbers_of_row(row: OptimizerRow) -> frozenset[str]:
     """Return the hyperparameters of a row of the table that are whole numbers."""
     return frozenset(name for name, value in row.fixed.items() if type(value) is int)
