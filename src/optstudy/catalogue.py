@@ -40,6 +40,31 @@ class Space:
 
 
 @dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters of a network that an optimizer treats in their own way (see `training.groups`).
+
+    A hyperparameter of the group is named `<name of the group>.<hyperparameter>`.
+
+    Attributes:
+        name: Its name.
+        optimizer: The row or the class that trains it; None for the contender's own.
+        ndim: Numbers of dimensions that its parameters have; empty for any.
+        names: Prefixes of their names, or patterns with `*`, `?` or `[...]` for the whole name; empty for any.
+        modules: Names of the classes that own them, or of base classes of these; empty for any.
+        hidden: Whether embeddings, and the first and the last layer with weights, are left out.
+        multiply: Hyperparameters that have the contender's own value, multiplied by this factor.
+    """
+
+    name: str
+    optimizer: str | None = None
+    ndim: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    hidden: bool = False
+    multiply: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class OptimizerRow:
     """One optimizer.
 
@@ -50,6 +75,7 @@ class OptimizerRow:
         defaults: Values of the searched hyperparameters in the untuned variant (docs/protocol.md).
         fixed: Hyperparameters that are not searched.
         search: Search space of each searched hyperparameter.
+        groups: Parameters that it treats in another way than the rest; of several that match one, the first has it.
     """
 
     optimizer: str
@@ -57,6 +83,7 @@ class OptimizerRow:
     defaults: Mapping[str, float]
     fixed: Mapping[str, float | bool]
     search: Mapping[str, Space]
+    groups: tuple[ParameterGroup, ...] = ()
 
 
 # Defaults are the protocol's. Each learning-rate space spans three decades around the rates that the literature

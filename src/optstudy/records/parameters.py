@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,9 +34,23 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
         **({"clip_value": spec.clip_value} if spec.clip_value else {}),
         **({"average": _pairs(spec.average)} if spec.average else {}),
         **({"accumulate": spec.accumulate} if spec.accumulate > 1 else {}),
+        **{f"group {group['name']}": _group(group) for group in spec.groups},
         **spaces,
         **freeze,
     }
+
+
+def _group(group: Mapping[str, Any]) -> str:
+    """Return the rule of a group in words: `torch.optim.Muon; ndim 2, hidden`."""
+    rule = _listed({key: group[key] for key in ("ndim", "names", "modules") if key in group})
+    hidden = "hidden" if group.get("hidden") else ""
+    path = optimizer_path(group["optimizer"]) if "optimizer" in group else ""
+    multiples = ", ".join(f"{factor:g} times its {key}" for key, factor in group.get("multiply", {}).items())
+    return "; ".join(filter(None, (path, ", ".join(filter(None, (rule, hidden))), multiples)))
+
+
+def _listed(values: Mapping[str, Sequence[object]]) -> str:
+    return ", ".join(f"{name} {' '.join(map(str, several))}" for name, several in values.items())
 
 
 def _decay(study: Study, contender: Contender) -> str:
