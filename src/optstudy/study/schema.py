@@ -215,7 +215,7 @@ class Contender(Block):
         defaults = {**base.defaults, **fixed_in_table, **self.defaults}
         defaults = {key: (int if key in whole else float)(value) for key, value in defaults.items() if key not in fixed}
         decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
-        return OptimizerRow(base.optimizer, decay, defaults, fixed, search, base.groups)
+        return replace(base, decay=decay, defaults=defaults, fixed=fixed, search=search)
 
     def unchanged(self) -> OptimizerRow:
         """Return the row of the table, or that of the class, with its groups and without the changes of this entry."""
