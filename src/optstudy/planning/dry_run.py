@@ -121,7 +121,7 @@ def try_optimizer(
                 _step_of_groups(spec, hyperparameters, dimensions)
         except Exception as error:  # torch asserts, too, and a user's class may raise anything
             given = ", ".join(f"{name} {value}" for name, value in hyperparameters.items())
-            path = optimizer_path(spec.optimizer)
+            path = optimizer_path(spec.optimizer) + (" with its groups" if spec.groups else "")
             raise DataError(f"{key}: {path} cannot train with {given}: {one_line(error)}") from error
 
 
@@ -226,7 +226,7 @@ def try_groups(key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> st
     with error_prefix(key):
         found = {name: own for name, own in members(network, spec.groups).items() if own}
         for name, own in found.items():
-            other = [f"{one} has {p.ndim} dimensions" for one, p in own if p.ndim != 2]
+            other = [f"{one} has ndim {p.ndim}" for one, p in own if p.ndim != 2]
             if other and trains_matrices_only(paths[name]):
                 place = f"groups: {name}" if name else "the parameters outside of its groups"
                 words = f"{paths[name]} trains matrices only, and {other[0]}: write `ndim: 2`, or another group for it"
