@@ -18,7 +18,7 @@ All cases compute on the CPU with one thread, also on a machine with a GPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_args
 
@@ -53,7 +53,7 @@ from golden.compute import (
 )
 from golden.store import Values
 from golden.trainings import DIGITS, MOMENTUM, custom_data, model, schedule, trained, trained_in_a_stack
-from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES
+from optstudy.catalogue import EXTRA_PACKAGES, OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES
 from optstudy.study.study import Study
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, TASKS
@@ -134,12 +134,15 @@ def stack(**changes: Any) -> Case:
 def optimizer_cases(name: str) -> dict[str, Case]:
     """Return the cases of an optimizer; one without an update rule for stacks is trained alone only."""
     given = {"optimizer": name, "hyperparameters": searched(name)}
+    row, package = OPTIMIZERS[name], OPTIMIZERS[name].optimizer.partition(".")[0]
+    needs = package if package in EXTRA_PACKAGES else ""
     cases = {
         "row": Case(partial(optimizer_row, name)),
-        "steps": Case(partial(optimizer_steps, name), FLOAT64),
-        "alone": training(**given),
+        "steps": Case(partial(optimizer_steps, name), FLOAT64, needs),
+        "alone": replace(training(**given), needs=needs),
     }
-    stacked = {"stacked": stack(**given)} if OPTIMIZERS[name].optimizer in RULES else {}
+    rule = RULES.get(row.optimizer)
+    stacked = {"stacked": stack(**given)} if rule and row.fixed.keys() <= rule.defaults.keys() else {}
     return {f"optimizer/{name}/{case}": compute for case, compute in (cases | stacked).items()}
 
 

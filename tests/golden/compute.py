@@ -39,7 +39,7 @@ from optstudy.tasks.models import MODELS
 from optstudy.tasks.networks import build_network
 from optstudy.tasks.pretrained import save_weights
 from optstudy.training.augmentation import AUGMENTATIONS
-from optstudy.training.optimizers import build_optimizer
+from optstudy.training.optimizers import build_optimizer, set_mode
 from optstudy.training.schedules import schedule_factor
 from optstudy.training.stacked.optimizers import RULES, Optimizer
 from optstudy.user_code import import_class
@@ -66,9 +66,11 @@ def optimizer_steps(name: str) -> Values:
     optimizer = build_optimizer(name, hyperparameters, [{"params": [x]}, {"params": [y], "weight_decay": 0.0}])
     path = []
     for _ in range(5):
+        set_mode(optimizer, "train")
         optimizer.zero_grad()
         ((x**2 + 10 * y**2) / 2).sum().backward()
         optimizer.step()
+        set_mode(optimizer, "eval")
         path.append([x.item(), y.item()])
     return {"path": path}
 

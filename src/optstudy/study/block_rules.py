@@ -7,9 +7,10 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
-from optstudy.catalogue import OPTIMIZERS, SCHEDULES, ScheduleRow
+from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.group_rules import (
@@ -19,7 +20,7 @@ from optstudy.study.group_rules import (
     problem_with_value,
 )
 from optstudy.study.groups import Group
-from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of
+from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, row_of_class
 from optstudy.study.schema import Average, Contender, Data, Interval, Looks, Model, Pretraining, Schedule, Tuning
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
@@ -138,7 +139,7 @@ def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
     if row not in OPTIMIZERS:
         return
     for key, other in (("like", contender.like), ("class", contender.class_path)):
-        if other is not None and other != row:
+        if other not in (None, row) and not (key == "class" and row_of_class(str(other)) == row):
             yield Problem((key,), other, f"{row!r} is the name of a row of the table: choose another name")
     if row == "sgd" and fixed.get("momentum"):
         yield Problem(("fixed", "momentum"), fixed["momentum"], "`sgd` means momentum 0: `momentum` is a row, too")
@@ -146,6 +147,15 @@ def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
         yield Problem(("search",), ["momentum"], "`sgd` means momentum 0: choose another name, with `like: sgd`")
     if fixed.get("decoupled_weight_decay"):
         yield Problem(("fixed", "decoupled_weight_decay"), True, f"{row!r} means coupled decay: choose another name")
+
+
+def _package_of_the_row_is_installed(contender: Contender) -> Iterator[Problem]:
+    """Report a row of the table whose package is missing. It is looked for, and not imported."""
+    module = optimizer_path(contender.optimizer).partition(".")[0]
+    if contender.class_path is None and module in EXTRA_PACKAGES and find_spec(module) is None:
+        key = "name" if contender.like is None else "like"
+        message = f"needs the package {EXTRA_PACKAGES[module]}: pip install 'optstudy[optimizers]'"
+        yield Problem((key,), contender.optimizer, message)
 
 
 def _decay_is_given_only_if_unknown(contender: Contender) -> Iterator[Problem]:
@@ -286,6 +296,7 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
     Model: (*_OF_DATA_AND_MODEL, _pretrained_weights_are_known, _architecture_is_in_torchvision),
     Contender: (
         _name_is_not_another_optimizers,
+        _package_of_the_row_is_installed,
         _decay_is_given_only_if_unknown,
         _hyperparameters_are_valid,
         _hyperparameters_are_given_once,

@@ -24,7 +24,14 @@ from pydantic_core import PydanticCustomError
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.groups import Group, with_groups
-from optstudy.study.hyperparameters import Decay, class_row, optimizer_class, schedule_function, whole_numbers
+from optstudy.study.hyperparameters import (
+    Decay,
+    class_row,
+    optimizer_class,
+    schedule_function,
+    whole_numbers,
+    whole_numbers_of_row,
+)
 from optstudy.study.validation import (
     LARGEST_COUNT,
     Block,
@@ -206,7 +213,8 @@ class Contender(Block):
         `fixed` removes a hyperparameter from the search. A hyperparameter that is searched and has no default keeps
         its class's.
         """
-        base, whole = self.unchanged(), self._whole_numbers()
+        base = self.unchanged()
+        whole = whole_numbers_of_row(base) | self._whole_numbers_of_classes()
         spaces = {key: Space(space.low, space.high, space.log, key in whole) for key, space in self.search.items()}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
         fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
@@ -224,8 +232,8 @@ class Contender(Block):
             row = class_row(self.optimizer, self.decay, self.fixed)
         return with_groups(row, tuple(g.resolved() for g in self.groups), self.fixed) if self.groups else row
 
-    def _whole_numbers(self) -> frozenset[str]:
-        """Return the hyperparameters that are whole numbers, those of groups with their full names."""
+    def _whole_numbers_of_classes(self) -> frozenset[str]:
+        """Return the hyperparameters of classes that are whole numbers, those of groups with their full names."""
         own = self.class_path
         paths = {"": own} | {f"{g.name}.": g.class_path or (None if g.like else own) for g in self.groups}
         return frozenset(f"{prefix}{name}" for prefix, path in paths.items() if path for name in whole_numbers(path))

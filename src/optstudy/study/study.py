@@ -123,7 +123,7 @@ def load_study(path: Path) -> Study:
         raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
     classes = {key: name for key, name in _classes(content) if name.partition(".")[0] not in NOT_THE_USERS}
     if not classes:
-        return _validated(path, content)
+        return validated(path, content)
     timeout, problems = content.get("timeout"), list[str]()
     with UserProcess(timeout if isinstance(timeout, int | float) and timeout > 0 else None) as process:
         for key, name in classes.items():
@@ -131,7 +131,7 @@ def load_study(path: Path) -> Study:
                 process.call(f"{path}: {key}: {name!r}", _try_import, name)
         if problems:
             raise StudyError("\n".join(problems))
-        return process.call(str(path), _validated, path, content)
+        return process.call(str(path), validated, path, content)
 
 
 def _classes(part: object, key: str = "") -> Iterator[tuple[str, str]]:
@@ -150,8 +150,11 @@ def _try_import(path: str) -> None:
         import_class(path)
 
 
-def _validated(path: Path, content: dict[str, Any]) -> Study:
-    """Return the study with its optimizers' rows, for which their classes are imported."""
+def validated(path: Path, content: dict[str, Any]) -> Study:
+    """Return the study with its optimizers' rows, for which their classes are imported; `path` is for messages.
+
+    Raises StudyError with one line per problem.
+    """
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
