@@ -216,6 +216,28 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = {
         fixed={"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "eps": 1e-8},
         search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-4, 1.0)},
     ),
+    # Muon for hidden matrices, AdamW for the rest, at the rates, momentum, betas and decay that Jordan et al. 2024
+    # (kellerjordan.github.io/posts/muon) advise, who tune Muon's rate and the decay; both parts have the same decay, as
+    # in Liu et al. 2025 (Moonlight, arXiv:2502.16982). Its space of rates is three decades around 0.02, rounded.
+    "muon": OptimizerRow(
+        optimizer="torch.optim.AdamW",
+        decay="decoupled",
+        defaults={"learning_rate": 3e-4, "weight_decay": 1e-2, "muon.learning_rate": 2e-2},
+        fixed={
+            "beta1": 0.9,
+            "beta2": 0.95,
+            "eps": 1e-8,
+            "muon.momentum": 0.95,
+            "muon.nesterov": True,
+            "muon.ns_steps": 5,
+        },
+        search={
+            "learning_rate": Space(3e-5, 3e-2),
+            "weight_decay": Space(1e-4, 1.0),
+            "muon.learning_rate": Space(1e-3, 1.0),
+        },
+        groups=(ParameterGroup("muon", "torch.optim.Muon", ndim=(2,), hidden=True, multiply={"weight_decay": 1.0}),),
+    ),
 }
 
 # Packages of the extra `optimizers`, by the modules that rows name: the one that users install has another name.

@@ -17,6 +17,7 @@ from optimizer_classes import Averaged
 from optstudy.catalogue import OPTIMIZERS
 from optstudy.errors import DataError
 from optstudy.spec import RunSpec, TrainingEnded, spec_fields
+from optstudy.study.groups import resolved_groups
 from optstudy.training.groups import REST, CombinedOptimizer, members, optimizer_of
 from optstudy.training.optimizers import takes_closure
 from optstudy.training.schedules import build_schedule, schedule_factor
@@ -137,6 +138,25 @@ def test_muon_with_adamw_equals_a_loop_with_two_optimizers() -> None:
         taken += 1
 
     steps(theirs, their_step)
+    assert_same_weights(ours, theirs)
+
+
+def test_the_row_muon_equals_the_loop_of_its_authors_advice() -> None:
+    row, ours, theirs = OPTIMIZERS["muon"], mlp(), mlp()
+    changed = replace(
+        spec(resolved_groups(row.groups)), optimizer="muon", hyperparameters={**row.fixed, **row.defaults}
+    )
+    steps(ours, optimizer_of(changed, ours).step)
+    biases = [theirs[index].bias for index in (0, 2, 4)]
+    rest = [{"params": [theirs[0].weight, theirs[4].weight]}, {"params": biases, "weight_decay": 0.0}]
+    muon = torch.optim.Muon([theirs[2].weight], lr=0.02, weight_decay=0.01)
+    adamw = torch.optim.AdamW(rest, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+
+    def step() -> None:
+        muon.step()
+        adamw.step()
+
+    steps(theirs, step)
     assert_same_weights(ours, theirs)
 
 

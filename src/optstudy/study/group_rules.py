@@ -34,20 +34,26 @@ def groups_fit_the_contender(contender: Contender) -> Iterator[Problem]:
     if contender.class_path and not contender.groups and trains_matrices_only(contender.class_path):
         message = "trains only matrices: name the optimizer of the other parameters in `groups`"
         yield Problem(("class",), contender.class_path, message)
+    yield from _multiples(contender)
+
+
+def _multiples(contender: Contender) -> Iterator[Problem]:
+    """Report multiples of what the contender has no value of or the group no use for, and groups' second values."""
     base = contender.unchanged()
     known = {**base.defaults, **base.fixed, **contender.fixed, **contender.defaults}
-    for number, group in enumerate(contender.groups):
-        path = optimizer_of_group(contender.optimizer, group.resolved())
-        for key in group.multiply:
-            given = f"{group.name}.{key}"
+    for number, group in enumerate(base.groups):
+        path = optimizer_of_group(contender.optimizer, group)
+        for key, factor in group.multiply.items():
+            message = problem_with(path, key, 1.0)
             if key not in known:
                 message = f"the contender has no value of {key} to multiply: give it in `fixed` or in `defaults`"
-                yield Problem(("groups", number, "multiply", key), group.multiply[key], message)
-            elif message := problem_with(path, key, 1.0):
-                yield Problem(("groups", number, "multiply", key), group.multiply[key], message)
-            if given in {**contender.fixed, **contender.search, **contender.defaults}:
-                message = f"has two values: {given} is given, too"
-                yield Problem(("groups", number, "multiply", key), group.multiply[key], message)
+            if message:
+                yield Problem(("groups", number, "multiply", key), factor, message)
+            name = f"{group.name}.{key}"
+            for block in ("fixed", "search", "defaults"):
+                if name in getattr(contender, block):
+                    message = f"the group {group.name} has {factor:g} times the contender's {key} already (`multiply`)"
+                    yield Problem((block, name), NOTHING, message)
 
 
 def needed_by_groups(contender: Contender) -> Iterator[str]:

@@ -197,8 +197,12 @@ def problem_with(path: str, name: str, value: float | bool) -> str:
 
 
 def row_of_class(path: str) -> str:
-    """Return the name of the row whose class this is; empty if none, or several, such as three rows of torch's SGD."""
-    rows = [name for name, row in OPTIMIZERS.items() if row.optimizer == path and not row.groups]
+    """Return the name of the row whose class this is; empty if none, or several, such as three rows of torch's SGD.
+
+    The class of a row with groups is that of its first group: that of `muon` is torch's Muon.
+    """
+    classes = {name: row.groups[0].optimizer if row.groups else row.optimizer for name, row in OPTIMIZERS.items()}
+    rows = [name for name, cls in classes.items() if cls == path]
     return rows[0] if len(rows) == 1 else ""
 
 

@@ -56,7 +56,19 @@ LINES: dict[str, tuple[str, list[str]]] = {
     ),
     "a multiple of what is given, too": (
         own(MUON % ", multiply: {weight_decay: 1.0}", ", fixed: {muon.weight_decay: 0.0}"),
-        ["groups.0.multiply.weight_decay: 1.0: has two values: muon.weight_decay is given, too"],
+        ["optimizers.1.fixed.muon.weight_decay: the group muon has 1 times the contender's weight_decay already"],
+    ),
+    "a second value in a row with groups": (
+        contender("{name: m, like: muon, search: {muon.weight_decay: {low: 0.1, high: 1}}}"),
+        ["optimizers.1.search.muon.weight_decay: the group muon has 1 times the contender's weight_decay already"],
+    ),
+    "groups of a row with groups": (
+        contender("{name: muon, groups: [{name: a, ndim: 2}]}"),
+        ["optimizers.1.groups: muon has groups of its own: choose `like` another row"],
+    ),
+    "a group like a row with groups": (
+        own("{name: a, ndim: 2, like: muon}"),
+        ["groups.0.like: 'muon': has groups of its own: name the optimizer of this group alone"],
     ),
     "a multiple of what the contender has not": (
         contender(
@@ -127,6 +139,17 @@ def test_a_group_with_the_contenders_optimizer_adds_only_what_the_file_gives() -
     row, adam = study.row(study.optimizers[0]), OPTIMIZERS["adam"]
     assert (row.search, row.defaults) == (adam.search, adam.defaults)
     assert row.fixed == {**adam.fixed, "low.weight_decay": 0.0}
+
+
+def test_a_row_with_groups_is_changed_like_any_other_row() -> None:
+    search = {"muon.learning_rate": {"low": 0.01, "high": 0.1}}
+    study = tiny(optimizers=["muon", {"name": "own", "like": "muon", "search": search, "fixed": {"muon.ns_steps": 3}}])
+    row, changed = OPTIMIZERS["muon"], study.row(study.optimizers[1])
+    assert study.row(study.optimizers[0]) == row
+    assert (changed.groups, changed.defaults) == (row.groups, row.defaults)
+    assert changed.fixed == {**row.fixed, "muon.ns_steps": 3}
+    assert type(changed.fixed["muon.ns_steps"]) is int
+    assert changed.search == {**row.search, "muon.learning_rate": Space(0.01, 0.1)}
 
 
 def test_contenders_without_groups_have_the_spec_that_they_had() -> None:
