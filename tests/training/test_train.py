@@ -42,10 +42,10 @@ def test_contenders_of_a_replicate_see_the_same_batches_in_another_order_each_ep
 
 def test_contenders_of_a_replicate_start_from_the_same_weights() -> None:
     # With a rate of zero nothing moves: the final metrics are those of the initial weights.
-    still = {"learning_rate": 0.0, "muon.learning_rate": 0.0}
-    results = [
-        train([spec_of(name, {**OPTIMIZERS[name].fixed, **still}, {"model": "mlp"})])[0].metrics for name in OPTIMIZERS
-    ]
+    results = []
+    for name, row in OPTIMIZERS.items():
+        still = {key: 0.0 for key in ("learning_rate", *row.search) if key.endswith("learning_rate")}
+        results.append(train([spec_of(name, {**row.fixed, **still}, {"model": "mlp"})])[0].metrics)
     assert all(metrics == results[0] for metrics in results)
 
 
