@@ -44,7 +44,7 @@ def test_contenders_of_a_replicate_start_from_the_same_weights() -> None:
     # With a rate of zero nothing moves: the final metrics are those of the initial weights.
     results = []
     for name, row in OPTIMIZERS.items():
-        still = {key: 0.0 for key in ("learning_rate", *row.search) if key.endswith("learning_rate")}
+        still = {key: 0.0 for key in ("learning_rate", "weight_decay", *row.search) if key != "d_coef"}
         results.append(train([spec_of(name, {**row.fixed, **still}, {"model": "mlp"})])[0].metrics)
     assert all(metrics == results[0] for metrics in results)
 
