@@ -40,6 +40,31 @@ class Space:
 
 
 @dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters of a network that an optimizer treats in their own way (see `training.groups`).
+
+    A hyperparameter of the group is named `<name of the group>.<hyperparameter>`.
+
+    Attributes:
+        name: Its name.
+        optimizer: The row or the class that trains it; None for the contender's own.
+        ndim: Numbers of dimensions that its parameters have; empty for any.
+        names: Prefixes of their names, or patterns with `*`, `?` or `[...]` for the whole name; empty for any.
+        modules: Names of the classes that own them, or of base classes of these; empty for any.
+        hidden: Whether embeddings, and the first and the last layer with weights, are left out.
+        multiply: Hyperparameters that have the contender's own value, multiplied by this factor.
+    """
+
+    name: str
+    optimizer: str | None = None
+    ndim: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    hidden: bool = False
+    multiply: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class OptimizerRow:
     """One optimizer.
 
@@ -50,6 +75,7 @@ class OptimizerRow:
         defaults: Values of the searched hyperparameters in the untuned variant (docs/protocol.md).
         fixed: Hyperparameters that are not searched.
         search: Search space of each searched hyperparameter.
+        groups: Parameters that it treats in another way than the rest; of several that match one, the first has it.
         rate_free: Whether it estimates its learning rate itself. What is called its learning rate is a factor of the
             estimate, which its authors leave at 1.
         schedule_free: Whether an average of its weights takes the place of a schedule, so that its rate is constant.
@@ -60,6 +86,7 @@ class OptimizerRow:
     defaults: Mapping[str, float]
     fixed: Mapping[str, float | bool]
     search: Mapping[str, Space]
+    groups: tuple[ParameterGroup, ...] = ()
     rate_free: bool = False
     schedule_free: bool = False
 
@@ -188,6 +215,28 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = {
         defaults={"learning_rate": 1e-3, "weight_decay": 2e-2},
         fixed={"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "eps": 1e-8},
         search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-4, 1.0)},
+    ),
+    # Muon for hidden matrices, AdamW for the rest, at the rates, momentum, betas and decay that Jordan et al. 2024
+    # (kellerjordan.github.io/posts/muon) advise, who tune Muon's rate and the decay; both parts have the same decay, as
+    # in Liu et al. 2025 (Moonlight, arXiv:2502.16982). Its space of rates is three decades around 0.02, rounded.
+    "muon": OptimizerRow(
+        optimizer="torch.optim.AdamW",
+        decay="decoupled",
+        defaults={"learning_rate": 3e-4, "weight_decay": 1e-2, "muon.learning_rate": 2e-2},
+        fixed={
+            "beta1": 0.9,
+            "beta2": 0.95,
+            "eps": 1e-8,
+            "muon.momentum": 0.95,
+            "muon.nesterov": True,
+            "muon.ns_steps": 5,
+        },
+        search={
+            "learning_rate": Space(3e-5, 3e-2),
+            "weight_decay": Space(1e-4, 1.0),
+            "muon.learning_rate": Space(1e-3, 1.0),
+        },
+        groups=(ParameterGroup("muon", "torch.optim.Muon", ndim=(2,), hidden=True, multiply={"weight_decay": 1.0}),),
     ),
 }
 

@@ -23,6 +23,7 @@ from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.selection import EDGE_SHARE
 from optstudy.study.claim import SWEPT
+from optstudy.study.groups import split_name
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -158,8 +159,12 @@ def _primary(study: Study) -> int:
 
 
 def _searched(study: Study) -> dict[str, set[str]]:
-    """Return the names of the hyperparameters that each contender searches, empty if nothing is tuned."""
-    return {contender.name: set(study.row(contender).search) for contender in study.optimizers if study.tuning.trials}
+    """Return the names of the hyperparameters that each contender searches, empty if nothing is tuned.
+
+    Those of a group of parameters are named without their group.
+    """
+    searches = {one.name: study.row(one).search for one in study.optimizers if study.tuning.trials}
+    return {name: {split_name(key)[1] for key in search} for name, search in searches.items()}
 
 
 def _nothing_tuned(design: Design) -> Iterator[Finding]:

@@ -54,12 +54,11 @@ TORCHS_NAMES = {
     "params": "`freeze` names parameters that are not trained",
 }
 
-# torch's classes with decoupled weight decay (the others have coupled), and those that a study cannot train with.
+# torch's classes with decoupled weight decay (the others have coupled), those that a study cannot train with, and those
+# that train parameters of two dimensions alone, which a study sends to them by `groups`.
 DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon"})
-REFUSED = {
-    "SparseAdam": "it needs sparse gradients, and networks here have dense ones",
-    "Muon": "it trains only matrices, and networks have biases",
-}
+REFUSED = {"SparseAdam": "it needs sparse gradients, and networks here have dense ones"}
+MATRICES_ONLY = frozenset({"Muon"})
 
 
 def optimizer_class(path: str) -> Any:
@@ -93,6 +92,11 @@ def schedule_function(path: str) -> str:
 def _torch_bases(cls: type) -> list[str]:
     """Return the names of torch's classes among `cls` and its base classes."""
     return [base.__name__ for base in cls.__mro__ if comes_with_torch(base)]
+
+
+def trains_matrices_only(path: str) -> bool:
+    """Return whether the class at `path` refuses parameters that do not have two dimensions, as torch's Muon does."""
+    return bool(MATRICES_ONLY & set(_torch_bases(import_class(path))))
 
 
 def comes_with_torch(cls: type) -> bool:
@@ -193,8 +197,12 @@ def problem_with(path: str, name: str, value: float | bool) -> str:
 
 
 def row_of_class(path: str) -> str:
-    """Return the name of the row whose class this is; empty if none, or several, such as three rows of torch's SGD."""
-    rows = [name for name, row in OPTIMIZERS.items() if row.optimizer == path]
+    """Return the name of the row whose class this is; empty if none, or several, such as three rows of torch's SGD.
+
+    The class of a row with groups is that of its first group: that of `muon` is torch's Muon.
+    """
+    classes = {name: row.groups[0].optimizer if row.groups else row.optimizer for name, row in OPTIMIZERS.items()}
+    rows = [name for name, cls in classes.items() if cls == path]
     return rows[0] if len(rows) == 1 else ""
 
 

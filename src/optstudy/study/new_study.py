@@ -46,6 +46,8 @@ STARTS: Mapping[str, Start] = {
     "ravine": Start("point", 100),
     "rosenbrock": Start("point", 500),
 }
+# The network for a row that trains hidden matrices, such as muon, in place of one that has none.
+WITH_HIDDEN_MATRICES: Mapping[str, str] = {"cnn": "mlp", "linear": "mlp"}
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,8 @@ def study_name(task: str, contender: str) -> str:
 def study_text(task: str, contenders: Sequence[NewContender], budget: Budget, file: str) -> str:
     """Return the text of a study file that compares the first contender with each of the others; `file` is its path."""
     start, row = start_of(task), DATASETS[task]
+    grouped = any(one.name in OPTIMIZERS and OPTIMIZERS[one.name].groups for one in contenders)
+    model = WITH_HIDDEN_MATRICES.get(start.model, start.model) if grouped else start.model
     what, name = task_of(row.kind), study_name(task, contenders[0].name)
     rivals = [contender.name for contender in contenders[1:]]
     count = budget.trials + 2
@@ -217,7 +221,7 @@ def study_text(task: str, contenders: Sequence[NewContender], budget: Budget, fi
         f"question: Tuned with the same budget, is {contenders[0].name} better than {_listed(rivals)} on {task}?",
         f"seed: {_seed(name)}  # all random numbers are derived from it; take a fresh one for another design",
         f"data: {task}",
-        f"model: {start.model}",
+        f"model: {model}",
         f"epochs: {budget.epochs or start.epochs}{'' if what.examples else '  # steps'}",
         *([f"batch_size: {start.batch_size}"] if what.examples else []),
         "schedule: cosine  # of all contenders that do not name their own",

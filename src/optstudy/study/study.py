@@ -12,6 +12,7 @@ from pydantic import ValidationError, model_validator
 from optstudy.errors import StudyError, collecting
 from optstudy.keys import derive_seed
 from optstudy.spec import RunSpec
+from optstudy.study.groups import resolved_groups
 from optstudy.study.rules import problems_of
 from optstudy.study.schema import Contender, StudyFile
 from optstudy.study.study_yaml import read_yaml
@@ -84,6 +85,7 @@ class Study(StudyFile):
             clip_value=contender.clip_value if contender.clip_value is not None else self.clip_value,
             accumulate=self.accumulate,
             average=None if contender.average is None else contender.average.resolved(),
+            groups=resolved_groups(row.groups),
         )
 
     def pretraining_spec(self) -> RunSpec:
@@ -110,6 +112,7 @@ class Study(StudyFile):
             clip_value=block.optimizer.clip_value,
             accumulate=self.accumulate,
             average=None if block.optimizer.average is None else block.optimizer.average.resolved(),
+            groups=resolved_groups(row.groups),
         )
 
 
