@@ -206,6 +206,26 @@ def test_ten_steps_of_a_row_follow_the_rule_of_its_paper(name: str) -> None:
         torch.testing.assert_close(parameter.detach(), expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize(("name", "path"), [("prodigy", "prodigyopt.Prodigy"), ("lion", "lion_pytorch.Lion")])
+def test_a_row_of_another_package_takes_the_steps_of_its_authors_or_of_a_second_implementation(
+    name: str, path: str
+) -> None:
+    needed(name)
+    pytest.importorskip(path.partition(".")[0])
+    start = torch.randn(5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    row, ends = OPTIMIZERS[name], list[Tensor]()
+    given = {**row.fixed, "learning_rate": 0.5, "weight_decay": 0.1}
+    for optimizer in (name, path):
+        parameter = nn.Parameter(start.clone())
+        built = build_optimizer(optimizer, given, [{"params": [parameter]}])
+        for step in range(STEPS):
+            parameter.grad = parameter.detach() + 0.1 * step
+            built.step()
+        ends.append(parameter.detach())
+    torch.testing.assert_close(*ends, rtol=1e-6, atol=0)
+    assert not torch.allclose(ends[0], start)
+
+
 @pytest.mark.parametrize("name", ALONE)
 def test_the_decay_of_a_row_is_the_one_that_its_class_shows_when_it_is_tried(name: str) -> None:
     needed(name)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from optstudy.analysis.tables import Values
 
 MOST_CHANGES = 3  # settings that a finding names; the page's table of designs has all
+SCHEDULE_FREE = "Defazio et al. 2024, arXiv:2405.15682: an average of the weights replaces the schedule"
 MIN_DECADES = 2.0  # of a search space for learning rates
 
 SOURCES: Mapping[int, str] = {
@@ -172,9 +173,22 @@ def _nothing_tuned(design: Design) -> Iterator[Finding]:
 
 
 def _fixed_rate(design: Design) -> Iterator[Finding]:
-    for name, searched in _searched(design.study).items():
-        if "learning_rate" not in searched:
+    searches = _searched(design.study)
+    for name in [name for name, searched in searches.items() if "learning_rate" not in searched]:
+        if not design.study.row(design.study.contender(name)).rate_free:
             yield _finding(1, name, "its learning rate is fixed, but others search theirs: the budgets are unequal")
+        elif any("learning_rate" in other for other in searches.values()):
+            only = f"only {', '.join(sorted(searches[name]))}" if searches[name] else "nothing"
+            words = f"is rate-free: with as many trials it searches {only}, and others also their learning rate"
+            yield _finding(2, name, f"{words}: the comparison is about the budget, not about equal spaces")
+
+
+def _scheduled_although_schedule_free(design: Design) -> Iterator[Finding]:
+    for contender in design.study.optimizers:
+        schedule = (contender.schedule or design.study.schedule).function
+        if design.study.row(contender).schedule_free and schedule != "constant":
+            words = f"is schedule-free, but its rate follows the schedule {schedule}: write `schedule: constant` for it"
+            yield Finding(2, contender.name, words, SCHEDULE_FREE)
 
 
 def _unsearched_decay(design: Design) -> Iterator[Finding]:
@@ -369,6 +383,7 @@ def _several_gradients_per_step(entries: Sequence[Entry]) -> Iterator[Finding]:
 DESIGN_CHECKS = (
     _nothing_tuned,
     _fixed_rate,
+    _scheduled_although_schedule_free,
     _unsearched_decay,
     _narrow_space,
     _default_outside_space,

@@ -39,10 +39,10 @@ def new(
     _check_name("--task", task, _possible_tasks())
     with UserProcess() as process:
         contenders = _contenders(task, optimizer, against, process)
-        text = study_text(task, contenders, Budget(epochs or 0, trials, replicates))
         path = output or Path(f"{study_name(task, contenders[0].name)}.yaml")
         if path.exists():
             raise StudyError(f"--output: {path}: exists already, and is not overwritten: give another file")
+        text = study_text(task, contenders, Budget(epochs or 0, trials, replicates), str(path))
         content = parse_yaml(text)
         if any("class" in entry for entry in content["optimizers"] if isinstance(entry, dict)):
             process.call(str(path), validated, path, content)
@@ -74,7 +74,7 @@ def _contenders(task: str, optimizer: str, against: str, process: UserProcess) -
         rivals = [name for name in rivals if name != optimizer]
     if not rivals:
         raise StudyError(f"--against: {against!r}: must name at least one other optimizer")
-    found = list[NewContender]()
+    found: list[NewContender] = []
     for option, given in [("--optimizer", optimizer), *(("--against", rival) for rival in rivals)]:
         one = _contender(option, given, task, [other.name for other in found], process)
         if one.name in [other.name for other in found]:

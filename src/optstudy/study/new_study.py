@@ -204,8 +204,8 @@ def study_name(task: str, contender: str) -> str:
     return f"{task}_{contender}".replace("-", "_")[:64]
 
 
-def study_text(task: str, contenders: Sequence[NewContender], budget: Budget) -> str:
-    """Return the text of a study file that compares the first contender with each of the others."""
+def study_text(task: str, contenders: Sequence[NewContender], budget: Budget, file: str) -> str:
+    """Return the text of a study file that compares the first contender with each of the others; `file` is its path."""
     start, row = start_of(task), DATASETS[task]
     grouped = any(one.name in OPTIMIZERS and OPTIMIZERS[one.name].groups for one in contenders)
     model = WITH_HIDDEN_MATRICES.get(start.model, start.model) if grouped else start.model
@@ -216,7 +216,7 @@ def study_text(task: str, contenders: Sequence[NewContender], budget: Budget) ->
     lines = [
         f"# {len(contenders)} contenders, {budget.replicates} replicates of {budget.trials} trials and two final runs:"
         f" {total} trainings.",
-        f"# `optstudy check {name}.yaml --measure` estimates how long they take here; `optstudy run` trains them.",
+        f"# `optstudy check {file} --measure` estimates how long they take here; `optstudy run {file}` trains them.",
         f"name: {name}",
         f"question: Tuned with the same budget, is {contenders[0].name} better than {_listed(rivals)} on {task}?",
         f"seed: {_seed(name)}  # all random numbers are derived from it; take a fresh one for another design",
