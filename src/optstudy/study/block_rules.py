@@ -5,21 +5,51 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from optstudy.catalogue import OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
-from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
-from optstudy.study.schema import Average, Contender, Data, Interval, Looks, Model, Pretraining, Schedule, Tuning
+from optstudy.study.hyperparameters import (
+    BETAS,
+    comes_with_torch,
+    decay_of,
+    is_beta,
+    optimizer_class,
+    parameters_of,
+    problem_with,
+)
+from optstudy.study.schema import (
+    Average,
+    Contender,
+    Data,
+    Looks,
+    Model,
+    Pretraining,
+    Schedule,
+    Tuning,
+)
+from optstudy.study.spaces import Categories, Interval
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, kinds_of_examples
 from optstudy.tasks.models import MODELS
 
 LEAST_FIRST_LOOK = 6  # the exact test of five replicates has no p below 0.05
+
+
+def _ends_are_whole(interval: Interval) -> Iterator[Problem]:
+    for key in ("low", "high") if interval.whole else ():
+        if getattr(interval, key) != int(getattr(interval, key)):
+            yield Problem((key,), getattr(interval, key), "must be a whole number, because of `whole: true`")
+
+
+def _choices_are_distinct(categories: Categories) -> Iterator[Problem]:
+    for number, value in enumerate(categories.choices):
+        if value in categories.choices[:number]:
+            yield Problem(("choices", number), value, "is there already (true counts as 1, and false as 0)")
 
 
 def _low_is_below_high(interval: Interval) -> Iterator[Problem]:
@@ -160,11 +190,37 @@ def _hyperparameters_are_valid(contender: Contender) -> Iterator[Problem]:
             if message := problem_with(path, key, value):
                 yield Problem((block, key), value, message)
     for key, space in contender.search.items():
+        if isinstance(space, Categories):
+            yield from _choices_are_valid(path, key, space)
+            continue
         of_low, of_high = problem_with(path, key, space.low), problem_with(path, key, space.high)
         if of_low:
             yield Problem(("search", key, "low"), space.low, of_low)
         if of_high and of_high != of_low:
             yield Problem(("search", key, "high"), space.high, of_high)
+
+
+def _choices_are_valid(path: str, key: str, space: Categories) -> Iterator[Problem]:
+    """Report invalid choices. Learning rates are none: their audit, redraws and figures need a scale."""
+    if key == "learning_rate":
+        yield Problem(("search", key), list(space.choices), "must be an interval: {low: 1.0e-4, high: 0.1}")
+        return
+    for number, value in enumerate(space.choices):
+        if message := problem_with(path, key, value):
+            yield Problem(("search", key, "choices", number), value, message)
+
+
+def _betas_are_given_in_one_way(contender: Contender) -> Iterator[Problem]:
+    blocks: Mapping[str, Collection[str]] = {
+        "fixed": contender.fixed,
+        "search": contender.search,
+        "defaults": contender.defaults,
+    }
+    single = sorted({key for block in blocks.values() for key in block if is_beta(key)})
+    for name, block in blocks.items():
+        if BETAS in block and single:
+            message = f"are all of them, and there is {', '.join(single)}, too: write one or the other"
+            yield Problem((name, BETAS), NOTHING, message)
 
 
 def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
@@ -176,7 +232,9 @@ def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
     for key in sorted(set(defaults) & ({*fixed, *(row.fixed if row else ())} - set(search))):
         yield Problem(("defaults", key), defaults[key], "is fixed: give it in `fixed`, or search it")
     for key in parameters_of(path).needed if path is not None else ():
-        if key not in fixed and not (key in search and key in defaults):
+        if is_beta(key) and BETAS in {*fixed, *search}:
+            continue
+        if key != BETAS and key not in fixed and not (key in search and key in defaults):
             yield Problem((), NOTHING, f"{path} needs {key}: in `fixed`, or in `search` and in `defaults`")
 
 
@@ -274,7 +332,8 @@ def _looks_are_as_simulated(block: Looks) -> Iterator[Problem]:
 
 
 BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
-    Interval: (_low_is_below_high,),
+    Interval: (_low_is_below_high, _ends_are_whole),
+    Categories: (_choices_are_distinct,),
     Data: (*_OF_DATA_AND_MODEL, _keys_fit_the_kind),
     Model: (*_OF_DATA_AND_MODEL, _pretrained_weights_are_known, _architecture_is_in_torchvision),
     Contender: (
@@ -282,6 +341,7 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
         _decay_is_given_only_if_unknown,
         _hyperparameters_are_valid,
         _hyperparameters_are_given_once,
+        _betas_are_given_in_one_way,
     ),
     Looks: (_looks_are_as_simulated,),
     Schedule: (_keys_fit_the_schedule,),
