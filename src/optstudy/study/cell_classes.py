@@ -91,11 +91,11 @@ def _add(name: str, value: Any, statements: dict[str, str]) -> None:
             statements[name] = f"{name} = {own}\n"
     else:
         own = getattr(value, "__name__", None) or getattr(value, "_name", None) or name
-        module = value.__module__ if isinstance(value, type) else pickle.whichmodule(value, own)  # type: ignore[attr-defined]
-        if module in ("__main__", None) or not own.isidentifier():
-            message = "import it in the cell, define it inside the class, or put the class into a module"
+        module = pickle.whichmodule(value, own)  # type: ignore[attr-defined]
+        if module == "__main__" or getattr(sys.modules.get(module), own, None) is not value:
+            allowed = "import it in the cell, define it inside the class, or put the class into a module"
             raise ValueError(
-                f"uses {name}, {str(value)[:60]!r}, which is neither code with a source nor plain: {message}"
+                f"uses {name}, {str(value)[:60]!r}, which is neither code with a source nor plain: {allowed}"
             )
         statements[name] = f"from {module} import {own} as {name}\n"
 
