@@ -37,7 +37,7 @@ def test_a_file_a_dict_and_a_study_are_the_same_study(
     assert {entry.spec["optimizer"] for entry in entries.values()} == {"sgd", "optimizer_classes.OwnBetas"}
     named = {**CLASS, "class": "optimizer_classes.OwnBetas"}
     Path("study.yaml").write_text(tiny_file(optimizers=["sgd", named], claims=[claim]))
-    for same in ("study.yaml", Path("study.yaml"), results.study):
+    for same in ("study.yaml", results.study):
         pd.testing.assert_frame_equal(run(same, progress=False).comparison, results.comparison)
     assert journal.read_journal(path) == entries
 
