@@ -138,7 +138,7 @@ def answer_in_html(results: StudyResults, headline: str) -> str:
         variants=[_table(results, variant) for variant in results.variants],
         claims=[_claim(claim) for claim in results.claims],
         confidence=confidence(results.claims) if results.claims else "",
-        figure=Markup(headline[headline.find("<svg") :]) if headline else "",
+        figure=inline(f"{results.name}-headline", headline) if headline else "",
     )
 
 
