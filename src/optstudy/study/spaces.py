@@ -18,7 +18,7 @@ def _value(value: Any) -> Value:
     A list may contain null, and its whole numbers stay whole.
     """
     if isinstance(value, list | tuple) and value:
-        return tuple(one if one is None or type(one) is int else _single(one) for one in value)
+        return tuple(one if one is None or (type(one) is int and abs(one) < 2**53) else _single(one) for one in value)
     return _single(value)
 
 
@@ -52,9 +52,8 @@ class Interval(Block):
     log: Flag = True
     whole: Flag = False
 
-    def space(self, name: str, whole: bool) -> Space:
+    def space(self, name: str, whole: bool) -> Space:  # noqa: ARG002  # as that of Categories
         """Return the space; `whole` says whether the optimizer takes whole numbers only."""
-        del name
         return Space(self.low, self.high, self.log, whole or self.whole)
 
 
