@@ -47,6 +47,9 @@ class RunSpec:
         clip_value: Largest magnitude of each element of the gradient, None for no clipping by value.
         accumulate: In how many parts the gradient of a batch is computed, one after the other.
         average: {"name": "ema", "decay"} or {"name": "swa", "start"} (see `averaging`), None for no averaging.
+        groups: {"name", "optimizer", "ndim", "names", "modules", "hidden", "multiply"} of each group of parameters (see
+            `catalogue.ParameterGroup`), without what is not given. A hyperparameter of the group `muon` is named
+            `muon.learning_rate`.
     """
 
     data: Mapping[str, Any]
@@ -67,6 +70,7 @@ class RunSpec:
     clip_value: float | None = None
     accumulate: int = 1
     average: Mapping[str, Any] | None = None
+    groups: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

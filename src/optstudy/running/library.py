@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optstudy.analysis.study_results import StudyResults, read_study_results
+from optstudy.cell_classes import with_paths
 from optstudy.environment import default_workers
 from optstudy.errors import StudyError
 from optstudy.files import write_text
@@ -20,7 +21,6 @@ from optstudy.reporting.pages import answer_in_html
 from optstudy.reporting.summary import notes_in_text
 from optstudy.reporting.terminal import plain_console, shown
 from optstudy.running import stages
-from optstudy.study.cell_classes import with_paths
 from optstudy.study.study import Study, load_study, study_of
 
 if TYPE_CHECKING:

@@ -22,14 +22,15 @@ from pydantic_core import PydanticCustomError
 
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.groups import Group, with_groups
 from optstudy.study.hyperparameters import (
-    BETAS,
     Decay,
     class_row,
-    is_beta,
     optimizer_class,
     schedule_function,
     whole_numbers,
+    whole_numbers_of_row,
+    without_single_betas,
 )
 from optstudy.study.spaces import AnyValue, Categories, Interval, interval_or_choices, typed
 from optstudy.study.validation import (
@@ -171,6 +172,7 @@ class Contender(Block):
     clip: Positive | None = None
     clip_value: Positive | None = None
     average: Annotated[Average, by_name] | None = None
+    groups: tuple[Group, ...] = ()
     freeze: tuple[str, ...] = ()
     from_scratch: Flag = False
 
@@ -197,12 +199,9 @@ class Contender(Block):
         `fixed` removes a hyperparameter from the search. A hyperparameter that is searched and has no default keeps
         its class's.
         """
-        if self.class_path is not None:
-            base, whole = class_row(self.class_path, self.decay, self.fixed), whole_numbers(self.class_path)
-        else:
-            base, whole = OPTIMIZERS[self.optimizer], frozenset[str]()
-        if BETAS in {*self.fixed, *self.search, *self.defaults}:  # given whole, they replace those of the table
-            base = replace(base, fixed={key: value for key, value in base.fixed.items() if not is_beta(key)})
+        base = self.unchanged()
+        base = replace(base, fixed=without_single_betas(base.fixed, {*self.fixed, *self.search, *self.defaults}))
+        whole = whole_numbers_of_row(base) | self._whole_numbers_of_classes()
         spaces = {key: space.space(key, key in whole) for key, space in self.search.items()}
         whole |= {key for key, space in spaces.items() if isinstance(space, Space) and space.whole}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
@@ -212,7 +211,20 @@ class Contender(Block):
         defaults = {**base.defaults, **fixed_in_table, **self.defaults}
         defaults = {key: typed(key, value, key in whole) for key, value in defaults.items() if key not in fixed}
         decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
-        return OptimizerRow(base.optimizer, decay, defaults, fixed, search)
+        return replace(base, decay=decay, defaults=defaults, fixed=fixed, search=search)
+
+    def unchanged(self) -> OptimizerRow:
+        """Return the row of the table, or that of the class, with its groups and without the changes of this entry."""
+        row = OPTIMIZERS.get(self.optimizer)
+        if row is None:
+            row = class_row(self.optimizer, self.decay, self.fixed)
+        return with_groups(row, tuple(g.resolved() for g in self.groups), self.fixed) if self.groups else row
+
+    def _whole_numbers_of_classes(self) -> frozenset[str]:
+        """Return the hyperparameters of classes that are whole numbers, those of groups with their full names."""
+        own = self.class_path
+        paths = {"": own} | {f"{g.name}.": g.class_path or (None if g.like else own) for g in self.groups}
+        return frozenset(f"{prefix}{name}" for prefix, path in paths.items() if path for name in whole_numbers(path))
 
 
 class Tuning(Block):

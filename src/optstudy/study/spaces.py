@@ -36,7 +36,7 @@ def _single(value: Any) -> bool | float | str:
 
 def typed(name: str, value: Value, whole: bool) -> Value:
     """Return a value of a hyperparameter in the type that its optimizer takes, so that equal values have equal keys."""
-    if name == BETAS and isinstance(value, tuple):
+    if name.rpartition(".")[2] == BETAS and isinstance(value, tuple):
         return tuple(float(one) if type(one) is int else one for one in value)
     return int(value) if whole and isinstance(value, int | float) and not isinstance(value, bool) else value
 

@@ -34,21 +34,39 @@ class DataRow:
         load: Path of the function that returns its `Arrays`; of an analytic function the path of its class.
         arguments: The arguments of `load` with their defaults. An argument whose default is None must be given.
         side: Side of an image in pixels; None if there are no images, or if the argument `size` says it.
+        about: Its size and what it needs, in a few words for a list.
     """
 
     kind: str
     load: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     side: int | None = None
+    about: str = ""
 
 
 DATASETS: Mapping[str, DataRow] = {
-    "digits": DataRow("image", "optstudy.tasks.loaders.images.digits", {"classes": list(range(10))}, side=8),
-    "mnist": DataRow("image", "optstudy.tasks.loaders.images.mnist", side=28),
-    "fashion_mnist": DataRow("image", "optstudy.tasks.loaders.images.fashion_mnist", side=28),
-    "kmnist": DataRow("image", "optstudy.tasks.loaders.images.kmnist", side=28),
-    "cifar10": DataRow("image", "optstudy.tasks.loaders.images.cifar10", side=32),
-    "cifar100": DataRow("image", "optstudy.tasks.loaders.images.cifar100", side=32),
+    "digits": DataRow(
+        "image",
+        "optstudy.tasks.loaders.images.digits",
+        {"classes": list(range(10))},
+        side=8,
+        about="1,797 of 8x8; no download",
+    ),
+    "mnist": DataRow(
+        "image", "optstudy.tasks.loaders.images.mnist", side=28, about="60,000 + 10,000 of 28x28; download"
+    ),
+    "fashion_mnist": DataRow(
+        "image", "optstudy.tasks.loaders.images.fashion_mnist", side=28, about="60,000 + 10,000 of 28x28; download"
+    ),
+    "kmnist": DataRow(
+        "image", "optstudy.tasks.loaders.images.kmnist", side=28, about="60,000 + 10,000 of 28x28; download"
+    ),
+    "cifar10": DataRow(
+        "image", "optstudy.tasks.loaders.images.cifar10", side=32, about="50,000 + 10,000 of 32x32; download"
+    ),
+    "cifar100": DataRow(
+        "image", "optstudy.tasks.loaders.images.cifar100", side=32, about="50,000 + 10,000 of 32x32; download"
+    ),
     "image_folder": DataRow(
         "image", "optstudy.tasks.loaders.image_folders.image_folder", {"train": None, "test": None, "size": 64}
     ),
@@ -57,15 +75,27 @@ DATASETS: Mapping[str, DataRow] = {
         "optstudy.tasks.loaders.texts.separated",
         {"train": None, "test": None, "tokenizer": "words", "length": 64},
     ),
-    "trec6": DataRow("text", "optstudy.tasks.loaders.texts.trec6", {"tokenizer": "words", "length": 64}),
+    "trec6": DataRow(
+        "text",
+        "optstudy.tasks.loaders.texts.trec6",
+        {"tokenizer": "words", "length": 64},
+        about="5,452 + 500 questions; its files",
+    ),
     "hub": DataRow(
         "text",
         "optstudy.tasks.loaders.texts.hub",
         {"dataset": None, "text": "text", "label": "label", "train": "train", "test": "test"}
         | {"tokenizer": "words", "length": 64},
     ),
-    "ravine": DataRow("function", "optstudy.tasks.functions.Ravine", {"condition": 100.0, "tolerance": 1e-3}),
-    "rosenbrock": DataRow("function", "optstudy.tasks.functions.Rosenbrock", {"tolerance": 1e-3}),
+    "ravine": DataRow(
+        "function",
+        "optstudy.tasks.functions.Ravine",
+        {"condition": 100.0, "tolerance": 1e-3},
+        about="two parameters; nothing",
+    ),
+    "rosenbrock": DataRow(
+        "function", "optstudy.tasks.functions.Rosenbrock", {"tolerance": 1e-3}, about="two parameters; nothing"
+    ),
 }
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from optstudy.cell_classes import with_paths
 from optstudy.errors import StudyError
-from optstudy.study.cell_classes import with_paths
 
 CELL = '''
 import math
