@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.catalogue import OPTIMIZERS, Hyperparameters, optimizer_path
 from optstudy.errors import DataError, error_prefix, one_line
 from optstudy.spec import RunSpec
 from optstudy.study.groups import own_part
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-Hyperparameters = Mapping[str, float | bool]
-
 
 def points_to_try(study: Study, contender: Contender) -> list[Hyperparameters]:
     """Return the hyperparameters with which a contender's optimizer is tried: its defaults, and the ends of its spaces.
@@ -49,10 +47,9 @@ def points_to_try(study: Study, contender: Contender) -> list[Hyperparameters]:
     points: list[Hyperparameters] = [row.defaults] if study.untuned else []
     if study.tuning.trials:
         middle = {name: space.at(0.5) for name, space in row.search.items()}
-        points += [{**middle, name: end} for name, space in row.search.items() for end in (space.low, space.high)]
+        points += [{**middle, name: end} for name, space in row.search.items() for end in space.ends]
     if study.sweep is not None and contender.name in study.sweep.contenders:
-        space = row.search["learning_rate"]
-        points += [{**row.defaults, "learning_rate": end} for end in (space.low, space.high)]
+        points += [{**row.defaults, "learning_rate": end} for end in (row.rates.ends if row.rates else ())]
     return [{**row.fixed, **point} for point in points]
 
 
