@@ -18,8 +18,8 @@ from torch import Tensor
 
 from optstudy.keys import derive_seed
 from optstudy.spec import PARTS, Part, RunSpec
-from optstudy.tasks.arrays import Arrays, split
-from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.arrays import Arrays
+from optstudy.tasks.datasets import inputs_of, load_arrays, split_of
 from optstudy.tasks.kinds import KINDS
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.device import compute_device, to_device
@@ -142,19 +142,9 @@ class ArrayData(pl.LightningDataModule):
         """Return the parts that have examples: a study may have no validation part."""
         return [part for part in PARTS if len(self.parts[part][1])]
 
-    def of_largest_class(self, part: Part) -> list[bool]:
-        """Return which examples of `part` belong to its largest class."""
-        labels = self.parts[part][1].cpu().numpy()
-        return list((labels == np.bincount(labels).argmax()).tolist())
-
-    def chance(self, part: Part) -> float:
-        """Return the accuracy of always predicting the largest class of `part`."""
-        right = self.of_largest_class(part)
-        return sum(right) / len(right)
-
 
 def _parts(arrays: Arrays, spec: RunSpec) -> Parts:
-    train, val = split(arrays.y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
+    train, val = split_of(spec.data, spec.split_seed)
     scale = _scaling(arrays.x[train]) if spec.data["scaling"] == "standardised" else _unchanged
     return {
         "train": (torch.from_numpy(scale(arrays.x[train])), torch.from_numpy(arrays.y[train])),
