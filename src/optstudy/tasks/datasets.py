@@ -43,6 +43,8 @@ class DataRow:
     side: int | None = None
 
 
+TABLE: Mapping[str, Any] = {"path": None, "target": None, "test": "", "test_share": 0.2}
+
 DATASETS: Mapping[str, DataRow] = {
     "digits": DataRow("image", "optstudy.tasks.loaders.images.digits", {"classes": list(range(10))}, side=8),
     "mnist": DataRow("image", "optstudy.tasks.loaders.images.mnist", side=28),
@@ -65,6 +67,9 @@ DATASETS: Mapping[str, DataRow] = {
         {"dataset": None, "text": "text", "label": "label", "train": "train", "test": "test"}
         | {"tokenizer": "words", "length": 64},
     ),
+    "table": DataRow("tabular", "optstudy.tasks.loaders.tables.table", TABLE),
+    "table_classes": DataRow("tabular_classes", "optstudy.tasks.loaders.tables.table_classes", TABLE),
+    "diabetes": DataRow("tabular", "optstudy.tasks.loaders.tables.diabetes"),
     "ravine": DataRow("function", "optstudy.tasks.functions.Ravine", {"condition": 100.0, "tolerance": 1e-3}),
     "rosenbrock": DataRow("function", "optstudy.tasks.functions.Rosenbrock", {"tolerance": 1e-3}),
 }
@@ -120,7 +125,7 @@ def data_digest(data: Mapping[str, Any]) -> str:
         return str(data["kind"])
     arrays = load_arrays(data)
     with error_prefix(_named(data)):
-        check_differences(arrays)
+        check_differences(arrays, task_of(data["kind"]).classifies)
     content = hashlib.sha256()
     for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y):
         content.update(f"{part.dtype} {part.shape}".encode())
