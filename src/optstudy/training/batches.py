@@ -171,7 +171,8 @@ def _scaling(train: NDArray[np.float32]) -> Callable[[NDArray[Any]], NDArray[Any
 
 
 def _standardised(values: NDArray[Any], mean: Any, sd: Any) -> NDArray[np.float32]:
-    return ((values - mean) / sd).astype(np.float32)
+    scaled: NDArray[np.float32] = ((values - mean) / sd).astype(np.float32)
+    return scaled
 
 
 def _lengths(tokens: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def _encoded(place: str, train: pd.Series, test: pd.Series) -> tuple[NDArray[Any
 def _numbers(place: str, column: pd.Series) -> NDArray[np.float64]:
     """Return a column of finite numbers. Raises DataError for another."""
     try:
-        numbers = column.to_numpy(dtype=np.float64)
+        numbers: NDArray[np.float64] = column.to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{place}: expected numbers: {error}") from error
     if not np.isfinite(numbers).all():
