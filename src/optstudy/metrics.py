@@ -120,6 +120,12 @@ METRICS = {
     "train_accuracy": Metric("training accuracy", True, share=True),
     "train_loss": Metric("training loss", False),
     "test_loss": Metric("test loss", False),
+    "test_perplexity": Metric("test perplexity", False, margin=0.05, heading="perplexity", digits=3),
+    "test_bits_per_byte": Metric("test bits per byte", False, unit="bits", margin=0.015, heading="bits per byte"),
+    "val_perplexity": Metric("validation perplexity", False),
+    "val_bits_per_byte": Metric("validation bits per byte", False, unit="bits"),
+    "train_perplexity": Metric("training perplexity", False),
+    "train_bits_per_byte": Metric("training bits per byte", False, unit="bits"),
     GRADIENTS_PER_STEP: Metric("gradients per step", False),
 }
 HEADLINES = {name: row for name, row in METRICS.items() if row.margin is not None}
