@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optstudy.catalogue import OPTIMIZERS, optimizer_path
 from optstudy.errors import DataError, error_prefix, one_line
+from optstudy.metrics import COMPUTED
 from optstudy.spec import RunSpec
 from optstudy.study.hyperparameters import parameters_of
 from optstudy.study.schema import Contender
@@ -268,6 +269,9 @@ def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
             if spec.clip is not None and spec.clip_value is not None:
                 raise ValueError("Lightning clips the gradients of a LightningModule by `clip` or by `clip_value`")
             return
+    task = task_of(spec.data["kind"])
+    if logged := [name for name in spec.metrics or () if name not in COMPUTED and f"val_{name}" not in task.metrics]:
+        raise ValueError(f"only a LightningModule logs the metric {logged[0]}; computed are {', '.join(COMPUTED)}")
     arrays = load_arrays(spec.data)
     x = torch.from_numpy(arrays.first(count).copy())
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

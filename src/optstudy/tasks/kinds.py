@@ -15,12 +15,13 @@ class Task:
 
     Attributes:
         prepare: Path of the function that returns the `TrainingSetup` of a RunSpec.
-        objectives: Metrics by which a search can select (rows of `catalogue.OBJECTIVES`); the first is the default.
+        objectives: Metrics by which a search can select without a declaration; the first is the default.
         metrics: Columns of the results that claims can be about, besides those of a user's own module.
         scoring: Path of the class that has its loss and scores (see `scoring.Scoring`), if there are examples.
         split: How the validation part is drawn: a row of `arrays.SPLITS`.
         examples: Whether there are examples: parts for training, validation and test, batches, a network with layers
             and weights. An analytic function has none of them.
+        classifies: Whether targets are labels of classes, counted from 0.
         device: The device that it is always computed on; empty for the best one that the machine has.
         not_stacked_because: Why its trainings are never stacked; empty if they can be.
     """
@@ -31,6 +32,7 @@ class Task:
     scoring: str = ""
     split: str = "stratified"
     examples: bool = True
+    classifies: bool = False
     device: str = ""
     not_stacked_because: str = ""
 
@@ -40,6 +42,7 @@ TASKS: Mapping[str, Task] = {
         prepare="optstudy.training.modules.examples.prepare",
         scoring="optstudy.training.modules.classification.Classification",
         objectives=("val/accuracy", "val/loss"),
+        classifies=True,
         metrics=frozenset(
             {
                 "test_accuracy",
