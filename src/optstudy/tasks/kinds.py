@@ -71,6 +71,8 @@ TASKS: Mapping[str, Task] = {
                 "seconds_to_target",
                 "learning_rate_tolerance",
                 "val_loss",
+                "val_perplexity",
+                "val_bits_per_byte",
             }
         ),
     ),
