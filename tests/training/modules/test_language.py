@@ -159,6 +159,12 @@ def test_an_epoch_has_as_many_steps_as_the_argument_says() -> None:
     assert training_examples(spec) == STEPS * spec.batch_size
 
 
+def test_no_batch_waits_for_its_device() -> None:
+    data = TokenWindows(spec_of(), device=torch.device("meta"))  # where nothing has a value
+    batches = [*data.train_dataloader(), *data.evaluation("train"), *data.evaluation("test")]
+    assert {part.device.type for batch in batches for part in batch} == {"meta"}
+
+
 def test_a_diverged_training_is_scored_at_equal_probabilities() -> None:
     result, _ = trained(spec_of("sgd", rate=1e12))
     kinds = len(set(BOOK))
