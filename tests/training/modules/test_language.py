@@ -219,7 +219,7 @@ def test_a_users_network_can_be_a_language_model() -> None:
 
 def test_a_network_without_logits_of_each_token_is_refused() -> None:
     kinds = len(set(BOOK))
-    with pytest.raises(DataError, match=rf"expected logits \(2, {CONTEXT}, {kinds}\) of inputs \(2, {CONTEXT}\)"):
+    with pytest.raises(DataError, match=rf"expected outputs \(2, {CONTEXT}, {kinds}\) of inputs \(2, {CONTEXT}\)"):
         try_network(spec_of(study=study_of(model=own("Labels"))))
 
 
