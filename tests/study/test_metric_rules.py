@@ -58,11 +58,11 @@ def problems(text: str, folder: Path) -> str:
             "metrics.0.name: 'f1': is not computed on data of kind tabular; others need a LightningModule",
         ),
         (
-            GOOD.replace("data: digits", "data: {class: optimizers_tried.main, kind: own}"),
+            GOOD.replace("data: digits", "data: {class: builders.tiny_file, kind: own}"),
             "model.name: 'linear': does not read data of kind 'own'; these do: your LightningModule alone",
         ),
         (
-            OWN.replace("data: digits", "data: {class: optimizers_tried.main, kind: own}"),
+            OWN.replace("data: digits", "data: {class: builders.tiny_file, kind: own}"),
             "tuning.objective: must be one of val/ and the name of a metric that is declared under `metrics`",
         ),
     ],
