@@ -72,8 +72,8 @@ class RunSpec:
     clip_value: float | None = None
     accumulate: int = 1
     average: Mapping[str, Any] | None = None
-    groups: tuple[Mapping[str, Any], ...] = ()
     metrics: Mapping[str, float | None] | None = None
+    groups: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from optstudy.study.validation import (
 )
 from optstudy.tasks.custom_data import data_source
 from optstudy.tasks.datasets import DATASETS
-from optstudy.tasks.kinds import kinds_of_examples, task_of
+from optstudy.tasks.kinds import kinds_of_own_data, task_of
 from optstudy.tasks.models import MODELS, model_source
 
 by_name = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # digits: {name: digits}
@@ -111,7 +111,7 @@ class Data(Block):
     class_path: Annotated[str, AfterValidator(lambda path: data_source(path) and path)] | None = Field(
         default=None, alias="class"
     )
-    kind: Annotated[str, one_of(kinds_of_examples())] | None = None
+    kind: Annotated[str, one_of(kinds_of_own_data())] | None = None
     arguments: dict[str, Any] = Field(default={})
     validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
     train_size: Count | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -30,6 +30,14 @@ SAMPLE = 2048  # training examples on which the loss of the initial weights is m
 STEPS_PER_CHUNK = 32  # batches that Lightning's loop gets as one
 
 Parts = dict[Part, tuple[Tensor, Tensor]]
+
+
+class Loader(Protocol):
+    """Batches (x, y) of a part of the data; each iteration gives as many as its length says."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class SliceLoader:
@@ -120,7 +128,7 @@ class ArrayData(pl.LightningDataModule):
         self.augments = bool(data["augment"])
         self.augment = _augmentation(data["augment"], derive_seed(spec.seed, "augment"), self.device)
 
-    def train_dataloader(self) -> SliceLoader:
+    def train_dataloader(self) -> Loader:
         """Return shuffled batches of the training part."""
         x, y = self.parts["train"]
         return SliceLoader(x, y, self.batch_size, self.order, self._change, self.lengths["train"])
@@ -132,7 +140,7 @@ class ArrayData(pl.LightningDataModule):
         """Return the validation part in order; an empty list where there is none."""
         return self.evaluation("val") if len(self.parts["val"][1]) else []
 
-    def evaluation(self, part: Part, most: int | None = None) -> SliceLoader:
+    def evaluation(self, part: Part, most: int | None = None) -> Loader:
         """Return `part`, or its first `most` examples, in order and in large batches."""
         (x, y), lengths = self.parts[part], self.lengths[part]
         return SliceLoader(

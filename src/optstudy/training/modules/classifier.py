@@ -87,7 +87,8 @@ class Classifier(pl.LightningModule):
             if self.average is not None:
                 self.average.step_ended(self.network)
             outputs, loss = evaluated[0]
-            done.append((outputs.detach(), y, loss.detach()))
+            # Outputs are as large as the vocabulary of a language model: those that nothing reads are not kept.
+            done.append((outputs.detach() if self.scoring.marked else loss.detach(), y, loss.detach()))
             if by_step:
                 self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         self.sums.add(done)
