@@ -26,7 +26,7 @@ class RunSpec:
 
     Attributes:
         data: {"name", "class", "kind", "arguments", "validation_share", "train_size", "scaling", "augment"}. Of `name`
-            and `class` one is None.
+            and `class` one is None. "batches" is "by_length" if examples of a batch have about the same length.
         model: {"name", "class", "arguments"}. Of `name` and `class` one is None.
         optimizer: The name of a row of the optimizer table, or the path of a class.
         hyperparameters: Values by the study file's names (`learning_rate`, `weight_decay`, `momentum`, ...).

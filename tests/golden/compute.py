@@ -236,6 +236,11 @@ def sentences() -> dict[str, Any]:
     return {**DATA, "name": "text", "kind": "text", "arguments": arguments}
 
 
+def by_length() -> Values:
+    """Return a training on sentences whose batches have about the same length each."""
+    return ends(spec(data={**sentences(), "batches": "by_length"}, model=model("bag", width=8), batch_size=4))
+
+
 def model_row(name: str) -> dict[str, Any]:
     """Return `RunSpec.model` for a row, with its default arguments and those that it has no default for."""
     given = {key: give() for key, give in ARGUMENTS.get(name, {}).items()}

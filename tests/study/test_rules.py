@@ -31,6 +31,10 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         edited("model: linear", "model: {name: cnn, arguments: {depth: 3}}"),
         ["model", "depth", "width"],
     ),
+    "images by length": (
+        edited("data: digits", "data: {name: digits, batches: by_length}"),
+        ["data.batches", "by_length", "kind text, not image"],
+    ),
     "duplicates": (edited("- adam", "- sgd"), ["optimizers", "distinct", "sgd"]),
     "duplicates but for case": (
         with_contender("  - {name: SGD, like: sgd}\n"),

@@ -91,9 +91,13 @@ def _keys_fit_the_kind(data: Data) -> Iterator[Problem]:
     if data.class_path is not None and data.kind is None:
         yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_examples())}")
     kind = data.resolved()["kind"]
-    given = {"scaling": data.scaling if data.scaling != "unit" else None, "augment": list(data.augment)}
-    for key, value in given.items() if kind in KINDS else ():
-        allowed = [name for name, row in KINDS.items() if getattr(row, key)]
+    given = [
+        ("scaling", "scaling", data.scaling if data.scaling != "unit" else None),
+        ("augment", "augment", list(data.augment)),
+        ("batches", "tokens", data.batches if data.batches != "shuffled" else None),
+    ]
+    for key, needed, value in given if kind in KINDS else ():
+        allowed = [name for name, row in KINDS.items() if getattr(row, needed)]
         if value and kind not in allowed:
             yield Problem((key,), value, f"needs data of kind {' or '.join(allowed)}, not {kind}")
 

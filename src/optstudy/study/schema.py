@@ -129,10 +129,13 @@ class Data(Block):
     train_size: Count | None = None
     scaling: Literal["unit", "standardised"] = "unit"
     augment: tuple[Literal["crop", "flip"], ...] = ()
+    batches: Literal["shuffled", "by_length"] = "shuffled"
 
     def resolved(self) -> dict[str, Any]:
         """Return `RunSpec.data`."""
         settings = self.model_dump(include={"validation_share", "train_size", "scaling", "augment"})
+        if self.batches != "shuffled":  # left out by default, so that it changes no key of a training without it
+            settings["batches"] = self.batches
         kind, defaults = self.kind, dict[str, Any]()
         if self.name is not None:
             kind, defaults = DATASETS[self.name].kind, dict(DATASETS[self.name].arguments)

@@ -202,9 +202,10 @@ class Classifier(pl.LightningModule):
     def score(self, part: Part, most: int | None = None) -> Score:
         """Return the score of the current weights, in evaluation mode, on `part` or its first `most` examples."""
         self.network.eval()
-        [score] = evaluate(self.network, self.data.evaluation(part, most), self.spec.precision)
+        batches = self.data.evaluation(part, most)
+        [score] = evaluate(self.network, batches, self.spec.precision)
         self.network.train()
-        return score
+        return score if batches.order is None else Score(score.loss, _restored(score.right, batches.order))
 
     def _optimizer(self) -> Any:
         return self.optimizers(use_pl_optimizer=False)
@@ -230,6 +231,13 @@ class Classifier(pl.LightningModule):
         if self.evaluations > self.steps:
             metrics[GRADIENTS_PER_STEP] = self.evaluations / self.steps
         return Outcome("diverged" if diverged else "completed", metrics, pack(right))
+
+
+def _restored(right: Sequence[bool], order: Tensor) -> list[bool]:
+    """Return what holds of each example, from a list whose position i is about example `order[i]`."""
+    restored = torch.empty(len(order), dtype=torch.bool)
+    restored[order] = torch.tensor(right)
+    return list(restored.tolist())
 
 
 def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict[str, Any]:
