@@ -28,7 +28,9 @@ def loader(count: int, seed: int, by_length: bool = True) -> SliceLoader:
     torch.manual_seed(1)
     lengths, numbers = lengths_of(count), torch.arange(count)
     tokens = (torch.arange(60) < lengths[:, None]).long()
-    return SliceLoader(tokens, numbers, BATCH, torch.Generator().manual_seed(seed), lengths=lengths, by_length=by_length)
+    return SliceLoader(
+        tokens, numbers, BATCH, torch.Generator().manual_seed(seed), lengths=lengths, by_length=by_length
+    )
 
 
 def order_of(batches: SliceLoader) -> list[int]:

@@ -14,8 +14,7 @@ from optstudy.spec import RunSpec
 from optstudy.study.hyperparameters import parameters_of
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
-from optstudy.tasks.arrays import split
-from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays
+from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays, split_of
 from optstudy.tasks.kinds import task_of
 from optstudy.training.optimizers import (
     build_optimizer,
@@ -210,8 +209,7 @@ def try_network(spec: RunSpec) -> nn.Module:
 
 def training_examples(spec: RunSpec) -> int:
     """Return the number of training examples. Raises DataError if the data cannot be split."""
-    train, _ = split(load_arrays(spec.data).y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
-    return len(train)
+    return len(split_of(spec.data, spec.split_seed)[0])
 
 
 def _build_and_read(spec: RunSpec) -> nn.Module:

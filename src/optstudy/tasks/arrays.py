@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,7 @@ def split(
     """
     from sklearn.model_selection import train_test_split
 
-    if size is not None and size > len(y):
-        raise DataError(f"data.train_size: {size}: must be at most {len(y)}, the examples of the training part")
+    _check_size(size, len(y))
     pool = np.arange(len(y))
     try:
         if size is not None and size < len(y):
@@ -83,3 +83,32 @@ def split(
             f"part has {len(y)} examples, of the smallest class {counts[counts > 0].min()}"
         ) from error
     return np.sort(train), np.sort(val)
+
+
+def split_at_random(
+    y: NDArray[Any], split_seed: int, share: float, size: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sorted indices of a training and a validation part, as `split` does, whatever the targets `y` are.
+
+    Raises DataError if a part that is asked for would be empty.
+    """
+    _check_size(size, len(y))
+    pool = np.random.default_rng(split_seed).permutation(len(y))[:size]
+    held = round(share * len(pool))
+    if held == len(pool) or (share > 0 and held == 0):
+        raise DataError(
+            f"data.train_size: {len(pool)}, validation_share: {share:g}: training and validation part need an example"
+        )
+    return np.sort(pool[held:]), np.sort(pool[:held])
+
+
+def _check_size(size: int | None, examples: int) -> None:
+    if size is not None and size > examples:
+        raise DataError(f"data.train_size: {size}: must be at most {examples}, the examples of the training part")
+
+
+# How the validation part is drawn, by what `Task.split` names.
+SPLITS: Mapping[str, Callable[..., tuple[NDArray[np.int64], NDArray[np.int64]]]] = {
+    "stratified": split,
+    "random": split_at_random,
+}

@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optstudy.errors import DataError, error_prefix
 from optstudy.keys import canonical, digest
-from optstudy.tasks.arrays import Arrays, Inputs, check_differences, split
+from optstudy.tasks.arrays import SPLITS, Arrays, Inputs, check_differences
 from optstudy.tasks.functions import Ravine, Rosenbrock
 from optstudy.tasks.kinds import KINDS, task_of
 from optstudy.user_code import import_class
@@ -161,8 +162,14 @@ def _split_digest(data_text: str, split_seed: int) -> str:
     data = json.loads(data_text)
     if not task_of(data["kind"]).examples:
         return digest(canonical(function_of(data).start(split_seed)))
-    parts = split(load_arrays(data).y, split_seed, data["validation_share"], data["train_size"])
+    parts = split_of(data, split_seed)
     return hashlib.sha256(b"".join(part.tobytes() + b"|" for part in parts)).hexdigest()[:16]
+
+
+def split_of(data: Mapping[str, Any], split_seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sorted indices of the training and the validation part, in the way of the task. Raises DataError."""
+    way = SPLITS[task_of(data["kind"]).split]
+    return way(load_arrays(data).y, split_seed, data["validation_share"], data["train_size"])
 
 
 def inputs_of(data: Mapping[str, Any]) -> Inputs:

@@ -17,6 +17,8 @@ class Task:
         prepare: Path of the function that returns the `TrainingSetup` of a RunSpec.
         objectives: Metrics by which a search can select (rows of `catalogue.OBJECTIVES`); the first is the default.
         metrics: Columns of the results that claims can be about, besides those of a user's own module.
+        scoring: Path of the class that has its loss and scores (see `scoring.Scoring`), if there are examples.
+        split: How the validation part is drawn: a row of `arrays.SPLITS`.
         examples: Whether there are examples: parts for training, validation and test, batches, a network with layers
             and weights. An analytic function has none of them.
         device: The device that it is always computed on; empty for the best one that the machine has.
@@ -26,6 +28,8 @@ class Task:
     prepare: str
     objectives: tuple[str, ...]
     metrics: frozenset[str]
+    scoring: str = ""
+    split: str = "stratified"
     examples: bool = True
     device: str = ""
     not_stacked_because: str = ""
@@ -33,7 +37,8 @@ class Task:
 
 TASKS: Mapping[str, Task] = {
     "classification": Task(
-        prepare="optstudy.training.modules.classification.prepare",
+        prepare="optstudy.training.modules.examples.prepare",
+        scoring="optstudy.training.modules.classification.Classification",
         objectives=("val/accuracy", "val/loss"),
         metrics=frozenset(
             {

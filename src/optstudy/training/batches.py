@@ -18,8 +18,8 @@ from torch import Tensor
 
 from optstudy.keys import derive_seed
 from optstudy.spec import PARTS, Part, RunSpec
-from optstudy.tasks.arrays import Arrays, split
-from optstudy.tasks.datasets import inputs_of, load_arrays
+from optstudy.tasks.arrays import Arrays
+from optstudy.tasks.datasets import inputs_of, load_arrays, split_of
 from optstudy.tasks.kinds import KINDS
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.device import compute_device, to_device
@@ -42,8 +42,8 @@ class SliceLoader:
         generator: Draws the orders, on the CPU, so that no step waits for a GPU.
         change: Is applied to each batch's x.
         lengths: Lengths (n,) of sentences, on the CPU; a batch is cut to its longest sentence, the rest is padding.
-        by_length: Whether a batch has examples of about the same length. Without a generator, examples come from the
-            shortest to the longest; `order` says which ones they are.
+        by_length: Whether a batch has examples of about the same length. Without a generator, they come from the
+            shortest to the longest.
     """
 
     def __init__(
@@ -59,20 +59,23 @@ class SliceLoader:
         self.x, self.y, self.batch_size, self.generator = x, y, batch_size, generator
         self.change, self.lengths = change, lengths
         self.grouped = lengths if by_length else None
-        self.order = None if self.grouped is None or generator else self.grouped.argsort(stable=True)
 
     def __len__(self) -> int:
         """Return the number of batches; the last one may be smaller."""
         return -(-len(self.y) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.order if self.generator is None else self._drawn(self.generator)
+        order = self._order()
         for (x, y), longest in zip(self._batches(order), self._longest(order), strict=True):
             yield self.change(x if longest is None else x[:, :longest]), y
 
-    def _drawn(self, generator: torch.Generator) -> Tensor:
-        order = torch.randperm(len(self.y), generator=generator)
-        return order if self.grouped is None else grouped_by_length(order, self.grouped, self.batch_size, generator)
+    def _order(self) -> Tensor | None:
+        if self.generator is None:
+            return None if self.grouped is None else shortest_first(self.grouped)
+        order = torch.randperm(len(self.y), generator=self.generator)
+        if self.grouped is None:
+            return order
+        return grouped_by_length(order, self.grouped, self.batch_size, self.generator)
 
     def _batches(self, order: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         if order is None:
@@ -88,6 +91,11 @@ class SliceLoader:
         return [max(1, int(part.max())) for part in torch.split(lengths, self.batch_size)]
 
 
+def shortest_first(lengths: Tensor) -> Tensor:
+    """Return the indices (n,) of sentences from the shortest to the longest; of one length, the first comes first."""
+    return lengths.argsort(stable=True)
+
+
 def grouped_by_length(order: Tensor, lengths: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
     """Return `order` (n,) changed so that the examples of a batch have about the same length.
 
@@ -97,7 +105,7 @@ def grouped_by_length(order: Tensor, lengths: Tensor, batch_size: int, generator
     """
     count = len(order) // batch_size
     pieces = order[: count * batch_size].split(SORTED_TOGETHER * batch_size)
-    batches = torch.cat([piece[lengths[piece].argsort(stable=True)] for piece in pieces]).view(count, batch_size)
+    batches = torch.cat([piece[shortest_first(lengths[piece])] for piece in pieces]).view(count, batch_size)
     shuffled = batches[torch.randperm(count, generator=generator)]
     return torch.cat([shuffled.flatten(), order[count * batch_size :]])
 
@@ -161,23 +169,18 @@ class ArrayData(pl.LightningDataModule):
         first = None if lengths is None else lengths[:most]
         return SliceLoader(x[:most], y[:most], EVALUATION_BATCH, None, self.to_layout, first, self.by_length)
 
+    def evaluated_order(self, part: Part, most: int | None = None) -> Tensor | None:
+        """Return the indices of the examples of `evaluation` in their order; None if they are all in order."""
+        lengths = self.lengths[part]
+        return shortest_first(lengths[:most]) if self.by_length and lengths is not None else None
+
     def present(self) -> list[Part]:
         """Return the parts that have examples: a study may have no validation part."""
         return [part for part in PARTS if len(self.parts[part][1])]
 
-    def of_largest_class(self, part: Part) -> list[bool]:
-        """Return which examples of `part` belong to its largest class."""
-        labels = self.parts[part][1].cpu().numpy()
-        return list((labels == np.bincount(labels).argmax()).tolist())
-
-    def chance(self, part: Part) -> float:
-        """Return the accuracy of always predicting the largest class of `part`."""
-        right = self.of_largest_class(part)
-        return sum(right) / len(right)
-
 
 def _parts(arrays: Arrays, spec: RunSpec) -> Parts:
-    train, val = split(arrays.y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
+    train, val = split_of(spec.data, spec.split_seed)
     scale = _scaling(arrays.x[train]) if spec.data["scaling"] == "standardised" else _unchanged
     return {
         "train": (torch.from_numpy(scale(arrays.x[train])), torch.from_numpy(arrays.y[train])),
