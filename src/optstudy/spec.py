@@ -45,6 +45,8 @@ class RunSpec:
         clip_value: Largest magnitude of each element of the gradient, None for no clipping by value.
         accumulate: In how many parts the gradient of a batch is computed, one after the other.
         average: {"name": "ema", "decay"} or {"name": "swa", "start"} (see `averaging`), None for no averaging.
+        lora: {"rank", "alpha", "targets"} of the adapters that are trained in place of the weights that the network
+            starts from (see `adapters`), None for none.
     """
 
     data: Mapping[str, Any]
@@ -65,6 +67,7 @@ class RunSpec:
     clip_value: float | None = None
     accumulate: int = 1
     average: Mapping[str, Any] | None = None
+    lora: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

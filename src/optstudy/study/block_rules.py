@@ -199,6 +199,7 @@ def _optimizer_of_a_pretraining_is_not_searched(pretraining: Pretraining) -> Ite
         "search": (list(optimizer.search), "nothing is searched: write the values into `fixed` or `defaults`"),
         "schedule": (optimizer.schedule and optimizer.schedule.function, "write it as pretraining.schedule"),
         "freeze": (list(optimizer.freeze), "all parameters are trained"),
+        "lora": (optimizer.lora and list(optimizer.lora.targets), "it has no pretrained weights to adapt"),
         "from_scratch": (optimizer.from_scratch, "it always is"),
     }
     for key, (value, reason) in without_effect.items():

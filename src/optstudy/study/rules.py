@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from optstudy.metrics import METRICS, ROUNDING
 from optstudy.study.block_rules import BLOCK_RULES, short_warm_up
 from optstudy.study.claim import MOST_PRIMARY, SWEPT, Arm, ClaimSpec, sum_to_zero
-from optstudy.study.schema import Data, Model, StudyFile
+from optstudy.study.schema import Contender, Data, Model, StudyFile
 from optstudy.study.validation import NOTHING, Problem, Rule, blocks_of
 from optstudy.tasks.kinds import kinds_of_examples, task_of
 from optstudy.tasks.models import MODELS, ModelRow
@@ -83,6 +83,17 @@ def _pretrained_weights_exist(study: StudyFile) -> Iterator[Problem]:
     for number, contender in enumerate(study.optimizers):
         if contender.from_scratch and study.model.pretrained is None:
             yield Problem(("optimizers", number, "from_scratch"), True, "needs model.pretrained")
+        if contender.lora is not None:
+            yield from (problem.below("optimizers", number, "lora") for problem in _without_adapters(study, contender))
+
+
+def _without_adapters(study: StudyFile, contender: Contender) -> Iterator[Problem]:
+    """Report adapters of a network that is not a pretrained transformer."""
+    adapted = ("transformer", "causal_lm")
+    if study.model.name not in adapted or study.model.pretrained is None:
+        yield Problem((), NOTHING, f"needs a model {' or '.join(adapted)} with `pretrained`: adapters change its weights")
+    elif contender.from_scratch:
+        yield Problem((), NOTHING, "does not go with `from_scratch`: adapters change pretrained weights")
 
 
 def _classes_have_a_search(study: StudyFile) -> Iterator[Problem]:

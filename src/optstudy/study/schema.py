@@ -116,6 +116,18 @@ class Average(Block):
         return {"name": self.name, key: getattr(self, key)}
 
 
+class Lora(Block):
+    """The adapters that a contender trains in place of the pretrained weights (see `tasks.adapters`)."""
+
+    rank: Count = 8
+    alpha: Positive = 16.0
+    targets: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+    def resolved(self) -> dict[str, Any]:
+        """Return `RunSpec.lora`."""
+        return self.model_dump()
+
+
 class Data(Block):
     """The data set, how its training part is split, and how its inputs are scaled and augmented."""
 
@@ -182,6 +194,7 @@ class Contender(Block):
     clip_value: Positive | None = None
     average: Annotated[Average, by_name] | None = None
     freeze: tuple[str, ...] = ()
+    lora: Lora | None = None
     from_scratch: Flag = False
 
     @model_validator(mode="after")
