@@ -44,6 +44,8 @@ class RunSpec:
             from training alone, and are the same in any group.
         clip_value: Largest magnitude of each element of the gradient, None for no clipping by value.
         accumulate: In how many parts the gradient of a batch is computed, one after the other.
+        metrics: {name: value at chance} of further metrics: those of `metrics.COMPUTED` are computed, and diverged
+            trainings get the values, None for those of predictions without training. None if there are no such metrics.
         average: {"name": "ema", "decay"} or {"name": "swa", "start"} (see `averaging`), None for no averaging.
         lora: {"rank", "alpha", "targets"} of the adapters that are trained in place of the weights that the network
             starts from (see `adapters`), None for none.
@@ -67,6 +69,7 @@ class RunSpec:
     clip_value: float | None = None
     accumulate: int = 1
     average: Mapping[str, Any] | None = None
+    metrics: Mapping[str, float | None] | None = None
     lora: Mapping[str, Any] | None = None
 
 

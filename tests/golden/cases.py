@@ -54,7 +54,8 @@ from golden.compute import (
 )
 from golden.store import Values
 from golden.trainings import DIGITS, MOMENTUM, custom_data, model, schedule, trained, trained_in_a_stack
-from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES
+from optstudy.catalogue import OPTIMIZERS, SAMPLERS, SCHEDULES
+from optstudy.metrics import direction
 from optstudy.study.study import Study
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, TASKS
@@ -62,6 +63,7 @@ from optstudy.tasks.models import MODELS
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.stacked.optimizers import RULES
 
+OBJECTIVES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.objectives))
 PRECISIONS = get_args(Study.model_fields["precision"].annotation)
 
 # The tables, by the prefix of their cases' names. A row `adam` of `optimizer` has the case `optimizer/adam`, or some
@@ -71,7 +73,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "rule": tuple(RULES),
     "schedule": tuple(SCHEDULES),
     "points": tuple(SAMPLERS),
-    "objective": tuple(OBJECTIVES),
+    "objective": OBJECTIVES,
     "task": tuple(TASKS),
     "kind": tuple(KINDS),
     "data": tuple(name for name, row in DATASETS.items() if row.kind != "function"),
@@ -191,7 +193,7 @@ CASES: Mapping[str, Case] = {
         for row, sampler in SAMPLERS.items()
     },
     "points/spaces": Case(spaces, FLOAT64),
-    **{f"objective/{row}": Case(lambda row=row: {"direction": OBJECTIVES[row]}) for row in OBJECTIVES},
+    **{f"objective/{row}": Case(lambda row=row: {"direction": direction(row)}) for row in OBJECTIVES},
     **{f"task/{row}": Case(partial(task_training, row), FLOAT32) for row in DIVERGING},
     **{f"kind/{row}": Case(partial(kind_training, row), FLOAT32) for row in KIND_SPECS},
     **{f"data/{row}": Case(partial(data_set, row), FLOAT64) for row in FILES},

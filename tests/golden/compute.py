@@ -149,7 +149,8 @@ def arrays_of(arrays: Arrays) -> Values:
     """Return a data set's arrays; of a large one every thousandth example."""
     every = 1 if len(arrays.y) < 5000 else 1000
     parts = {name: getattr(arrays, name)[::every] for name in ("x", "y", "test_x", "test_y")}
-    return {**parts, "classes": arrays.classes, "tokens": arrays.tokens}
+    of_stream = {} if arrays.stream is None else {"token_bytes": arrays.stream.token_bytes}
+    return {**parts, "classes": arrays.classes, "tokens": arrays.tokens, **of_stream}
 
 
 def data_set(name: str) -> Values:
@@ -170,6 +171,8 @@ FILES: Mapping[str, Callable[[ExitStack], Mapping[str, Any]]] = {
     "image_folder": lambda _: inputs.write_image_folder(),
     "text": lambda _: inputs.write_sentences(),
     "trec6": lambda _: inputs.write_trec(),
+    "shakespeare": lambda _: inputs.write_shakespeare(),
+    "text_file": lambda _: inputs.write_book(),
     "hub": inputs.install_hub,
 }
 
@@ -227,6 +230,8 @@ def model_data(name: str) -> dict[str, Any]:
         return DIGITS if row.least_side <= 8 else custom_data("colours", "image")
     if "sequence" in row.kinds:
         return custom_data("waves", "sequence")
+    if "language" in row.kinds:
+        return book()
     return sentences() if "text" in row.kinds else function_data("ravine")
 
 
@@ -239,6 +244,12 @@ def sentences() -> dict[str, Any]:
 def by_length() -> Values:
     """Return a training on sentences whose batches have about the same length each."""
     return ends(spec(data={**sentences(), "batches": "by_length"}, model=model("bag", width=8), batch_size=4))
+
+
+def book() -> dict[str, Any]:
+    """Return `RunSpec.data` for a short text of characters: three batches an epoch of windows of seven."""
+    arguments = {**DATASETS["text_file"].arguments, **inputs.write_book(), "context": 7, "steps": 3}
+    return {**DATA, "name": "text_file", "kind": "language", "arguments": arguments}
 
 
 def model_row(name: str) -> dict[str, Any]:
@@ -302,14 +313,21 @@ def descents(name: str) -> Values:
 
 def task_training(name: str) -> Values:
     """Return a task's first objective, by which a search selects, and how it scores trainings that diverge."""
-    return {"objective": TASKS[name].objectives[0], **ends(*DIVERGING[name])}
+    return {"objective": TASKS[name].objectives[0], **ends(*DIVERGING[name]())}
 
 
 # Trainings of each task that diverge.
-DIVERGING: Mapping[str, tuple[RunSpec, ...]] = {
-    "classification": tuple(spec(hyperparameters={**MOMENTUM, "learning_rate": rate}) for rate in (1e9, 2.0)),
-    "descent": (descent("ravine", hyperparameters={"learning_rate": 10.0}),),
+DIVERGING: Mapping[str, Callable[[], tuple[RunSpec, ...]]] = {
+    "classification": lambda: tuple(spec(hyperparameters={**MOMENTUM, "learning_rate": rate}) for rate in (1e9, 2.0)),
+    "language": lambda: tuple(language(hyperparameters={**MOMENTUM, "learning_rate": rate}) for rate in (1e12, 1.0)),
+    "descent": lambda: (descent("ravine", hyperparameters={"learning_rate": 10.0}),),
 }
+
+
+def language(**changes: Any) -> RunSpec:
+    """Return the spec of a small training of a language model, with changes."""
+    gpt = model("gpt", **{**MODELS["gpt"].arguments, "layers": 1, "heads": 2, "width": 8})
+    return spec(**{"data": book(), "model": gpt, "batch_size": 4, **changes})
 
 
 def kind_training(name: str) -> Values:
@@ -324,6 +342,7 @@ KIND_SPECS: Mapping[str, Callable[[], RunSpec]] = {
         data=custom_data("waves", "sequence", scaling="standardised"), model=model("lstm", width=8)
     ),
     "text": lambda: spec(data=sentences(), model=model("bag", width=8)),
+    "language": language,
     "function": lambda: descent("rosenbrock"),
 }
 

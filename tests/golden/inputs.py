@@ -103,6 +103,20 @@ def write_sentences() -> dict[str, Any]:
     return {"train": "golden-train.tsv", "test": "golden-test.tsv"}
 
 
+def write_book() -> dict[str, Any]:
+    """Write a text of words with some characters beyond ASCII; return the arguments of the row `text_file`."""
+    words = np.random.default_rng(0).choice([*WORDS, "café", "£5", "🙂"], 120)
+    (data_root() / "golden-book.txt").write_text(" ".join(words), encoding="utf-8")
+    return {"path": "golden-book.txt"}
+
+
+def write_shakespeare() -> dict[str, Any]:
+    """Write a book where that of the row `shakespeare` is looked up."""
+    (data_root() / "tinyshakespeare").mkdir()
+    (data_root() / "tinyshakespeare" / "input.txt").write_text("To be, or not to be: that is the question.\n" * 5)
+    return {}
+
+
 def write_trec() -> dict[str, Any]:
     """Write TREC's two files, in Latin-1 as they are published."""
     (data_root() / "trec6").mkdir()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optstudy.catalogue import SAMPLERS, Direction, Space
+from optstudy.catalogue import SAMPLERS, Space
 from optstudy.keys import derive_seed
+from optstudy.metrics import Direction
 from optstudy.user_code import import_class
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optstudy.catalogue import OBJECTIVES, Space
+from optstudy.catalogue import Space
+from optstudy.metrics import direction
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
 from optstudy.planning.samplers import distribution
@@ -34,7 +35,7 @@ class OptunaRecorder:
     def __init__(self, root: Path, study: str, spaces: Mapping[str, Mapping[str, Space]], objective: str) -> None:
         self._root, self._study, self._spaces, self._objective = root, study, spaces, objective
         self._is_default = not os.environ.get("OPTSTUDY_OPTUNA_STORAGE")
-        self._direction = OBJECTIVES[objective]
+        self._direction = direction(objective)
         self._studies: dict[str, tuple[optuna.Study, set[str]]] = {}  # with the keys of their trials, by contender
 
     def check(self) -> None:

@@ -16,7 +16,7 @@ from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer
 from optstudy.study.schema import Average, Contender, Data, Interval, Looks, Model, Pretraining, Schedule, Tuning
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
-from optstudy.tasks.kinds import KINDS, kinds_of_examples
+from optstudy.tasks.kinds import KINDS, kinds_of_own_data
 from optstudy.tasks.models import MODELS
 
 LEAST_FIRST_LOOK = 6  # the exact test of five replicates has no p below 0.05
@@ -55,15 +55,22 @@ def _arguments_fit_the_row(block: Data | Model) -> Iterator[Problem]:
 
 def _argument_problem(value: Any, default: Any) -> str:
     """Return what is wrong with an argument, by the type of its default; empty if nothing is."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "must be true or false"
     if isinstance(default, int) and not (type(value) is int and 1 <= value <= LARGEST_COUNT):
         return f"must be a whole number of at least 1 and at most {LARGEST_COUNT}"
-    if isinstance(default, float) and not (type(value) in {int, float} and 0 < value <= sys.float_info.max):
-        return "must be a finite number above 0"
+    if isinstance(default, float) and not _is_number(value, zero=default == 0):
+        return f"must be a finite number {'of 0 or more' if default == 0 else 'above 0'}"
     if (default is None or isinstance(default, str)) and not isinstance(value, str):
         return "must be text"
     if isinstance(default, list) and not _is_subset(value, default):
         return f"must be a list of at least two of {default}, each once"
     return ""
+
+
+def _is_number(value: Any, zero: bool) -> bool:
+    """Return whether a value is a finite number above 0, or 0 if `zero` says so."""
+    return type(value) in {int, float} and 0 <= value <= sys.float_info.max and (zero or value > 0)
 
 
 def _is_subset(values: Any, allowed: list[Any]) -> bool:
@@ -89,7 +96,7 @@ def _keys_fit_the_kind(data: Data) -> Iterator[Problem]:
     if data.class_path is None and data.kind is not None:
         yield Problem(("kind",), data.kind, "goes with `class`; the kinds of named data sets are known")
     if data.class_path is not None and data.kind is None:
-        yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_examples())}")
+        yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_own_data())}")
     kind = data.resolved()["kind"]
     given = [
         ("scaling", "scaling", data.scaling if data.scaling != "unit" else None),

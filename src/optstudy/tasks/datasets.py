@@ -43,6 +43,9 @@ class DataRow:
     side: int | None = None
 
 
+# Of a stream of tokens: tokens in a window, batches in an epoch, and the share of the stream that is the test part.
+WINDOWS: Mapping[str, Any] = {"context": 64, "steps": 250, "test_share": 0.1}
+
 DATASETS: Mapping[str, DataRow] = {
     "digits": DataRow("image", "optstudy.tasks.loaders.images.digits", {"classes": list(range(10))}, side=8),
     "mnist": DataRow("image", "optstudy.tasks.loaders.images.mnist", side=28),
@@ -64,6 +67,10 @@ DATASETS: Mapping[str, DataRow] = {
         "optstudy.tasks.loaders.texts.hub",
         {"dataset": None, "text": "text", "label": "label", "train": "train", "test": "test"}
         | {"tokenizer": "words", "length": 64},
+    ),
+    "shakespeare": DataRow("language", "optstudy.tasks.loaders.streams.shakespeare", WINDOWS),
+    "text_file": DataRow(
+        "language", "optstudy.tasks.loaders.streams.text_file", {"path": None, "tokens": "characters", **WINDOWS}
     ),
     "ravine": DataRow("function", "optstudy.tasks.functions.Ravine", {"condition": 100.0, "tolerance": 1e-3}),
     "rosenbrock": DataRow("function", "optstudy.tasks.functions.Rosenbrock", {"tolerance": 1e-3}),
@@ -122,7 +129,8 @@ def data_digest(data: Mapping[str, Any]) -> str:
     with error_prefix(_named(data)):
         check_differences(arrays)
     content = hashlib.sha256()
-    for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y):
+    of_stream = () if arrays.stream is None else (arrays.stream.token_bytes,)
+    for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y, *of_stream):
         content.update(f"{part.dtype} {part.shape}".encode())
         content.update(np.ascontiguousarray(part).data)
     return content.hexdigest()[:16]
@@ -152,7 +160,8 @@ def _named(data: Mapping[str, Any]) -> str:
 def split_digest(data: Mapping[str, Any], split_seed: int) -> str:
     """Return a hash of what `split_seed` draws: the indices of the parts, or the starting point of a function.
 
-    Libraries draw them, and another version may draw others.
+    Libraries draw them, and another version may draw others. The parts of a stream are by position, the same for all
+    seeds.
     """
     return _split_digest(canonical(data), split_seed)
 
@@ -175,7 +184,7 @@ def split_of(data: Mapping[str, Any], split_seed: int) -> tuple[NDArray[np.int64
 def inputs_of(data: Mapping[str, Any]) -> Inputs:
     """Return what a network for `RunSpec.data` is built for."""
     arrays = load_arrays(data)
-    return Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
+    return Inputs(tuple(arrays.first(1).shape[1:]), arrays.classes, arrays.tokens)
 
 
 def function_of(data: Mapping[str, Any]) -> Ravine | Rosenbrock:

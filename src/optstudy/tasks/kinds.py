@@ -15,12 +15,13 @@ class Task:
 
     Attributes:
         prepare: Path of the function that returns the `TrainingSetup` of a RunSpec.
-        objectives: Metrics by which a search can select (rows of `catalogue.OBJECTIVES`); the first is the default.
+        objectives: Metrics by which a search can select without a declaration; the first is the default.
         metrics: Columns of the results that claims can be about, besides those of a user's own module.
         scoring: Path of the class that has its loss and scores (see `scoring.Scoring`), if there are examples.
         split: How the validation part is drawn: a row of `arrays.SPLITS`.
         examples: Whether there are examples: parts for training, validation and test, batches, a network with layers
             and weights. An analytic function has none of them.
+        classifies: Whether targets are labels of classes, counted from 0.
         device: The device that it is always computed on; empty for the best one that the machine has.
         not_stacked_because: Why its trainings are never stacked; empty if they can be.
     """
@@ -31,6 +32,7 @@ class Task:
     scoring: str = ""
     split: str = "stratified"
     examples: bool = True
+    classifies: bool = False
     device: str = ""
     not_stacked_because: str = ""
 
@@ -40,6 +42,7 @@ TASKS: Mapping[str, Task] = {
         prepare="optstudy.training.modules.examples.prepare",
         scoring="optstudy.training.modules.classification.Classification",
         objectives=("val/accuracy", "val/loss"),
+        classifies=True,
         metrics=frozenset(
             {
                 "test_accuracy",
@@ -50,6 +53,26 @@ TASKS: Mapping[str, Task] = {
                 "learning_rate_tolerance",
                 "val_accuracy",
                 "val_loss",
+            }
+        ),
+    ),
+    "language": Task(
+        prepare="optstudy.training.modules.language.prepare",
+        scoring="optstudy.training.modules.language.NextToken",
+        split="position",
+        objectives=("val/loss",),
+        metrics=frozenset(
+            {
+                "test_loss",
+                "test_perplexity",
+                "test_bits_per_byte",
+                "epochs_to_target",
+                "steps_to_target",
+                "seconds_to_target",
+                "learning_rate_tolerance",
+                "val_loss",
+                "val_perplexity",
+                "val_bits_per_byte",
             }
         ),
     ),
@@ -71,7 +94,9 @@ class Kind:
     Attributes:
         task: The row of `TASKS` that trains it.
         axes: Names of the axes of the inputs x, for messages; empty if there are no inputs.
-        tokens: Whether inputs are token ids, whole numbers with 0 for padding; else they are float32.
+        tokens: Whether inputs are rows of token ids, whole numbers with 0 for padding; else they are float32.
+        stream: Whether inputs are one stream of token ids (n,) without padding, whose targets are the next tokens, and
+            of which networks read windows. A user's own data are of another kind.
         scaling: Whether inputs can be standardised.
         augment: Whether inputs can be cropped and flipped.
         channels_last: Whether networks of the table read inputs whose channels are together in memory.
@@ -81,6 +106,7 @@ class Kind:
     task: str
     axes: tuple[str, ...] = ()
     tokens: bool = False
+    stream: bool = False
     scaling: bool = False
     augment: bool = False
     channels_last: bool = False
@@ -95,6 +121,12 @@ KINDS: Mapping[str, Kind] = {
     "text": Kind(
         "classification", ("n", "length"), tokens=True, not_stacked_because="each batch of text has its own length"
     ),
+    "language": Kind(
+        "language",
+        ("n",),
+        stream=True,
+        not_stacked_because="a step of a language model is so large that stacking saves no time",
+    ),
     "function": Kind("descent"),
 }
 
@@ -105,5 +137,10 @@ def task_of(kind: str) -> Task:
 
 
 def kinds_of_examples() -> list[str]:
-    """Return the kinds that a user's own data can have."""
+    """Return the kinds that a user's own network can read."""
     return [name for name in KINDS if task_of(name).examples]
+
+
+def kinds_of_own_data() -> list[str]:
+    """Return the kinds that a user's own data can have."""
+    return [name for name in kinds_of_examples() if not KINDS[name].stream]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -30,6 +30,14 @@ STEPS_PER_CHUNK = 32  # batches that Lightning's loop gets as one
 SORTED_TOGETHER = 50  # batches; transformers' LengthGroupedSampler sorts as many, so that batches stay random
 
 Parts = dict[Part, tuple[Tensor, Tensor]]
+
+
+class Loader(Protocol):
+    """Batches (x, y) of a part of the data; each iteration gives as many as its length says."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class SliceLoader:
@@ -151,7 +159,7 @@ class ArrayData(pl.LightningDataModule):
         self.augments = bool(data["augment"])
         self.augment = _augmentation(data["augment"], derive_seed(spec.seed, "augment"), self.device)
 
-    def train_dataloader(self) -> SliceLoader:
+    def train_dataloader(self) -> Loader:
         """Return shuffled batches of the training part."""
         x, y = self.parts["train"]
         return SliceLoader(x, y, self.batch_size, self.order, self._change, self.lengths["train"], self.by_length)
@@ -163,7 +171,7 @@ class ArrayData(pl.LightningDataModule):
         """Return the validation part; an empty list where there is none."""
         return self.evaluation("val") if len(self.parts["val"][1]) else []
 
-    def evaluation(self, part: Part, most: int | None = None) -> SliceLoader:
+    def evaluation(self, part: Part, most: int | None = None) -> Loader:
         """Return `part`, or its first `most` examples, in large batches; in order unless batches are by length."""
         (x, y), lengths = self.parts[part], self.lengths[part]
         first = None if lengths is None else lengths[:most]

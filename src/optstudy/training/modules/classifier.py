@@ -22,7 +22,7 @@ from optstudy.metrics import GRADIENTS_PER_STEP
 from optstudy.spec import Outcome, Part, RunSpec
 from optstudy.training.averaging import WeightAverage
 from optstudy.training.batches import SAMPLE, STEPS_PER_CHUNK, ArrayData, BatchChunks
-from optstudy.training.modules.scoring import Batch, Score, Scoring, Sums, at_chance, named, scoring_of
+from optstudy.training.modules.scoring import Batch, Score, Scoring, Sums, named, scoring_of
 from optstudy.training.optimizers import (
     build_optimizer,
     clip_gradients,
@@ -94,7 +94,8 @@ class Classifier(pl.LightningModule):
             if self.average is not None:
                 self.average.step_ended(self.network)
             outputs, loss = evaluated[0]
-            done.append((outputs.detach(), y, loss.detach()))
+            # Outputs are as large as the vocabulary of a language model: those that nothing reads are not kept.
+            done.append((outputs.detach() if self.scoring.marked else loss.detach(), y, loss.detach()))
             if by_step:
                 self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         self.sums.add(done)
@@ -201,7 +202,7 @@ class Classifier(pl.LightningModule):
         metrics = {name: value for part, score in scores.items() for name, value in self.metrics(part, score).items()}
         diverged = not (finite and all_finite(metrics)) or metrics["train/loss"] > self.start
         if diverged:
-            metrics = at_chance(self.scoring, metrics)
+            metrics = self.scoring.at_chance(metrics)
         metrics |= self.scoring.gaps(metrics)
         answers = self.scoring.answers("test", None if diverged else scores["test"])
         if self.evaluations > self.steps:

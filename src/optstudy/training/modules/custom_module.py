@@ -13,7 +13,7 @@ from optstudy.catalogue import optimizer_path
 from optstudy.spec import Outcome, RunSpec
 from optstudy.training.batches import ArrayData
 from optstudy.training.modules.classifier import all_finite, finite_weights, optimization
-from optstudy.training.modules.scoring import at_chance, scoring_of
+from optstudy.training.modules.scoring import scoring_of
 from optstudy.training.optimizers import FUSED, set_mode
 
 LOGGED = ("train/", "val/", "test/")
@@ -92,6 +92,6 @@ def module_outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayD
     scoring = scoring_of(spec.data["kind"])(data, spec)
     diverged = not all_finite(metrics) or not finite_weights(module)
     if diverged:
-        metrics = at_chance(scoring, metrics)
+        metrics = scoring.at_chance(metrics)
     metrics |= scoring.gaps(metrics)
     return Outcome("diverged" if diverged else "completed", metrics)

@@ -94,6 +94,16 @@ class Scoring(ABC):
         """Return whether `whole` returns anything, so that the outputs of a whole part must be kept."""
         return False
 
+    def at_chance(self, names: Iterable[str]) -> dict[str, float]:
+        """Return those of the named metrics whose value at chance is known, with that value.
+
+        The study's own value comes before that of predictions without training.
+        """
+        stated = {name: value for name, value in (self.spec.metrics or {}).items() if value is not None}
+        chances = {part: {**self.chance(part), **stated} for part in self.data.present()}
+        known = {name: value for part, own in chances.items() for name, value in named(part, own).items()}
+        return {name: known[name] for name in names if name in known}
+
     def answers(self, part: Part, score: Score | None) -> str:  # noqa: ARG002  # of tasks with right answers
         """Return which examples are right (see `spec.pack`), at chance without a score; empty if none can be."""
         return ""
@@ -112,13 +122,6 @@ def scoring_of(kind: str) -> type[Scoring]:
 def named(part: Part, metrics: Mapping[str, float]) -> dict[str, float]:
     """Return {part/name: value}."""
     return {f"{part}/{name}": value for name, value in metrics.items()}
-
-
-def at_chance(scoring: Scoring, names: Iterable[str]) -> dict[str, float]:
-    """Return those of the named metrics whose value at chance is known, with that value."""
-    chances = {part: scoring.chance(part) for part in scoring.data.present()}
-    known = {name: value for part, own in chances.items() for name, value in named(part, own).items()}
-    return {name: known[name] for name in names if name in known}
 
 
 class Sums:
