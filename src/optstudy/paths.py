@@ -48,3 +48,13 @@ def in_package(source: str) -> Path:
     if found is None or not found.submodule_search_locations:
         raise DataError(f"{source}: the package {package!r} is not installed: pip install {package.replace('_', '-')}")
     return Path(next(iter(found.submodule_search_locations))) / inside
+
+
+def gguf_file(source: str) -> Path | None:
+    """Return the path of a file in GGUF, None if `source` is something else.
+
+    Raises DataError if its package is missing.
+    """
+    if not source.endswith(GGUF):
+        return None
+    return in_package(source) if source.startswith(PACKAGE) else below_root(source)

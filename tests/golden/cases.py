@@ -26,6 +26,7 @@ from golden.compute import (
     DIVERGING,
     FILES,
     KIND_SPECS,
+    adapters_training,
     augmented,
     by_length,
     data_set,
@@ -148,7 +149,7 @@ def optimizer_cases(name: str) -> dict[str, Case]:
 
 def model_cases(name: str) -> dict[str, Case]:
     """Return the cases of a model; an analytic function's starting points have a case already."""
-    needs = "transformers" if name == "transformer" else ""
+    needs = "transformers" if name in ("transformer", "causal_lm") else ""
     cases = {f"model/{name}/trained": Case(partial(model_training, name), LARGE_FLOAT32, needs)}
     if "function" in MODELS[name].kinds:
         return cases
@@ -226,6 +227,7 @@ CASES: Mapping[str, Case] = {
     "freeze/body/alone": training(freeze=("body.0",)),
     "freeze/body/stacked": stack(freeze=("body.0",)),
     "freeze/head": training(freeze=("head",)),
+    "lora": Case(adapters_training, FLOAT32, needs="peft"),
     "weights/file": Case(pretrained_training, FLOAT32),
     "evaluation/many-examples/alone": training(data=ALL_DIGITS, model=model("linear"), batch_size=256),
     "evaluation/many-examples/stacked": stack(data=ALL_DIGITS, model=model("linear"), batch_size=256),

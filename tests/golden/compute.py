@@ -278,7 +278,14 @@ def model_training(name: str) -> Values:
 ARGUMENTS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "torchvision": {"architecture": lambda: "squeezenet1_1"},
     "transformer": {"folder": inputs.write_encoder},
+    "causal_lm": {"folder": inputs.write_decoder},
 }
+
+
+def adapters_training() -> Values:
+    """Return a training of the adapters of a language model with random weights."""
+    lora = {"rank": 2, "alpha": 4.0, "targets": ("q_proj", "v_proj")}
+    return ends(language(model=model_row("causal_lm"), lora=lora))
 
 
 def pretrained_training() -> Values:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optstudy.errors import DataError, one_line
-from optstudy.paths import GGUF, PACKAGE, below_root, in_package, transformer_folder
+from optstudy.paths import gguf_file, transformer_folder
 from optstudy.tasks.arrays import Inputs
 from optstudy.tasks.transformers import checkpoint_weights
 
@@ -64,6 +66,23 @@ def decoder_weights(source: str) -> dict[str, Tensor]:
     return checkpoint_weights(AutoModelForCausalLM, source, model_folder(source))
 
 
+def load_tokenizer(source: str, key: str) -> tuple[Any, int]:
+    """Return the tokenizer of a causal language model, and the number of tokens that the model knows.
+
+    Raises DataError, which begins with `key`, if it cannot be loaded.
+    """
+    try:
+        from transformers import AutoConfig, AutoTokenizer
+    except ImportError as error:
+        raise DataError(f"{key} {EXTRA}") from error
+    try:
+        folder = model_folder(source)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return tokenizer, AutoConfig.from_pretrained(folder, trust_remote_code=False).vocab_size
+    except (OSError, ValueError) as error:
+        raise DataError(f"{key} its tokenizer cannot be loaded ({one_line(error)[:300]})") from error
+
+
 def model_folder(source: str) -> str:
     """Return the folder of a model, or its id on the hub; a file in GGUF is converted once, which takes a minute.
 
@@ -79,13 +98,6 @@ def model_folder(source: str) -> str:
     if not folder.is_dir():
         _convert(source, path, folder)
     return str(folder)
-
-
-def gguf_file(source: str) -> Path | None:
-    """Return the path of a file in GGUF, None if `source` is something else. Raises DataError if a package is missing."""
-    if not source.endswith(GGUF):
-        return None
-    return in_package(source) if source.startswith(PACKAGE) else below_root(source)
 
 
 def _convert(source: str, path: Path, folder: Path) -> None:
@@ -106,8 +118,9 @@ def _convert(source: str, path: Path, folder: Path) -> None:
     draft = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-        AutoTokenizer.from_pretrained(**where, trust_remote_code=False).save_pretrained(draft)
-        model = AutoModelForCausalLM.from_pretrained(**where, trust_remote_code=False, dtype=torch.float32)
+        with redirect_stderr(StringIO()):  # a bar of progress
+            AutoTokenizer.from_pretrained(**where, trust_remote_code=False).save_pretrained(draft)
+            model = AutoModelForCausalLM.from_pretrained(**where, trust_remote_code=False, dtype=torch.float32)
         del model.config.quantization_config  # of the file; `save_pretrained` refuses a model that has it
         model.config.save_pretrained(draft)
         save_model(model, str(draft / "model.safetensors"), metadata={"format": "pt"})

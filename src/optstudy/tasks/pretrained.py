@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from optstudy.errors import DataError, error_prefix, one_line
 from optstudy.files import draft_of
-from optstudy.paths import GGUF, PACKAGE, below_root, in_package, transformer_folder
+from optstudy.paths import GGUF, below_root, gguf_file, transformer_folder
 from optstudy.tasks.adapters import add_adapters, is_adapter
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _path(source: str) -> Path | None:
     if source.startswith(TORCHVISION):
         return None
     if source.endswith(GGUF):
-        return in_package(source) if source.startswith(PACKAGE) else below_root(source)
+        return gguf_file(source)
     folder, file = Path(transformer_folder(source)), below_root(source)
     if folder.is_dir():
         return folder
