@@ -189,6 +189,9 @@ METRICS: Mapping[str, Metric] = {
     "test_loss": Metric("test loss", False, margin=0.01, heading="test loss"),
     GRADIENTS_PER_STEP: Metric("gradients per step", False),
     **SCORES,
+    **of_parts("rmse", "RMSE", higher=False, share=False, margin=0.0),
+    **of_parts("mae", "MAE", higher=False, share=False, margin=0.0),
+    **of_parts("r2", "R²", higher=True, share=False, margin=0.01),
     **OF_LANGUAGE,
 }
 
@@ -251,12 +254,17 @@ def direction(name: str) -> Direction:
 
 
 def main_first(names: Iterable[str], objective: str) -> list[str]:
-    """Return columns in their order, but first the score on the test part that a search selects by on validation."""
+    """Return columns in their order, but first the score that a study's answer is about.
+
+    It is the objective on the test part; without that, the first score on the test part; without one, the objective.
+    """
     columns, own = list(names), column_of(objective)
-    main = own.replace("val_", "test_", 1)
-    if not own.startswith("val_") or main not in columns:
+    if not own.startswith("val_"):
         return columns
-    return [main, *(name for name in columns if name != main)]
+    tested = [name for name in columns if name.startswith("test_")]
+    candidates = (own.replace("val_", "test_", 1), *tested, own)
+    main = [name for name in candidates if name in columns][:1]
+    return [*main, *(name for name in columns if name not in main)]
 
 
 def present(columns: Iterable[str], objective: str = "") -> list[str]:

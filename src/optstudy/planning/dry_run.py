@@ -270,16 +270,19 @@ def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
                 raise ValueError("Lightning clips the gradients of a LightningModule by `clip` or by `clip_value`")
             return
     task = task_of(spec.data["kind"])
+    if task.targets == "any":
+        raise ValueError("data of kind own need a LightningModule, which knows what to do with them")
     if logged := [name for name in spec.metrics or () if name not in COMPUTED and f"val_{name}" not in task.metrics]:
         raise ValueError(f"only a LightningModule logs the metric {logged[0]}; computed are {', '.join(COMPUTED)}")
     arrays = load_arrays(spec.data)
     x = torch.from_numpy(arrays.first(count).copy())
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         logits = network(x)
+    outputs = "logits" if task.classifies else "outputs"
     shape = tuple(getattr(logits, "shape", ())) or type(logits).__name__
     expected = (len(x), arrays.classes) if arrays.stream is None else (*x.shape, arrays.classes)
     if shape != expected:
-        raise ValueError(f"expected logits {expected} of inputs {tuple(x.shape)}, found {shape}")
+        raise ValueError(f"expected {outputs} {expected} of inputs {tuple(x.shape)}, found {shape}")
 
 
 def start_from_pretraining(before: RunSpec, spec: RunSpec) -> None:

@@ -21,9 +21,13 @@ def _objective_is_a_metric_of_the_task(study: StudyFile) -> Iterator[Problem]:
     on_validation = [name for name in study.columns if name.startswith("val_")]
     allowed = list(dict.fromkeys([*task.objectives, *(name.replace("_", "/", 1) for name in on_validation)]))
     if study.objective not in allowed:
-        message = f"must be one of {', '.join(allowed)} for data of kind {study.kind}"
-        further = ", or val/NAME of a metric declared under `metrics`" if task.examples else ""
-        yield Problem(("tuning", "objective"), study.tuning.objective, message + further)
+        further = ["val/ and the name of a metric that is declared under `metrics`"] if task.examples else []
+        message = f"must be {_one_of([*allowed, *further])} for data of kind {study.kind}"
+        yield Problem(("tuning", "objective"), study.tuning.objective or NOTHING, message)
+
+
+def _one_of(allowed: list[str]) -> str:
+    return allowed[0] if len(allowed) == 1 else f"one of {', '.join(allowed[:-1])}, or {allowed[-1]}"
 
 
 def _declared_metrics_are_distinct(study: StudyFile) -> Iterator[Problem]:
@@ -40,7 +44,7 @@ def _declared_metrics_are_complete(study: StudyFile) -> Iterator[Problem]:
         return
     for number, own in enumerate(study.metrics):
         path = ("metrics", number)
-        known = {f"val_{own.name}": METRICS.get(f"val_{own.name}")}.popitem()[1]
+        known = METRICS.get(f"val_{own.name}")
         if known is None:
             if own.better is None:
                 message = "is required: `higher` or `lower`, because no table has this metric"

@@ -41,7 +41,7 @@ def _unreadable(model: Model, data: Data) -> Iterator[Problem]:
     row, kind, side = MODELS.get(model.name or "", ANY_NETWORK), data.resolved()["kind"], data.side()
     if kind not in row.kinds:
         key, fitting = "class" if model.name is None else "name", [n for n, r in MODELS.items() if kind in r.kinds]
-        message = f"does not read data of kind {kind!r}; these do: {', '.join(fitting)}"
+        message = f"does not read data of kind {kind!r}; these do: {', '.join(fitting) or 'your LightningModule alone'}"
         yield Problem(("model", key), model.name or model.class_path, message)
     if side is not None and side < row.least_side:
         yield Problem(("model", "name"), model.name, f"needs images of at least {row.least_side} pixels, not {side}")

@@ -381,7 +381,7 @@ class StudyFile(Block):
     @property
     def objective(self) -> str:
         """Return the metric that a search selects by."""
-        return self.tuning.objective or task_of(self.kind).objectives[0]
+        return self.tuning.objective or next(iter(task_of(self.kind).objectives), "")
 
     @property
     def score(self) -> str:

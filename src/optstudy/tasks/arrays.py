@@ -34,20 +34,22 @@ class Arrays:
     """A data set in memory.
 
     Attributes:
-        x: Training inputs. Images (n, channels, height, width) and sequences (n, steps, features) are float32; texts
-            (n, length) are int64 token ids with 0 for padding; a language's are its stream of int64 token ids (n,).
-        y: Training labels (n,), int64; of a language the token after each token of x.
+        x: Training inputs. Images (n, channels, height, width), sequences (n, steps, features) and tables (n,
+            features) are float32; texts (n, length) are int64 token ids with 0 for padding; those of a language are
+            its stream of int64 token ids (n,).
+        y: Training targets: labels (n,), int64, or real numbers (n,), float32; of a language the token after each of x.
         test_x: Test inputs, never trained on.
-        test_y: Test labels.
-        classes: Number of classes; of a language the size of its vocabulary.
+        test_y: Test targets.
+        classes: Number of classes, which is the number of outputs: 1 for real numbers, 0 if it is not known; of a
+            language the size of its vocabulary.
         tokens: Size of the vocabulary of a text or a language, 0 for other kinds.
         stream: How a language's stream is read; None for other kinds.
     """
 
     x: NDArray[Any]
-    y: NDArray[np.int64]
+    y: NDArray[Any]
     test_x: NDArray[Any]
-    test_y: NDArray[np.int64]
+    test_y: NDArray[Any]
     classes: int
     tokens: int = 0
     stream: Stream | None = None
@@ -59,7 +61,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network is built for: shape of one input, number of classes, size of the vocabulary (else 0).
+    """What a network is built for: shape of one input, number of outputs, size of the vocabulary (else 0).
 
     An input of a language has the shape (context,): the longest that the network must read.
     """
@@ -69,8 +71,8 @@ class Inputs:
     tokens: int = 0
 
 
-def check_differences(arrays: Arrays) -> None:
-    """Raise DataError if nothing can be learned or measured: one label alone, or inputs that do not differ.
+def check_differences(arrays: Arrays, classes: bool = True) -> None:
+    """Raise DataError if nothing can be learned or measured: one target alone, or inputs that do not differ.
 
     A test part of a single example passes.
     """
@@ -78,7 +80,8 @@ def check_differences(arrays: Arrays) -> None:
         if name == "test" and len(y) == 1:
             continue
         if (y == y[0]).all():
-            raise DataError(f"expected two classes or more, found {len(y)} {name} examples of one class")
+            expected, found = ("two classes or more", "of one class") if classes else ("targets that differ", "of one")
+            raise DataError(f"expected {expected}, found {len(y)} {name} examples {found}")
         if all(np.array_equal(x[0], other) for other in x[1:]):  # stops at the first that differs
             raise DataError(f"expected inputs that differ, found {len(y)} {name} inputs that are all the same")
 

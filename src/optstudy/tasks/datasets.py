@@ -43,6 +43,7 @@ class DataRow:
     side: int | None = None
 
 
+TABLE: Mapping[str, Any] = {"path": None, "target": None, "test": "", "test_share": 0.2}
 # Of a stream of tokens: tokens in a window, batches in an epoch, and the share of the stream that is the test part.
 WINDOWS: Mapping[str, Any] = {"context": 64, "steps": 250, "test_share": 0.1}
 
@@ -68,6 +69,9 @@ DATASETS: Mapping[str, DataRow] = {
         {"dataset": None, "text": "text", "label": "label", "train": "train", "test": "test"}
         | {"tokenizer": "words", "length": 64},
     ),
+    "table": DataRow("tabular", "optstudy.tasks.loaders.tables.table", TABLE),
+    "table_classes": DataRow("tabular_classes", "optstudy.tasks.loaders.tables.table_classes", TABLE),
+    "diabetes": DataRow("tabular", "optstudy.tasks.loaders.tables.diabetes"),
     "shakespeare": DataRow("language", "optstudy.tasks.loaders.streams.shakespeare", WINDOWS),
     "text_file": DataRow(
         "language", "optstudy.tasks.loaders.streams.text_file", {"path": None, "tokens": "characters", **WINDOWS}
@@ -127,7 +131,7 @@ def data_digest(data: Mapping[str, Any]) -> str:
         return str(data["kind"])
     arrays = load_arrays(data)
     with error_prefix(_named(data)):
-        check_differences(arrays)
+        check_differences(arrays, task_of(data["kind"]).classifies)
     content = hashlib.sha256()
     of_stream = () if arrays.stream is None else (arrays.stream.token_bytes,)
     for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y, *of_stream):

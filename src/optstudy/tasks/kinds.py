@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+Targets = Literal["labels", "numbers", "tokens", "any"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Task:
         split: How the validation part is drawn: a row of `arrays.SPLITS`.
         examples: Whether there are examples: parts for training, validation and test, batches, a network with layers
             and weights. An analytic function has none of them.
-        classifies: Whether targets are labels of classes, counted from 0.
+        targets: What is predicted of an example: the label of a class, counted from 0; a real number, which is
+            standardised; the next tokens; or anything that a user's LightningModule knows.
         device: The device that it is always computed on; empty for the best one that the machine has.
         not_stacked_because: Why its trainings are never stacked; empty if they can be.
     """
@@ -32,49 +36,50 @@ class Task:
     scoring: str = ""
     split: str = "stratified"
     examples: bool = True
-    classifies: bool = False
+    targets: Targets = "labels"
     device: str = ""
     not_stacked_because: str = ""
 
+    @property
+    def classifies(self) -> bool:
+        """Return whether targets are labels of classes."""
+        return self.examples and self.targets == "labels"
+
+
+# Metrics that are computed from the scores of all tasks with examples.
+COUNTED = frozenset({"epochs_to_target", "steps_to_target", "seconds_to_target", "learning_rate_tolerance"})
 
 TASKS: Mapping[str, Task] = {
     "classification": Task(
         prepare="optstudy.training.modules.examples.prepare",
         scoring="optstudy.training.modules.classification.Classification",
         objectives=("val/accuracy", "val/loss"),
-        classifies=True,
-        metrics=frozenset(
-            {
-                "test_accuracy",
-                "generalisation_gap",
-                "epochs_to_target",
-                "steps_to_target",
-                "seconds_to_target",
-                "learning_rate_tolerance",
-                "val_accuracy",
-                "val_loss",
-            }
-        ),
+        metrics=COUNTED | {"test_accuracy", "generalisation_gap", "val_accuracy", "val_loss"},
+    ),
+    "regression": Task(
+        prepare="optstudy.training.modules.examples.prepare",
+        scoring="optstudy.training.modules.regression.Regression",
+        split="random",
+        objectives=("val/loss", "val/rmse", "val/mae", "val/r2"),
+        targets="numbers",
+        metrics=COUNTED | {"test_rmse", "test_mae", "test_r2", "val_rmse", "val_mae", "val_r2", "val_loss"},
+    ),
+    "own": Task(
+        prepare="optstudy.training.modules.examples.prepare",
+        scoring="optstudy.training.modules.logged.Logged",
+        split="random",
+        objectives=(),
+        targets="any",
+        metrics=COUNTED,
     ),
     "language": Task(
         prepare="optstudy.training.modules.language.prepare",
         scoring="optstudy.training.modules.language.NextToken",
         split="position",
         objectives=("val/loss",),
-        metrics=frozenset(
-            {
-                "test_loss",
-                "test_perplexity",
-                "test_bits_per_byte",
-                "epochs_to_target",
-                "steps_to_target",
-                "seconds_to_target",
-                "learning_rate_tolerance",
-                "val_loss",
-                "val_perplexity",
-                "val_bits_per_byte",
-            }
-        ),
+        targets="tokens",
+        metrics=COUNTED
+        | {"test_loss", "test_perplexity", "test_bits_per_byte", "val_loss", "val_perplexity", "val_bits_per_byte"},
     ),
     "descent": Task(
         prepare="optstudy.training.modules.function_descent.prepare",
@@ -93,7 +98,7 @@ class Kind:
 
     Attributes:
         task: The row of `TASKS` that trains it.
-        axes: Names of the axes of the inputs x, for messages; empty if there are no inputs.
+        axes: Names of the axes of the inputs x, for messages; empty if there are no inputs, or inputs of any shape.
         tokens: Whether inputs are rows of token ids, whole numbers with 0 for padding; else they are float32.
         stream: Whether inputs are one stream of token ids (n,) without padding, whose targets are the next tokens, and
             of which networks read windows. A user's own data are of another kind.
@@ -121,6 +126,9 @@ KINDS: Mapping[str, Kind] = {
     "text": Kind(
         "classification", ("n", "length"), tokens=True, not_stacked_because="each batch of text has its own length"
     ),
+    "tabular": Kind("regression", ("n", "features"), scaling=True),
+    "tabular_classes": Kind("classification", ("n", "features"), scaling=True),
+    "own": Kind("own", not_stacked_because="a LightningModule trains in its own way"),
     "language": Kind(
         "language",
         ("n",),

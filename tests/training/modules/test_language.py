@@ -159,6 +159,12 @@ def test_an_epoch_has_as_many_steps_as_the_argument_says() -> None:
     assert training_examples(spec) == STEPS * spec.batch_size
 
 
+def test_no_batch_waits_for_its_device() -> None:
+    data = TokenWindows(spec_of(), device=torch.device("meta"))  # where nothing has a value
+    batches = [*data.train_dataloader(), *data.evaluation("train"), *data.evaluation("test")]
+    assert {part.device.type for batch in batches for part in batch} == {"meta"}
+
+
 def test_a_diverged_training_is_scored_at_equal_probabilities() -> None:
     result, _ = trained(spec_of("sgd", rate=1e12))
     kinds = len(set(BOOK))
@@ -213,7 +219,7 @@ def test_a_users_network_can_be_a_language_model() -> None:
 
 def test_a_network_without_logits_of_each_token_is_refused() -> None:
     kinds = len(set(BOOK))
-    with pytest.raises(DataError, match=rf"expected logits \(2, {CONTEXT}, {kinds}\) of inputs \(2, {CONTEXT}\)"):
+    with pytest.raises(DataError, match=rf"expected outputs \(2, {CONTEXT}, {kinds}\) of inputs \(2, {CONTEXT}\)"):
         try_network(spec_of(study=study_of(model=own("Labels"))))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from optstudy.errors import DataError
 from optstudy.spec import Part, RunSpec
 from optstudy.tasks.arrays import Stream
-from optstudy.tasks.datasets import load_arrays
+from optstudy.tasks.datasets import load_arrays, split_of
 from optstudy.training.batches import ArrayData
 from optstudy.training.device import to_device
 
@@ -80,15 +82,15 @@ class TokenWindows(ArrayData):
 
     def __init__(self, spec: RunSpec, like: ArrayData | None = None, device: torch.device | None = None) -> None:
         super().__init__(spec, like, device)
-        stream = load_arrays(spec.data).stream
+        arrays, (train, val) = load_arrays(spec.data), split_of(spec.data, spec.split_seed)
+        stream, tokens = arrays.stream, len(train)
         assert stream is not None
-        self.stream, tokens = stream, len(self.parts["train"][1])
+        self.stream = stream
         if tokens < stream.context:
             words = f"must be at most {tokens}, the tokens of the training part"
             raise DataError(f"data.arguments.context: {stream.context}: {words}")
-        self.bytes_per_token = {
-            part: float(stream.token_bytes[self.parts[part][1].cpu().numpy()].mean()) for part in self.present()
-        }
+        targets: dict[Part, NDArray[np.int64]] = {"train": arrays.y[train], "val": arrays.y[val], "test": arrays.test_y}
+        self.bytes_per_token = {part: float(stream.token_bytes[targets[part]].mean()) for part in self.present()}
 
     def train_dataloader(self) -> RandomWindows:
         """Return random windows of the training part."""
