@@ -12,8 +12,9 @@ from typing import Any
 from optstudy.catalogue import OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.contender_blocks import Average, Schedule
 from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
-from optstudy.study.schema import Average, Contender, Data, Interval, Looks, Model, Pretraining, Schedule, Tuning
+from optstudy.study.schema import Contender, Data, Interval, Looks, Model, Pretraining, Tuning
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, kinds_of_own_data
