@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast test-hostile test-outage test-long test-kills golden optimizers lint ui bench bench-scale lock clean
+.PHONY: demo test test-fast test-hostile test-outage test-long test-kills golden optimizers lint gallery ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
 	$(BIN)/optstudy run configs/digits.yaml
@@ -41,6 +41,16 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Rebuilds the shipped studies from their journals, in the folder gallery/, and shows them; it trains nothing.
+GALLERY := $(patsubst docs/results/%/journal.jsonl.gz,%,$(wildcard docs/results/*/journal.jsonl.gz))
+gallery: $(VENV)/ready
+	mkdir -p gallery
+	cd gallery && for study in $(GALLERY); do \
+		../$(BIN)/optstudy merge ../configs/$$study.yaml ../docs/results/$$study || exit 1; done
+	cd gallery && ../$(BIN)/optstudy report $(GALLERY:%=../configs/%.yaml)
+	-$(BIN)/python -m webbrowser -t "file://$(CURDIR)/gallery/results/index.html"
+	@echo "The same studies in MLflow: cd gallery && ../$(BIN)/optstudy ui"
 
 ui: $(VENV)/ready
 	$(BIN)/optstudy ui

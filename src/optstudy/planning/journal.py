@@ -5,11 +5,13 @@ Each line is the JSON of one training and ends in a checksum of the rest, so tha
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -107,10 +109,20 @@ def read_journal(path: Path) -> dict[str, Entry]:
 
     Raises StudyError for a line that was altered or that another version of optstudy wrote.
     """
-    if not path.exists():
-        return {}
-    entries = [_read(path, *numbered) for numbered in enumerate(path.read_bytes().split(b"\n")[:-1], start=1)]
-    return {entry.key: entry for entry in entries}
+    return {entry.key: entry for _, entry in read_lines(path)} if path.exists() else {}
+
+
+def read_lines(path: Path) -> Iterator[tuple[bytes, Entry]]:
+    """Yield the lines of a journal, each with its entry; `path` may be compressed by gzip. Raises as `read_journal`."""
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(path.read_bytes())
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise StudyError(f"{path}: is no whole gzip file ({error}): restore it") from error
+    else:
+        content = path.read_bytes()
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        yield line, _read(path, number, line)
 
 
 def _read(path: Path, number: int, line: bytes) -> Entry:

@@ -61,3 +61,8 @@ def remove_leftovers(paths: StudyPaths) -> None:
     """
     remove_drafts(paths.tables.rglob(".*"))
     remove_drafts(paths.mlruns.glob("*/.*"), age=24 * 3600)
+
+
+def prices_path(mlruns: Path, study: str) -> Path:
+    """Return the path of a study's measured prices; only the process that holds the study writes it."""
+    return mlruns / "prices" / f"{study}.json"

@@ -20,6 +20,7 @@ from optstudy.keys import canonical, digest
 from optstudy.planning.dry_run import training_examples
 from optstudy.planning.fingerprints import code_digest, device_of
 from optstudy.planning.journal import Entry
+from optstudy.planning.layout import prices_path
 from optstudy.planning.preflight import spec_without_pretraining
 from optstudy.running.session import Say, Session
 from optstudy.spec import RunSpec, group_key, spec_fields
@@ -31,11 +32,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 3  # contenders take turns, so that a busy moment of the machine meets no one of them alone; medians count
 MACHINE = ("device", "cpu", "gpu", "torch")  # facts that seconds depend on
-
-
-def prices_path(mlruns: Path, study: str) -> Path:
-    """Return the path of a study's measured prices; only the process that holds the study writes it."""
-    return mlruns / "prices" / f"{study}.json"
 
 
 def measure_prices(session: Session, contenders: Sequence[str], say: Say) -> None:
