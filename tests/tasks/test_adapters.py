@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from optstudy.errors import DataError
 from optstudy.spec import spec_fields
 from optstudy.tasks.adapters import is_adapter
 from optstudy.tasks.arrays import Inputs
+from optstudy.tasks.pretrained import save_weights
 from optstudy.training.train import start_network, train
 
 pytest.importorskip("peft", reason="needs the extra `language`")
@@ -79,6 +83,26 @@ def test_only_adapters_move_and_only_they_are_kept(folder: str, one_thread: None
     )
     assert all(np.abs(weight).max() > 0 for weight in ended["weights"].values())
     assert result.curve[-1]["train/loss"] < result.curve[0]["train/loss"]
+
+
+def test_a_model_in_mlflow_joins_the_pretrained_weights_and_the_adapters(folder: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow asks for type hints
+        from optstudy.records.mlflow_model import Network
+    spec, ended = spec_of_model(folder, adapted(), epochs=2), dict[str, Any]()
+    train([spec], lambda event: ended.update(weights=getattr(event, "weights", None)), weights=True)
+    facts = {"model": spec.model, "lora": spec.lora, "pretrained": spec.pretrained}
+    inputs = {"shape": [CONTEXT], "classes": VOCABULARY, "tokens": VOCABULARY}
+    (tmp_path / "facts.json").write_text(json.dumps({**facts, **inputs}))
+    save_weights(tmp_path / "weights.safetensors", ended["weights"])
+    artifacts = {"facts": str(tmp_path / "facts.json"), "weights": str(tmp_path / "weights.safetensors")}
+    model = Network()
+    model.load_context(SimpleNamespace(artifacts=artifacts))
+    trained = start_network(spec, INPUTS).eval()
+    trained.load_state_dict({name: torch.from_numpy(value) for name, value in ended["weights"].items()}, strict=False)
+    x = np.random.default_rng(0).integers(VOCABULARY, size=(2, CONTEXT))
+    with torch.no_grad():
+        assert np.array_equal(model.predict(None, x), trained(torch.from_numpy(x)).numpy())
 
 
 def test_adapters_come_from_the_seed(folder: str) -> None:
