@@ -56,7 +56,7 @@ from golden.compute import (
 from golden.store import Values
 from golden.trainings import DIGITS, MOMENTUM, custom_data, model, schedule, trained, trained_in_a_stack
 from optstudy.catalogue import OPTIMIZERS, SAMPLERS, SCHEDULES
-from optstudy.metrics import direction
+from optstudy.metrics import COMPUTED, direction
 from optstudy.study.study import Study
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, TASKS
@@ -204,6 +204,8 @@ CASES: Mapping[str, Case] = {
     **{name: case for row in MODELS for name, case in model_cases(row).items()},
     **{f"precision/{row}": Case(lambda row=row: trained(precision=row), BFLOAT16) for row in PRECISIONS},
     **{f"augmentation/{row}": Case(partial(augmented, row)) for row in AUGMENTATIONS},
+    "metrics/alone": training(metrics=dict.fromkeys(COMPUTED)),
+    "metrics/stacked": stack(metrics=dict.fromkeys(COMPUTED)),
     "split/digits": Case(split_of_digits),
     "split/whole": Case(partial(splits, None)),
     "split/train_size": Case(partial(splits, 90)),

@@ -21,7 +21,7 @@ from optstudy.inference.meta_analysis import (
     profiles,
     random_effects,
 )
-from optstudy.metrics import find_metric
+from optstudy.metrics import find_metric, main_first
 from optstudy.study.claim import TOPICS
 
 TAUS = np.round(np.geomspace(1.0, 8.0, 85), 6)  # of profiles: up to eight times the least error
@@ -180,14 +180,18 @@ def _errors(results: StudyResults) -> dict[str, NDArray[np.float64]]:
     The error is 1 minus the score that the answer is about, if that is a fraction of which more is better, or the
     score itself if less of it is better. Other scores, and those of a validation part, are no errors: there are none.
     """
-    row, name = find_metric(results.main), results.main
-    if row is None or not name.startswith("test_") or not (row.share or not row.higher):
+    own = {contender: results.values.get((contender, results.variant), {}) for contender in results.contenders}
+    names = main_first(
+        dict.fromkeys(name for values in own.values() for name in values), results.study.get("objective") or ""
+    )
+    row = find_metric(names[0]) if names and names[0].startswith("test_") else None
+    if row is None or not (row.share or not row.higher):
         return {}
-    logged = {own: results.values.get((own, results.variant), {}).get(name) for own in results.contenders}
+    logged = {contender: values.get(names[0]) for contender, values in own.items()}
     return {
-        contender: 1 - np.asarray(own, dtype=float) if row.higher else np.asarray(own, dtype=float)
-        for contender, own in logged.items()
-        if own is not None
+        contender: 1 - np.asarray(values, dtype=float) if row.higher else np.asarray(values, dtype=float)
+        for contender, values in logged.items()
+        if values is not None
     }
 
 

@@ -160,8 +160,8 @@ def _judged(session: Session, entries: Sequence[Entry]) -> _Judged:
         runs, curves, sweep, study.epochs, study.target, within, priced, study.columns, study.score
     )
     if not all(values.values()):
-        logged = ", ".join(name.replace("_", "/", 1) for name in study.columns if name.startswith(("test_", "val_")))
-        message = f"must log one of {logged}: there is nothing to compare"
+        *names, last = (name.replace("_", "/", 1) for name in study.columns if name.startswith(("test_", "val_")))
+        message = f"must log {', '.join(names)} or {last}: there is nothing to compare"
         raise StudyError(f"{study.name}: model.class: {study.model.class_path!r}: {message}")
     table = comparison(runs, values, targets_of(runs, study.target, score=study.score))
     if study.pretrained_by:

@@ -22,12 +22,8 @@ def _objective_is_a_metric_of_the_task(study: StudyFile) -> Iterator[Problem]:
     allowed = list(dict.fromkeys([*task.objectives, *(name.replace("_", "/", 1) for name in on_validation)]))
     if study.objective not in allowed:
         further = ["val/ and the name of a metric that is declared under `metrics`"] if task.examples else []
-        message = f"must be {_one_of([*allowed, *further])} for data of kind {study.kind}"
+        message = f"must be one of {', '.join([*allowed, *further])} for data of kind {study.kind}"
         yield Problem(("tuning", "objective"), study.tuning.objective or NOTHING, message)
-
-
-def _one_of(allowed: list[str]) -> str:
-    return allowed[0] if len(allowed) == 1 else f"one of {', '.join(allowed[:-1])}, or {allowed[-1]}"
 
 
 def _declared_metrics_are_distinct(study: StudyFile) -> Iterator[Problem]:

@@ -232,7 +232,6 @@ def _looks_decide_primary_claims(study: StudyFile) -> Iterator[Problem]:
 
 
 RULES: tuple[Rule, ...] = (
-    *METRIC_RULES,
     _warm_ups_last_an_epoch,
     _model_reads_the_data,
     _heads_divide_the_width,
@@ -240,6 +239,7 @@ RULES: tuple[Rule, ...] = (
     _classes_have_a_search,
     _functions_have_no_keys_of_networks,
     _search_has_a_metric_to_select_by,
+    *METRIC_RULES,
     _pretrained_weights_exist,
     _batches_have_as_many_examples_as_parts,
     _contenders_have_distinct_names,

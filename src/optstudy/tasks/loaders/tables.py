@@ -40,7 +40,7 @@ def table_classes(path: str, target: str, test: str, test_share: float) -> Array
     found = held.pop(target).astype(str).to_numpy(dtype=str)
     unknown = sorted(set(found) - set(names))
     if unknown:
-        raise DataError(f"{path}: column {target!r}: the class {unknown[0]!r} is in test rows only")
+        raise DataError(f"{path}: column {target!r}: the class {str(unknown[0])!r} is in test rows only")
     x, test_x = _features(path, rows, held)
     return Arrays(x, y.astype(np.int64), test_x, np.searchsorted(names, found).astype(np.int64), classes=len(names))
 
@@ -131,7 +131,7 @@ def _numbers(place: str, column: pd.Series) -> NDArray[np.float64]:
     try:
         numbers = column.to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{place}: expected numbers: {one_line(error)}") from error
+        raise DataError(f"{place}: expected numbers: {error}") from error
     if not np.isfinite(numbers).all():
         raise DataError(f"{place}: expected finite numbers, found {numbers[~np.isfinite(numbers)][0]}")
     return numbers
