@@ -30,6 +30,13 @@ class NamedBetas(torch.optim.SGD):
         self.beta1 = beta1
 
 
+class NothingToChoose(torch.optim.SGD):
+    """It has no arguments but the parameters."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, lr=0.1)
+
+
 class Averaged(torch.optim.SGD):
     """SGD that is judged by the mean of its weights: `eval` swaps it in, `train` swaps it out."""
 
@@ -150,3 +157,10 @@ class Odd(torch.optim.SGD):
                 for parameter in group["params"]:
                     parameter.sub_(self.decay * torch.sign(parameter))
         return super().step(closure)
+
+
+class Needing(torch.optim.SGD):
+    """Has no default of its learning rate."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)

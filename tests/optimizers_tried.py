@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from builders import tiny
+from optstudy.catalogue import OPTIMIZERS
 from optstudy.metrics import GRADIENTS_PER_STEP
 from optstudy.planning.dry_run import weight_decay_of
 from optstudy.training.optimizers import build_optimizer, decay_groups
@@ -26,6 +27,8 @@ STUDY: dict[str, Any] = {
     "batch_size": 32,
     "schedule": "constant",
 }
+ROWS_HEADER = "| row | class | weight decay | fixed | defaults | searched |\n"
+ROWS_RULE = "| --- | --- | --- | --- | --- | --- |\n"
 HEADER = "| optimizer | class | 400 digits, 8 epochs | weight decay | gradients per step | modes |\n"
 RULE = "| --- | --- | --- | --- | --- | --- |\n"
 RATES = {"learning_rate": {"low": 1e-4, "high": 1.0}}
@@ -55,6 +58,8 @@ TRIED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "Schedule-Free SGD": ("schedulefree.SGDScheduleFree", {"defaults": {"learning_rate": 1.0}}),
     "SOAP": ("pytorch_optimizer.SOAP", {}),
+    "Lion, by lucidrains": ("lion_pytorch.Lion", {"defaults": {"learning_rate": 1e-3}}),
+    "Prodigy, by its authors": ("prodigyopt.Prodigy", {"fixed": {"d_coef": 10.0}}),
     "Lookahead around Adam": ("optimizer_wrappers.LookaheadAdam", {"fixed": {"k": 5}}),
     "SAM around SGD": ("optimizer_wrappers.SamSgd", {}),
 }
@@ -91,9 +96,22 @@ def row(name: str) -> str:
     return f"{start} {learned} | {decay} | {gradients} | {modes} |\n"
 
 
-def with_table(text: str, rows: Iterable[str]) -> str:
-    """Return a document with these rows in its table."""
-    before, found, rest = text.partition(HEADER + RULE)
+def table_row(name: str) -> str:
+    """Return the line of a row of the optimizer table."""
+    row = OPTIMIZERS[name]
+    spaces = [f"{_short(key)} {space.low:g} to {space.high:g}" for key, space in row.search.items()]
+    given = [[f"{_short(key)} {value}" for key, value in values.items()] for values in (row.fixed, row.defaults)]
+    cells = [f"`{name}`", f"`{row.optimizer}`", str(row.decay), *(", ".join(one) for one in (*given, spaces))]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _short(name: str) -> str:
+    return {"learning_rate": "rate", "weight_decay": "decay"}.get(name, name)
+
+
+def with_table(text: str, rows: Iterable[str], head: str = HEADER + RULE) -> str:
+    """Return a document with these rows in the table of this head."""
+    before, found, rest = text.partition(head)
     assert found, "the document has no such table"
     lines = rest.splitlines(keepends=True)
     count = next((index for index, line in enumerate(lines) if not line.startswith("|")), len(lines))
@@ -107,6 +125,7 @@ def main() -> int:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
         return 1
     text = DOCUMENT.read_text(encoding="utf-8")
+    text = with_table(text, map(table_row, OPTIMIZERS), ROWS_HEADER + ROWS_RULE)
     DOCUMENT.write_text(with_table(text, [row(name) for name in TRIED]), encoding="utf-8")
     return 0
 

@@ -11,12 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from builders import spec_of
+from optstudy.catalogue import OPTIMIZERS
 from optstudy.spec import RunResult, RunSpec
 from optstudy.tasks.arrays import Arrays, Inputs
 from optstudy.tasks.loaders.images import digits
 from optstudy.tasks.models import MODELS
 from optstudy.training.modules.classification import Classification
 from optstudy.training.stacked.networks import Networks
+from optstudy.training.stacked.optimizers import RULES
+
+STACKABLE = [
+    name
+    for name, row in OPTIMIZERS.items()
+    if row.optimizer in RULES and row.fixed.keys() <= RULES[row.optimizer].defaults.keys()
+]
 
 
 class Own(nn.Module):

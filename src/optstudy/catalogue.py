@@ -40,6 +40,31 @@ class Space:
 
 
 @dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters of a network that an optimizer treats in their own way (see `training.groups`).
+
+    A hyperparameter of the group is named `<name of the group>.<hyperparameter>`.
+
+    Attributes:
+        name: Its name.
+        optimizer: The row or the class that trains it; None for the contender's own.
+        ndim: Numbers of dimensions that its parameters have; empty for any.
+        names: Prefixes of their names, or patterns with `*`, `?` or `[...]` for the whole name; empty for any.
+        modules: Names of the classes that own them, or of base classes of these; empty for any.
+        hidden: Whether embeddings, and the first and the last layer with weights, are left out.
+        multiply: Hyperparameters that have the contender's own value, multiplied by this factor.
+    """
+
+    name: str
+    optimizer: str | None = None
+    ndim: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    hidden: bool = False
+    multiply: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class OptimizerRow:
     """One optimizer.
 
@@ -50,6 +75,10 @@ class OptimizerRow:
         defaults: Values of the searched hyperparameters in the untuned variant (docs/protocol.md).
         fixed: Hyperparameters that are not searched.
         search: Search space of each searched hyperparameter.
+        groups: Parameters that it treats in another way than the rest; of several that match one, the first has it.
+        rate_free: Whether it estimates its learning rate itself. What is called its learning rate is a factor of the
+            estimate, which its authors leave at 1.
+        schedule_free: Whether an average of its weights takes the place of a schedule, so that its rate is constant.
     """
 
     optimizer: str
@@ -57,11 +86,15 @@ class OptimizerRow:
     defaults: Mapping[str, float]
     fixed: Mapping[str, float | bool]
     search: Mapping[str, Space]
+    groups: tuple[ParameterGroup, ...] = ()
+    rate_free: bool = False
+    schedule_free: bool = False
 
 
 # Defaults are the protocol's. Each learning-rate space spans three decades around the rates that the literature
 # reports for the optimizer (Schmidt et al. 2021, table 1; the DeepOBS grid); momentum's is a decade below SGD's because
 # 1/(1 - 0.9) multiplies its steps. Decoupled decay is multiplied by the learning rate, hence its larger values.
+# The rows below these five cite the paper of their update, which their defaults and the rates in their spaces follow.
 OPTIMIZERS: Mapping[str, OptimizerRow] = {
     "sgd": OptimizerRow(
         optimizer="torch.optim.SGD",
@@ -98,7 +131,117 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = {
         fixed={"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
         search={"learning_rate": Space(3e-5, 3e-2), "weight_decay": Space(1e-4, 1.0)},
     ),
+    # Sutskever et al. 2013 (proceedings.mlr.press/v28/sutskever13); the rates are those of momentum.
+    "nesterov": OptimizerRow(
+        optimizer="torch.optim.SGD",
+        decay="coupled",
+        defaults={"learning_rate": 1e-2, "weight_decay": 1e-4},
+        fixed={"momentum": 0.9, "nesterov": True},
+        search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-6, 1e-2)},
+    ),
+    # Duchi et al. 2011 (jmlr.org/papers/v12/duchi11a); Schmidt et al. 2021 (arXiv:2007.01547) search around 1e-2.
+    "adagrad": OptimizerRow(
+        optimizer="torch.optim.Adagrad",
+        decay="coupled",
+        defaults={"learning_rate": 1e-2, "weight_decay": 0.0},
+        fixed={"eps": 1e-10},
+        search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-6, 1e-2)},
+    ),
+    # Dozat 2016 (openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ): Adam with Nesterov's momentum, at Adam's rates.
+    "nadam": OptimizerRow(
+        optimizer="torch.optim.NAdam",
+        decay="coupled",
+        defaults={"learning_rate": 2e-3, "weight_decay": 0.0},
+        fixed={"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "momentum_decay": 4e-3},
+        search={"learning_rate": Space(3e-5, 3e-2), "weight_decay": Space(1e-6, 1e-2)},
+    ),
+    # Liu et al. 2020 (arXiv:1908.03265): Adam's default, and 0.003 to 0.1 on CIFAR-10.
+    "radam": OptimizerRow(
+        optimizer="torch.optim.RAdam",
+        decay="coupled",
+        defaults={"learning_rate": 1e-3, "weight_decay": 0.0},
+        fixed={"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        search={"learning_rate": Space(1e-4, 1e-1), "weight_decay": Space(1e-6, 1e-2)},
+    ),
+    # Shazeer & Stern 2018 (arXiv:1804.04235). Its rate is relative: torch multiplies it by the root mean square of the
+    # weights, and uses the smaller of the rate and 1 / sqrt(step); the paper's relative rate is at most 1e-2.
+    "adafactor": OptimizerRow(
+        optimizer="torch.optim.Adafactor",
+        decay="decoupled",
+        defaults={"learning_rate": 1e-2, "weight_decay": 0.0},
+        fixed={"beta2_decay": -0.8, "d": 1.0},
+        search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-4, 1.0)},
+    ),
+    # Chen et al. 2023 (arXiv:2302.06675): rates 3 to 10 times smaller than AdamW's, decay as many times larger.
+    "lion": OptimizerRow(
+        optimizer="pytorch_optimizer.Lion",
+        decay="decoupled",
+        defaults={"learning_rate": 1e-4, "weight_decay": 1e-1},
+        fixed={"beta1": 0.9, "beta2": 0.99},
+        search={"learning_rate": Space(3e-6, 3e-3), "weight_decay": Space(1e-3, 10.0)},
+    ),
+    # Vyas et al. 2024 (arXiv:2409.11321): Adam in the eigenbasis of Shampoo's preconditioner; 3.16e-3 was best for it.
+    "soap": OptimizerRow(
+        optimizer="pytorch_optimizer.SOAP",
+        decay="decoupled",
+        defaults={"learning_rate": 3e-3, "weight_decay": 1e-2},
+        fixed={"beta1": 0.95, "beta2": 0.95, "eps": 1e-8, "precondition_frequency": 10},
+        search={"learning_rate": Space(1e-4, 1e-1), "weight_decay": Space(1e-4, 1.0)},
+    ),
+    # Defazio et al. 2024 (arXiv:2405.15682): rates 1 to 10 times those of AdamW with a schedule.
+    "schedule_free_adamw": OptimizerRow(
+        optimizer="schedulefree.AdamWScheduleFree",
+        decay="decoupled",
+        defaults={"learning_rate": 2.5e-3, "weight_decay": 0.0},
+        fixed={"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        search={"learning_rate": Space(1e-4, 1e-1), "weight_decay": Space(1e-4, 1.0)},
+        schedule_free=True,
+    ),
+    # Mishchenko & Defazio 2024 (arXiv:2306.06101): `d_coef` multiplies the estimate; the authors' package (prodigyopt)
+    # advises to change it, by 0.1 to 10, rather than the learning rate. Decay is multiplied by the estimate, too.
+    "prodigy": OptimizerRow(
+        optimizer="pytorch_optimizer.Prodigy",
+        decay="decoupled",
+        defaults={"weight_decay": 0.0, "d_coef": 1.0},
+        fixed={"learning_rate": 1.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        search={"weight_decay": Space(1e-4, 1.0), "d_coef": Space(1e-1, 10.0)},
+        rate_free=True,
+    ),
+    # Xie et al. 2022 (arXiv:2208.06677): rates up to 5 to 10 times AdamW's; decay 0.02 in nearly all of its tasks,
+    # applied as the proximal step of its algorithm 1, which divides weights by 1 + rate * decay.
+    "adan": OptimizerRow(
+        optimizer="pytorch_optimizer.Adan",
+        decay="decoupled",
+        defaults={"learning_rate": 1e-3, "weight_decay": 2e-2},
+        fixed={"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "eps": 1e-8},
+        search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-4, 1.0)},
+    ),
+    # Muon for hidden matrices, AdamW for the rest, at the rates, momentum, betas and decay that Jordan et al. 2024
+    # (kellerjordan.github.io/posts/muon) advise, who tune Muon's rate and the decay; both parts have the same decay, as
+    # in Liu et al. 2025 (Moonlight, arXiv:2502.16982). Its space of rates is three decades around 0.02, rounded.
+    "muon": OptimizerRow(
+        optimizer="torch.optim.AdamW",
+        decay="decoupled",
+        defaults={"learning_rate": 3e-4, "weight_decay": 1e-2, "muon.learning_rate": 2e-2},
+        fixed={
+            "beta1": 0.9,
+            "beta2": 0.95,
+            "eps": 1e-8,
+            "muon.momentum": 0.95,
+            "muon.nesterov": True,
+            "muon.ns_steps": 5,
+        },
+        search={
+            "learning_rate": Space(3e-5, 3e-2),
+            "weight_decay": Space(1e-4, 1.0),
+            "muon.learning_rate": Space(1e-3, 1.0),
+        },
+        groups=(ParameterGroup("muon", "torch.optim.Muon", ndim=(2,), hidden=True, multiply={"weight_decay": 1.0}),),
+    ),
 }
+
+# Packages of the extra `optimizers`, by the modules that rows name: the one that users install has another name.
+EXTRA_PACKAGES: Mapping[str, str] = {"pytorch_optimizer": "pytorch-optimizer", "schedulefree": "schedulefree"}
 
 
 def optimizer_path(optimizer: str) -> str:

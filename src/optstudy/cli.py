@@ -1,4 +1,4 @@
-"""The command line: run, check, plan, report, merge, judge, ui. Heavy imports wait until a command needs them."""
+"""The command line: its commands, and how each kind of end becomes an exit code. Heavy imports wait until needed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from types import FrameType
 import typer
 
 from optstudy.commands.judge import judge
+from optstudy.commands.new import new, optimizers, tasks
 from optstudy.commands.studies import check, merge, plan, report, run
 from optstudy.commands.ui import ui
 from optstudy.errors import Stopped, StudyError, one_line
@@ -34,7 +35,7 @@ def about() -> None:
     """Tuned with the same budget, which optimizer wins on this task, by how much, and how sure are we?"""
 
 
-for command in (run, check, plan, report, merge, judge, ui):
+for command in (new, run, check, plan, report, merge, judge, ui, tasks, optimizers):
     app.command()(command)
 
 

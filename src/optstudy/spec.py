@@ -47,6 +47,9 @@ class RunSpec:
         metrics: {name: value at chance} of further metrics: those of `metrics.COMPUTED` are computed, and diverged
             trainings get the values, None for those of predictions without training. None if there are no such metrics.
         average: {"name": "ema", "decay"} or {"name": "swa", "start"} (see `averaging`), None for no averaging.
+        groups: {"name", "optimizer", "ndim", "names", "modules", "hidden", "multiply"} of each group of parameters (see
+            `catalogue.ParameterGroup`), without what is not given. A hyperparameter of the group `muon` is named
+            `muon.learning_rate`.
         lora: {"rank", "alpha", "targets"} of the adapters that are trained in place of the weights that the network
             starts from (see `adapters`), None for none.
     """
@@ -70,6 +73,7 @@ class RunSpec:
     accumulate: int = 1
     average: Mapping[str, Any] | None = None
     metrics: Mapping[str, float | None] | None = None
+    groups: tuple[Mapping[str, Any], ...] = ()
     lora: Mapping[str, Any] | None = None
 
 

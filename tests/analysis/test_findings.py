@@ -17,6 +17,7 @@ import yaml
 from builders import tiny
 from optstudy.analysis.findings import (
     DESIGN_CHECKS,
+    SCHEDULE_FREE,
     SOURCES,
     Design,
     Finding,
@@ -54,6 +55,12 @@ BREACHES: dict[str, tuple[dict[str, Any], int, str]] = {
         2,
         "weight_decay",
     ),
+    "rate-free": (
+        {"optimizers": ["sgd", "adam", "prodigy"]},
+        2,
+        "rate-free: with as many trials it searches only",
+    ),
+    "schedule-free under a schedule": ({"optimizers": ["sgd", "adam", "schedule_free_adamw"]}, 2, "schedule cosine"),
     "truncated space": (
         {"optimizers": ["sgd", {"name": "adam", "search": {"learning_rate": {"low": 1e-3, "high": 1e-2}}}]},
         1,
@@ -99,7 +106,15 @@ def test_each_breach_of_a_rule_is_found_with_its_rule_and_source(name: str) -> N
     changes, rule, word = BREACHES[name]
     found = design_findings(tiny(**{**FAIR, **changes}))
     assert [finding.rule for finding in found if word in finding.finding] == [rule]
-    assert {finding.source for finding in found} <= set(SOURCES.values())
+    assert {finding.source for finding in found} <= {*SOURCES.values(), SCHEDULE_FREE}
+
+
+def test_a_schedule_free_optimizer_at_a_constant_rate_and_a_rate_that_is_searched_on_purpose_are_no_findings() -> None:
+    contenders = [
+        {"name": "schedule_free_adamw", "schedule": "constant"},
+        {"name": "prodigy", "search": {"learning_rate": {"low": 0.03, "high": 30.0}}},
+    ]
+    assert design_findings(tiny(**{**FAIR, "optimizers": ["sgd", "adam", *contenders]})) == []
 
 
 @pytest.mark.parametrize(("replicates", "claims", "p"), [(6, 1, "0.031"), (6, 12, "0.031"), (8, 6, "0.0078")])

@@ -31,6 +31,7 @@ from optstudy.keys import derive_seed
 from optstudy.paths import data_root
 from optstudy.planning.samplers import drawn_points, next_point
 from optstudy.spec import RunSpec
+from optstudy.study.groups import resolved_groups
 from optstudy.tasks.arrays import Arrays, split
 from optstudy.tasks.datasets import DATASETS, function_of, inputs_of
 from optstudy.tasks.kinds import TASKS
@@ -39,7 +40,7 @@ from optstudy.tasks.models import MODELS
 from optstudy.tasks.networks import build_network
 from optstudy.tasks.pretrained import save_weights
 from optstudy.training.augmentation import AUGMENTATIONS
-from optstudy.training.optimizers import build_optimizer
+from optstudy.training.optimizers import build_optimizer, set_mode
 from optstudy.training.schedules import schedule_factor
 from optstudy.training.stacked.optimizers import RULES, Optimizer
 from optstudy.user_code import import_class
@@ -50,7 +51,8 @@ from optstudy.user_code import import_class
 def optimizer_row(name: str) -> Values:
     """Return a row's hyperparameters."""
     row = asdict(OPTIMIZERS[name])
-    return {key: row[key] for key in ("decay", "defaults", "fixed", "search")}
+    groups = {"groups": list(resolved_groups(OPTIMIZERS[name].groups))} if row["groups"] else {}
+    return {key: row[key] for key in ("decay", "defaults", "fixed", "search")} | groups
 
 
 def searched(name: str) -> dict[str, float | bool]:
@@ -66,9 +68,11 @@ def optimizer_steps(name: str) -> Values:
     optimizer = build_optimizer(name, hyperparameters, [{"params": [x]}, {"params": [y], "weight_decay": 0.0}])
     path = []
     for _ in range(5):
+        set_mode(optimizer, "train")
         optimizer.zero_grad()
         ((x**2 + 10 * y**2) / 2).sum().backward()
         optimizer.step()
+        set_mode(optimizer, "eval")
         path.append([x.item(), y.item()])
     return {"path": path}
 

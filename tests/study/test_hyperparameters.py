@@ -87,7 +87,7 @@ LINES: dict[str, tuple[str, list[str]]] = {
     ),
     "matrices alone": (
         contender(CLASS % "torch.optim.Muon"),
-        ["optimizers.1.class: 'torch.optim.Muon': cannot be used"],
+        ["optimizers.1.class: 'torch.optim.Muon': trains only matrices: name the optimizer of the other parameters in"],
     ),
     "sparse": (
         contender(CLASS % "torch.optim.SparseAdam"),

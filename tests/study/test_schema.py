@@ -18,7 +18,7 @@ WORDS: dict[str, tuple[str, list[str]]] = {
     "zero epochs": (edited("epochs: 2", "epochs: 0"), ["epochs", "0", "greater than or equal to 1"]),
     "unknown key": (edited("epochs: 2", "epochs: 2\nepoch: 3"), ["epoch", "unknown key"]),
     "missing key": (edited("epochs: 2\n", ""), ["epochs", "required"]),
-    "unknown optimizer": (edited("- adam", "- adan"), ["optimizers.1", "adan", "sgd, momentum"]),
+    "unknown optimizer": (edited("- adam", "- adem"), ["optimizers.1", "adem", "sgd, momentum"]),
     "unknown data": (edited("data: digits", "data: digit"), ["data.name", "'digit'", "digits"]),
     "unknown model": (edited("model: linear", "model: liner"), ["model.name", "'liner'", "linear, mlp, cnn"]),
     "empty list": (
@@ -41,7 +41,7 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         with_contender("  - {name: adam, search: {learning_rate: {low: 0.1}}}\n"),
         ["optimizers.1.search.learning_rate.high", "required"],
     ),
-    "like nothing": (with_contender("  - {name: mine, like: adan}\n"), ["optimizers.1", "adan", "adamw"]),
+    "like nothing": (with_contender("  - {name: mine, like: adem}\n"), ["optimizers.1", "adem", "adamw"]),
     "path in a name": (edited("name: good", "name: ../good"), ["name", "'../good'", "pattern"]),
     "path in a contender's name": (
         with_contender("  - {name: a/b, like: adam}\n"),
@@ -143,8 +143,8 @@ def test_each_schema_problem_has_a_line_and_there_are_no_others(name: str, write
 
 
 def test_all_problems_of_the_schema_are_reported_at_once(write: Any) -> None:
-    path = write(edited("epochs: 2", "epochs: 0\nepoch: 3").replace("- adam", "- adan"))
-    assert missing_pieces(path, ["epochs: 0: ", "optimizers.1.name: 'adan': ", "epoch: 3: unknown key"]) == []
+    path = write(edited("epochs: 2", "epochs: 0\nepoch: 3").replace("- adam", "- adem"))
+    assert missing_pieces(path, ["epochs: 0: ", "optimizers.1.name: 'adem': ", "epoch: 3: unknown key"]) == []
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

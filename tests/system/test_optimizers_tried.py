@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from optimizers_tried import DOCUMENT, HEADER, RULE, TRIED, is_installed, row
+from optimizers_tried import (
+    DOCUMENT,
+    HEADER,
+    ROWS_HEADER,
+    ROWS_RULE,
+    RULE,
+    TRIED,
+    is_installed,
+    row,
+    table_row,
+    with_table,
+)
+from optstudy.catalogue import OPTIMIZERS
 
 
 @pytest.mark.long
@@ -14,6 +26,11 @@ def test_an_optimizer_trains_as_the_documentation_says(name: str) -> None:
     if not is_installed(path):
         pytest.skip("its package is not installed: pip install optstudy[optimizers]")
     assert row(name) in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_documentation_has_the_rows_of_the_table_as_they_are() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert with_table(text, map(table_row, OPTIMIZERS), ROWS_HEADER + ROWS_RULE) == text
 
 
 def test_the_documentation_lists_no_other_optimizers() -> None:

@@ -29,7 +29,7 @@ from optstudy.training.train import (
     start_network,
     train,
 )
-from stacked_networks import CONSTANT, WARMED, in_double, outcome, stacked_spec, variants
+from stacked_networks import CONSTANT, STACKABLE, WARMED, in_double, outcome, stacked_spec, variants
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,7 +61,7 @@ def double() -> Iterator[None]:
 @pytest.mark.parametrize(
     "changes", [{"clip": 0.05}, {"schedule": CONSTANT, "decay_all": True}], ids=["clip", "constant"]
 )
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", STACKABLE)
 def test_after_twenty_steps_each_member_of_a_stack_equals_its_training_alone(
     name: str, changes: dict[str, Any]
 ) -> None:

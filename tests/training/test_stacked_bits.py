@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from optstudy.catalogue import OPTIMIZERS
 from optstudy.spec import RunResult, RunSpec, TrainingEnded
 from optstudy.tasks.arrays import Inputs
 from optstudy.tasks.datasets import inputs_of
@@ -19,12 +18,12 @@ from optstudy.training.train import (
     start_network,
     train,
 )
-from stacked_networks import outcome, same_bits, stacked_spec, variants
+from stacked_networks import STACKABLE, outcome, same_bits, stacked_spec, variants
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", STACKABLE)
 @pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
 def test_bits_depend_neither_on_the_size_of_a_stack_nor_on_the_row(model: str, name: str) -> None:
     assert_independent(variants(stacked_spec(name, model, epochs=2, clip=1.0), 32))

@@ -12,9 +12,10 @@ from optstudy.catalogue import OPTIMIZERS
 from optstudy.training.optimizers import build_optimizer
 from optstudy.training.stacked.optimizers import RULES, Optimizer
 from optstudy.user_code import import_class
+from stacked_networks import STACKABLE
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", STACKABLE)
 def test_updates_follow_torch_row_by_row(name: str) -> None:
     row, generator = OPTIMIZERS[name], torch.Generator().manual_seed(0)
     start = torch.randn(3, 128, generator=generator, dtype=torch.float64)

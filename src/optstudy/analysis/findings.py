@@ -23,6 +23,7 @@ from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.selection import EDGE_SHARE
 from optstudy.study.claim import SWEPT
+from optstudy.study.groups import split_name
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from optstudy.analysis.tables import Values
 
 MOST_CHANGES = 3  # settings that a finding names; the page's table of designs has all
+SCHEDULE_FREE = "Defazio et al. 2024, arXiv:2405.15682: an average of the weights replaces the schedule"
 MIN_DECADES = 2.0  # of a search space for learning rates
 
 SOURCES: Mapping[int, str] = {
@@ -159,8 +161,12 @@ def _primary(study: Study) -> int:
 
 
 def _searched(study: Study) -> dict[str, set[str]]:
-    """Return the names of the hyperparameters that each contender searches, empty if nothing is tuned."""
-    return {contender.name: set(study.row(contender).search) for contender in study.optimizers if study.tuning.trials}
+    """Return the names of the hyperparameters that each contender searches, empty if nothing is tuned.
+
+    Those of a group of parameters are named without their group.
+    """
+    searches = {one.name: study.row(one).search for one in study.optimizers if study.tuning.trials}
+    return {name: {split_name(key)[1] for key in search} for name, search in searches.items()}
 
 
 def _nothing_tuned(design: Design) -> Iterator[Finding]:
@@ -169,9 +175,22 @@ def _nothing_tuned(design: Design) -> Iterator[Finding]:
 
 
 def _fixed_rate(design: Design) -> Iterator[Finding]:
-    for name, searched in _searched(design.study).items():
-        if "learning_rate" not in searched:
+    searches = _searched(design.study)
+    for name in [name for name, searched in searches.items() if "learning_rate" not in searched]:
+        if not design.study.row(design.study.contender(name)).rate_free:
             yield _finding(1, name, "its learning rate is fixed, but others search theirs: the budgets are unequal")
+        elif any("learning_rate" in other for other in searches.values()):
+            only = f"only {', '.join(sorted(searches[name]))}" if searches[name] else "nothing"
+            words = f"is rate-free: with as many trials it searches {only}, and others also their learning rate"
+            yield _finding(2, name, f"{words}: the comparison is about the budget, not about equal spaces")
+
+
+def _scheduled_although_schedule_free(design: Design) -> Iterator[Finding]:
+    for contender in design.study.optimizers:
+        schedule = (contender.schedule or design.study.schedule).function
+        if design.study.row(contender).schedule_free and schedule != "constant":
+            words = f"is schedule-free, but its rate follows the schedule {schedule}: write `schedule: constant` for it"
+            yield Finding(2, contender.name, words, SCHEDULE_FREE)
 
 
 def _unsearched_decay(design: Design) -> Iterator[Finding]:
@@ -368,6 +387,7 @@ def _several_gradients_per_step(entries: Sequence[Entry]) -> Iterator[Finding]:
 DESIGN_CHECKS = (
     _nothing_tuned,
     _fixed_rate,
+    _scheduled_although_schedule_free,
     _unsearched_decay,
     _narrow_space,
     _default_outside_space,

@@ -18,12 +18,8 @@ from optstudy.spec import RunSpec, fields_of, spec_fields
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
-LEFT_OUT = {
-    "clip_value",
-    "accumulate",
-    "average",
-    "lora",
-}  # fields of a spec that are resolved only where they are used
+# Fields of a spec that are resolved only where they are used.
+LEFT_OUT = {"clip_value", "accumulate", "average", "groups", "lora"}
 VARIANTS = ("pretraining", "trial", "tuned", "untuned", "sweep")  # of trainings, in their order
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from optstudy.catalogue import optimizer_path
+from optstudy.catalogue import OPTIMIZERS, optimizer_path
 from optstudy.errors import DataError
 from optstudy.planning.dry_run import weight_decay_of
 from optstudy.planning.jobs import Job
 from optstudy.spec import RunSpec
+from optstudy.study.hyperparameters import decay_of
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
+from optstudy.user_code import import_class
 from optstudy.user_process import UserProcess
 
 
@@ -35,9 +37,31 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
         **({"average": _pairs(spec.average)} if spec.average else {}),
         **({"lora": _pairs(spec.lora)} if spec.lora else {}),
         **({"accumulate": spec.accumulate} if spec.accumulate > 1 else {}),
+        **{f"group {group['name']}": _group(group) for group in spec.groups},
         **spaces,
         **freeze,
     }
+
+
+def _group(group: Mapping[str, Any]) -> str:
+    """Return a group in words: `torch.optim.Muon, decoupled decay; ndim 2, hidden`."""
+    rule = _listed({key: group[key] for key in ("ndim", "names", "modules") if key in group})
+    hidden = "hidden" if group.get("hidden") else ""
+    path = f"{optimizer_path(group['optimizer'])}, {_decay_of(group['optimizer'])}" if "optimizer" in group else ""
+    multiples = ", ".join(f"{factor:g} times its {key}" for key, factor in group.get("multiply", {}).items())
+    return "; ".join(filter(None, (path, ", ".join(filter(None, (rule, hidden))), multiples)))
+
+
+def _decay_of(optimizer: str) -> str:
+    """Return how a group's own optimizer decays weights, if the table or torch says so."""
+    known = OPTIMIZERS[optimizer].decay if optimizer in OPTIMIZERS else None
+    if optimizer.startswith("torch.optim."):
+        known = decay_of(import_class(optimizer), {})
+    return f"{known or 'its own'} decay"
+
+
+def _listed(values: Mapping[str, Sequence[object]]) -> str:
+    return ", ".join(f"{name} {' '.join(map(str, several))}" for name, several in values.items())
 
 
 def _decay(study: Study, contender: Contender) -> str:

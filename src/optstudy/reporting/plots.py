@@ -128,7 +128,7 @@ def sensitivity(results: StudyResults) -> Figure | None:
     parts = [part for part in (results.tuning, sweep) if len(part) and {name, "learning_rate"} <= set(part)]
     if not parts:
         return None
-    trials = pd.concat(parts)
+    trials = pd.concat(parts).dropna(subset=["learning_rate"])  # a rate-free optimizer has none
     trials[name] = trials[name].clip(lower=FLOOR) if name.endswith("loss") else trials[name]
     shown = [contender for contender in results.contenders if contender in set(trials["contender"])]
     figure, panels = new_panels(len(shown), grid_height(len(shown)), columns=3, sharex=True, sharey=True)

@@ -242,4 +242,5 @@ def _decimal(value: float, digits: int) -> str:
 
 
 def _short(name: str) -> str:
-    return {"learning_rate": "lr", "weight_decay": "wd"}.get(name, name)
+    group, dot, own = name.rpartition(".")
+    return group + dot + {"learning_rate": "lr", "weight_decay": "wd"}.get(own, own)

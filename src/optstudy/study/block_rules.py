@@ -7,13 +7,21 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
-from optstudy.catalogue import OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
+from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.contender_blocks import Average, Schedule
-from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, problem_with
+from optstudy.study.group_rules import (
+    group_says_what_it_means,
+    groups_fit_the_contender,
+    needed_by_groups,
+    problem_with_value,
+)
+from optstudy.study.groups import Group
+from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, row_of_class
 from optstudy.study.schema import Contender, Data, Interval, Looks, Model, Pretraining, Tuning
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
@@ -143,7 +151,7 @@ def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
     if row not in OPTIMIZERS:
         return
     for key, other in (("like", contender.like), ("class", contender.class_path)):
-        if other is not None and other != row:
+        if other not in (None, row) and not (key == "class" and row_of_class(str(other)) == row):
             yield Problem((key,), other, f"{row!r} is the name of a row of the table: choose another name")
     if row == "sgd" and fixed.get("momentum"):
         yield Problem(("fixed", "momentum"), fixed["momentum"], "`sgd` means momentum 0: `momentum` is a row, too")
@@ -151,6 +159,15 @@ def _name_is_not_another_optimizers(contender: Contender) -> Iterator[Problem]:
         yield Problem(("search",), ["momentum"], "`sgd` means momentum 0: choose another name, with `like: sgd`")
     if fixed.get("decoupled_weight_decay"):
         yield Problem(("fixed", "decoupled_weight_decay"), True, f"{row!r} means coupled decay: choose another name")
+
+
+def _package_of_the_row_is_installed(contender: Contender) -> Iterator[Problem]:
+    """Report a row of the table whose package is missing. It is looked for, and not imported."""
+    module = optimizer_path(contender.optimizer).partition(".")[0]
+    if contender.class_path is None and module in EXTRA_PACKAGES and find_spec(module) is None:
+        key = "name" if contender.like is None else "like"
+        message = f"needs the package {EXTRA_PACKAGES[module]}: pip install 'optstudy[optimizers]'"
+        yield Problem((key,), contender.optimizer, message)
 
 
 def _decay_is_given_only_if_unknown(contender: Contender) -> Iterator[Problem]:
@@ -166,13 +183,12 @@ def _decay_is_given_only_if_unknown(contender: Contender) -> Iterator[Problem]:
 
 def _hyperparameters_are_valid(contender: Contender) -> Iterator[Problem]:
     """Report hyperparameters that the optimizer does not have, and invalid values or ends of intervals."""
-    path = optimizer_path(contender.optimizer)
     for block, values in (("defaults", contender.defaults), ("fixed", contender.fixed)):
         for key, value in values.items():
-            if message := problem_with(path, key, value):
+            if message := problem_with_value(contender, key, value):
                 yield Problem((block, key), value, message)
     for key, space in contender.search.items():
-        of_low, of_high = problem_with(path, key, space.low), problem_with(path, key, space.high)
+        of_low, of_high = (problem_with_value(contender, key, end) for end in (space.low, space.high))
         if of_low:
             yield Problem(("search", key, "low"), space.low, of_low)
         if of_high and of_high != of_low:
@@ -184,12 +200,13 @@ def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
     fixed, search, defaults, path = contender.fixed, contender.search, contender.defaults, contender.class_path
     for key in sorted(set(fixed) & set(search)):
         yield Problem(("fixed", key), fixed[key], "cannot be both in `fixed` and in `search`")
-    row = OPTIMIZERS.get(contender.optimizer)
-    for key in sorted(set(defaults) & ({*fixed, *(row.fixed if row else ())} - set(search))):
+    for key in sorted(set(defaults) & ({*fixed, *contender.unchanged().fixed} - set(search))):
         yield Problem(("defaults", key), defaults[key], "is fixed: give it in `fixed`, or search it")
-    for key in parameters_of(path).needed if path is not None else ():
+    needed = [*(parameters_of(path).needed if path is not None else ()), *needed_by_groups(contender)]
+    for key in needed:
         if key not in fixed and not (key in search and key in defaults):
-            yield Problem((), NOTHING, f"{path} needs {key}: in `fixed`, or in `search` and in `defaults`")
+            owner = path if "." not in key else f"the group {key.partition('.')[0]}"
+            yield Problem((), NOTHING, f"{owner} needs {key}: in `fixed`, or in `search` and in `defaults`")
 
 
 def _keys_of_a_search_have_trials(tuning: Tuning) -> Iterator[Problem]:
@@ -292,10 +309,13 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
     Model: (*_OF_DATA_AND_MODEL, _pretrained_weights_are_known, _architecture_is_in_torchvision),
     Contender: (
         _name_is_not_another_optimizers,
+        _package_of_the_row_is_installed,
         _decay_is_given_only_if_unknown,
         _hyperparameters_are_valid,
         _hyperparameters_are_given_once,
+        groups_fit_the_contender,
     ),
+    Group: (group_says_what_it_means,),
     Looks: (_looks_are_as_simulated,),
     Schedule: (_keys_fit_the_schedule,),
     Average: (_keys_fit_the_average,),

@@ -36,6 +36,7 @@ BOUNDS: Mapping[str, Bounds] = {
     "beta1": SHARE,
     "beta2": SHARE,
     "eps": POSITIVE,
+    "d_coef": POSITIVE,  # Prodigy's factor of its estimate of the learning rate
 }
 # These mean the same in all classes of torch, but may mean something else in a user's class.
 TORCH_BOUNDS: Mapping[str, Bounds] = {
@@ -53,12 +54,11 @@ TORCHS_NAMES = {
     "params": "`freeze` names parameters that are not trained",
 }
 
-# torch's classes with decoupled weight decay (the others have coupled), and those that a study cannot train with.
+# torch's classes with decoupled weight decay (the others have coupled), those that a study cannot train with, and those
+# that train parameters of two dimensions alone, which a study sends to them by `groups`.
 DECOUPLED = frozenset({"AdamW", "Adafactor", "Muon"})
-REFUSED = {
-    "SparseAdam": "it needs sparse gradients, and networks here have dense ones",
-    "Muon": "it trains only matrices, and networks have biases",
-}
+REFUSED = {"SparseAdam": "it needs sparse gradients, and networks here have dense ones"}
+MATRICES_ONLY = frozenset({"Muon"})
 
 
 def optimizer_class(path: str) -> Any:
@@ -94,6 +94,11 @@ def _torch_bases(cls: type) -> list[str]:
     return [base.__name__ for base in cls.__mro__ if comes_with_torch(base)]
 
 
+def trains_matrices_only(path: str) -> bool:
+    """Return whether the class at `path` refuses parameters that do not have two dimensions, as torch's Muon does."""
+    return bool(MATRICES_ONLY & set(_torch_bases(import_class(path))))
+
+
 def comes_with_torch(cls: type) -> bool:
     """Return whether the class comes with torch."""
     return f"{cls.__module__}.".startswith("torch.optim.")
@@ -121,7 +126,10 @@ def class_row(path: str, decay: Decay | None, fixed: Mapping[str, Any]) -> Optim
         for name, torch_name in names.items()
         if torch_name in parameters and isinstance(parameters[torch_name].default, int | float)
     }
-    return OptimizerRow(path, decay or decay_of(cls, fixed), defaults, {}, {})
+    # D-Adaptation (arXiv:2301.07733) and Prodigy start from an estimate `d0`; schedule-free classes have modes.
+    modes = all(callable(getattr(cls, mode, None)) for mode in ("train", "eval"))
+    known = decay or decay_of(cls, fixed)
+    return OptimizerRow(path, known, defaults, {}, {}, rate_free="d0" in parameters, schedule_free=modes)
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ def problem_with(path: str, name: str, value: float | bool) -> str:
     """Return what is wrong with a hyperparameter of the class at `path`; empty if nothing is."""
     if name in TORCHS_NAMES:
         return f"is torch's name: {TORCHS_NAMES[name]}"
-    kind: type | None = float if _in_a_row(path, name) else None
+    kind = _kind_in_a_row(path, name)
     if kind is None:
         has = parameters_of(path)
         if name not in has.kinds and not has.more:
@@ -188,12 +196,28 @@ def problem_with(path: str, name: str, value: float | bool) -> str:
     return bounds.words if bounds is not None and not bounds.contains(value) else ""
 
 
+def row_of_class(path: str) -> str:
+    """Return the name of the row whose class this is; empty if none, or several, such as three rows of torch's SGD.
+
+    The class of a row with groups is that of its first group: that of `muon` is torch's Muon.
+    """
+    classes = {name: row.groups[0].optimizer if row.groups else row.optimizer for name, row in OPTIMIZERS.items()}
+    rows = [name for name, cls in classes.items() if cls == path]
+    return rows[0] if len(rows) == 1 else ""
+
+
+def whole_numbers_of_row(row: OptimizerRow) -> frozenset[str]:
+    """Return the hyperparameters of a row of the table that are whole numbers."""
+    return frozenset(name for name, value in row.fixed.items() if type(value) is int)
+
+
 def whole_numbers(path: str) -> frozenset[str]:
     """Return the hyperparameters of the class at `path` that are whole numbers."""
     return frozenset(name for name, kind in parameters_of(path).kinds.items() if kind is int)
 
 
-def _in_a_row(path: str, name: str) -> bool:
-    """Return whether the table has the hyperparameter, which needs no import of torch."""
+def _kind_in_a_row(path: str, name: str) -> type | None:
+    """Return the kind of a hyperparameter that the table has, which needs no import of torch; None if it has not."""
     rows = [row for row in OPTIMIZERS.values() if row.optimizer == path]
-    return any(name in {**row.defaults, **row.fixed, **row.search} for row in rows)
+    values = [{**dict.fromkeys(row.search, 0.0), **row.defaults, **row.fixed} for row in rows]
+    return next((type(own[name]) for own in values if name in own), None)

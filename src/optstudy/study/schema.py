@@ -25,7 +25,14 @@ from optstudy.catalogue import OPTIMIZERS, SAMPLERS, OptimizerRow, Space
 from optstudy.metrics import COMPUTED, METRICS, column_of, main_first
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.contender_blocks import Average, Lora, Schedule
-from optstudy.study.hyperparameters import Decay, class_row, optimizer_class, whole_numbers
+from optstudy.study.groups import Group, with_groups
+from optstudy.study.hyperparameters import (
+    Decay,
+    class_row,
+    optimizer_class,
+    whole_numbers,
+    whole_numbers_of_row,
+)
 from optstudy.study.validation import (
     LARGEST_COUNT,
     Block,
@@ -133,6 +140,7 @@ class Contender(Block):
     clip: Positive | None = None
     clip_value: Positive | None = None
     average: Annotated[Average, by_name] | None = None
+    groups: tuple[Group, ...] = ()
     freeze: tuple[str, ...] = ()
     lora: Lora | None = None
     from_scratch: Flag = False
@@ -160,10 +168,8 @@ class Contender(Block):
         `fixed` removes a hyperparameter from the search. A hyperparameter that is searched and has no default keeps
         its class's.
         """
-        if self.class_path is not None:
-            base, whole = class_row(self.class_path, self.decay, self.fixed), whole_numbers(self.class_path)
-        else:
-            base, whole = OPTIMIZERS[self.optimizer], frozenset[str]()
+        base = self.unchanged()
+        whole = whole_numbers_of_row(base) | self._whole_numbers_of_classes()
         spaces = {key: Space(space.low, space.high, space.log, key in whole) for key, space in self.search.items()}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
         fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
@@ -172,7 +178,20 @@ class Contender(Block):
         defaults = {**base.defaults, **fixed_in_table, **self.defaults}
         defaults = {key: (int if key in whole else float)(value) for key, value in defaults.items() if key not in fixed}
         decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
-        return OptimizerRow(base.optimizer, decay, defaults, fixed, search)
+        return replace(base, decay=decay, defaults=defaults, fixed=fixed, search=search)
+
+    def unchanged(self) -> OptimizerRow:
+        """Return the row of the table, or that of the class, with its groups and without the changes of this entry."""
+        row = OPTIMIZERS.get(self.optimizer)
+        if row is None:
+            row = class_row(self.optimizer, self.decay, self.fixed)
+        return with_groups(row, tuple(g.resolved() for g in self.groups), self.fixed) if self.groups else row
+
+    def _whole_numbers_of_classes(self) -> frozenset[str]:
+        """Return the hyperparameters of classes that are whole numbers, those of groups with their full names."""
+        own = self.class_path
+        paths = {"": own} | {f"{g.name}.": g.class_path or (None if g.like else own) for g in self.groups}
+        return frozenset(f"{prefix}{name}" for prefix, path in paths.items() if path for name in whole_numbers(path))
 
 
 class Tuning(Block):

@@ -13,6 +13,7 @@ from optstudy.errors import StudyError, collecting
 from optstudy.keys import derive_seed
 from optstudy.metrics import declare
 from optstudy.spec import RunSpec
+from optstudy.study.groups import resolved_groups
 from optstudy.study.rules import problems_of
 from optstudy.study.schema import Contender, StudyFile
 from optstudy.study.study_yaml import read_yaml
@@ -92,6 +93,7 @@ class Study(StudyFile):
             accumulate=self.accumulate,
             average=None if contender.average is None else contender.average.resolved(),
             metrics=self.trained_metrics,
+            groups=resolved_groups(row.groups),
             lora=None if contender.lora is None else contender.lora.resolved(),
         )
 
@@ -119,6 +121,7 @@ class Study(StudyFile):
             clip_value=block.optimizer.clip_value,
             accumulate=self.accumulate,
             average=None if block.optimizer.average is None else block.optimizer.average.resolved(),
+            groups=resolved_groups(row.groups),
         )
 
 
@@ -129,7 +132,7 @@ def load_study(path: Path) -> Study:
         raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
     classes = {key: name for key, name in _classes(content) if name.partition(".")[0] not in NOT_THE_USERS}
     if not classes:
-        return _validated(path, content)
+        return validated(path, content)
     timeout, problems = content.get("timeout"), list[str]()
     with UserProcess(timeout if isinstance(timeout, int | float) and timeout > 0 else None) as process:
         for key, name in classes.items():
@@ -137,7 +140,7 @@ def load_study(path: Path) -> Study:
                 process.call(f"{path}: {key}: {name!r}", _try_import, name)
         if problems:
             raise StudyError("\n".join(problems))
-        return process.call(str(path), _validated, path, content)
+        return process.call(str(path), validated, path, content)
 
 
 def _classes(part: object, key: str = "") -> Iterator[tuple[str, str]]:
@@ -156,8 +159,11 @@ def _try_import(path: str) -> None:
         import_class(path)
 
 
-def _validated(path: Path, content: dict[str, Any]) -> Study:
-    """Return the study with its optimizers' rows, for which their classes are imported."""
+def validated(path: Path, content: dict[str, Any]) -> Study:
+    """Return the study with its optimizers' rows, for which their classes are imported; `path` is for messages.
+
+    Raises StudyError with one line per problem.
+    """
     try:
         study = Study.model_validate(content)
     except ValidationError as error:

@@ -35,12 +35,14 @@ class DataRow:
         load: Path of the function that returns its `Arrays`; of an analytic function the path of its class.
         arguments: The arguments of `load` with their defaults. An argument whose default is None must be given.
         side: Side of an image in pixels; None if there are no images, or if the argument `size` says it.
+        about: Its size and what it needs, in a few words for a list.
     """
 
     kind: str
     load: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     side: int | None = None
+    about: str = ""
 
 
 TABLE: Mapping[str, Any] = {"path": None, "target": None, "test": "", "test_share": 0.2}
@@ -48,12 +50,28 @@ TABLE: Mapping[str, Any] = {"path": None, "target": None, "test": "", "test_shar
 WINDOWS: Mapping[str, Any] = {"context": 64, "steps": 250, "test_share": 0.1}
 
 DATASETS: Mapping[str, DataRow] = {
-    "digits": DataRow("image", "optstudy.tasks.loaders.images.digits", {"classes": list(range(10))}, side=8),
-    "mnist": DataRow("image", "optstudy.tasks.loaders.images.mnist", side=28),
-    "fashion_mnist": DataRow("image", "optstudy.tasks.loaders.images.fashion_mnist", side=28),
-    "kmnist": DataRow("image", "optstudy.tasks.loaders.images.kmnist", side=28),
-    "cifar10": DataRow("image", "optstudy.tasks.loaders.images.cifar10", side=32),
-    "cifar100": DataRow("image", "optstudy.tasks.loaders.images.cifar100", side=32),
+    "digits": DataRow(
+        "image",
+        "optstudy.tasks.loaders.images.digits",
+        {"classes": list(range(10))},
+        side=8,
+        about="1,797 of 8x8; no download",
+    ),
+    "mnist": DataRow(
+        "image", "optstudy.tasks.loaders.images.mnist", side=28, about="60,000 + 10,000 of 28x28; download"
+    ),
+    "fashion_mnist": DataRow(
+        "image", "optstudy.tasks.loaders.images.fashion_mnist", side=28, about="60,000 + 10,000 of 28x28; download"
+    ),
+    "kmnist": DataRow(
+        "image", "optstudy.tasks.loaders.images.kmnist", side=28, about="60,000 + 10,000 of 28x28; download"
+    ),
+    "cifar10": DataRow(
+        "image", "optstudy.tasks.loaders.images.cifar10", side=32, about="50,000 + 10,000 of 32x32; download"
+    ),
+    "cifar100": DataRow(
+        "image", "optstudy.tasks.loaders.images.cifar100", side=32, about="50,000 + 10,000 of 32x32; download"
+    ),
     "image_folder": DataRow(
         "image", "optstudy.tasks.loaders.image_folders.image_folder", {"train": None, "test": None, "size": 64}
     ),
@@ -62,7 +80,12 @@ DATASETS: Mapping[str, DataRow] = {
         "optstudy.tasks.loaders.texts.separated",
         {"train": None, "test": None, "tokenizer": "words", "length": 64},
     ),
-    "trec6": DataRow("text", "optstudy.tasks.loaders.texts.trec6", {"tokenizer": "words", "length": 64}),
+    "trec6": DataRow(
+        "text",
+        "optstudy.tasks.loaders.texts.trec6",
+        {"tokenizer": "words", "length": 64},
+        about="5,452 + 500 questions; its files",
+    ),
     "hub": DataRow(
         "text",
         "optstudy.tasks.loaders.texts.hub",
@@ -72,12 +95,24 @@ DATASETS: Mapping[str, DataRow] = {
     "table": DataRow("tabular", "optstudy.tasks.loaders.tables.table", TABLE),
     "table_classes": DataRow("tabular_classes", "optstudy.tasks.loaders.tables.table_classes", TABLE),
     "diabetes": DataRow("tabular", "optstudy.tasks.loaders.tables.diabetes"),
-    "shakespeare": DataRow("language", "optstudy.tasks.loaders.streams.shakespeare", WINDOWS),
+    "shakespeare": DataRow(
+        "language",
+        "optstudy.tasks.loaders.streams.shakespeare",
+        WINDOWS,
+        about="1,115,394 characters; its file",
+    ),
     "text_file": DataRow(
         "language", "optstudy.tasks.loaders.streams.text_file", {"path": None, "tokens": "characters", **WINDOWS}
     ),
-    "ravine": DataRow("function", "optstudy.tasks.functions.Ravine", {"condition": 100.0, "tolerance": 1e-3}),
-    "rosenbrock": DataRow("function", "optstudy.tasks.functions.Rosenbrock", {"tolerance": 1e-3}),
+    "ravine": DataRow(
+        "function",
+        "optstudy.tasks.functions.Ravine",
+        {"condition": 100.0, "tolerance": 1e-3},
+        about="two parameters; nothing",
+    ),
+    "rosenbrock": DataRow(
+        "function", "optstudy.tasks.functions.Rosenbrock", {"tolerance": 1e-3}, about="two parameters; nothing"
+    ),
 }
 
 

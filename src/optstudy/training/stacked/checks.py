@@ -114,6 +114,8 @@ def _by_spec(spec: RunSpec) -> str:
         return f"precision {spec.precision} pays for large networks, and stacking for small ones"
     if spec.average is not None:
         return "its weights are averaged"
+    if spec.groups:
+        return "its parameters are in groups"
     if spec.lora is not None:
         return "it trains adapters beside a pretrained network"
     if spec.accumulate > 1:
