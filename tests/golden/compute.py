@@ -248,6 +248,11 @@ def sentences() -> dict[str, Any]:
     return {**DATA, "name": "text", "kind": "text", "arguments": arguments}
 
 
+def by_length() -> Values:
+    """Return a training on sentences whose batches have about the same length each."""
+    return ends(spec(data={**sentences(), "batches": "by_length"}, model=model("bag", width=8), batch_size=4))
+
+
 def book() -> dict[str, Any]:
     """Return `RunSpec.data` for a short text of characters: three batches an epoch of windows of seven."""
     arguments = {**DATASETS["text_file"].arguments, **inputs.write_book(), "context": 7, "steps": 3}
@@ -280,7 +285,14 @@ def model_training(name: str) -> Values:
 ARGUMENTS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "torchvision": {"architecture": lambda: "squeezenet1_1"},
     "transformer": {"folder": inputs.write_encoder},
+    "causal_lm": {"folder": inputs.write_decoder},
 }
+
+
+def adapters_training() -> Values:
+    """Return a training of the adapters of a language model with random weights."""
+    lora = {"rank": 2, "alpha": 4.0, "targets": ("q_proj", "v_proj")}
+    return ends(language(model=model_row("causal_lm"), lora=lora))
 
 
 def pretrained_training() -> Values:

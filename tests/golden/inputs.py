@@ -251,6 +251,17 @@ def write_encoder() -> str:
     return "golden-encoder"
 
 
+def write_decoder() -> str:
+    """Write the configuration of a tiny Llama for the characters of the book, without weights; return its folder."""
+    from transformers import LlamaConfig
+
+    book = (data_root() / write_book()["path"]).read_text(encoding="utf-8")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = LlamaConfig(vocab_size=len(set(book)), max_position_embeddings=16, tie_word_embeddings=True, **sizes)
+    config.save_pretrained(data_root() / "golden-decoder")
+    return "golden-decoder"
+
+
 def write_tokenizer() -> str:
     """Write the tokenizer of a pretrained model that knows three words; return its folder below the data root."""
     from tokenizers import Tokenizer

@@ -33,6 +33,18 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         edited("model: linear", "model: {name: cnn, arguments: {depth: 3}}"),
         ["model", "depth", "width"],
     ),
+    "adapters of a network without pretrained weights": (
+        with_contender("  - {name: adam, lora: {targets: [body]}}\n"),
+        ["optimizers.1.lora", "transformer or causal_lm", "`pretrained`"],
+    ),
+    "adapters of nothing": (
+        with_contender("  - {name: adam, lora: {rank: 0, targets: []}}\n"),
+        ["optimizers.1.lora.rank", "optimizers.1.lora.targets"],
+    ),
+    "images by length": (
+        edited("data: digits", "data: {name: digits, batches: by_length}"),
+        ["data.batches", "by_length", "kind text, not image"],
+    ),
     "duplicates": (edited("- adam", "- sgd"), ["optimizers", "distinct", "sgd"]),
     "duplicates but for case": (
         with_contender("  - {name: SGD, like: sgd}\n"),

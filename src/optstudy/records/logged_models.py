@@ -33,7 +33,8 @@ def log_model(client: MlflowClient, experiment: str, run: str, job: Job, weights
     arrays = load_arrays(job.spec.data)
     example = np.zeros_like(arrays.first(1))
     inputs = {"shape": example.shape[1:], "classes": arrays.classes, "tokens": arrays.tokens}
-    facts = json.dumps({"model": job.spec.model, **inputs})
+    adapted = {} if job.spec.lora is None else {"lora": job.spec.lora, "pretrained": job.spec.pretrained}
+    facts = json.dumps({"model": job.spec.model, **inputs, **adapted})
     # MLflow shows progress bars and warns of missing type hints and examples, which the signature makes unnecessary.
     with TemporaryDirectory() as folder, redirect_stderr(StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -13,6 +13,7 @@ from typing import Any
 from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.contender_blocks import Average, Schedule
 from optstudy.study.group_rules import (
     group_says_what_it_means,
     groups_fit_the_contender,
@@ -29,7 +30,7 @@ from optstudy.study.hyperparameters import (
     parameters_of,
     row_of_class,
 )
-from optstudy.study.schema import Average, Contender, Data, Looks, Model, Pretraining, Schedule, Tuning
+from optstudy.study.schema import Contender, Data, Looks, Model, Pretraining, Tuning
 from optstudy.study.spaces import Categories, Interval
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
@@ -127,9 +128,13 @@ def _keys_fit_the_kind(data: Data) -> Iterator[Problem]:
     if data.class_path is not None and data.kind is None:
         yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_own_data())}")
     kind = data.resolved()["kind"]
-    given = {"scaling": data.scaling if data.scaling != "unit" else None, "augment": list(data.augment)}
-    for key, value in given.items() if kind in KINDS else ():
-        allowed = [name for name, row in KINDS.items() if getattr(row, key)]
+    given = [
+        ("scaling", "scaling", data.scaling if data.scaling != "unit" else None),
+        ("augment", "augment", list(data.augment)),
+        ("batches", "tokens", data.batches if data.batches != "shuffled" else None),
+    ]
+    for key, needed, value in given if kind in KINDS else ():
+        allowed = [name for name, row in KINDS.items() if getattr(row, needed)]
         if value and kind not in allowed:
             yield Problem((key,), value, f"needs data of kind {' or '.join(allowed)}, not {kind}")
 
@@ -266,6 +271,7 @@ def _optimizer_of_a_pretraining_is_not_searched(pretraining: Pretraining) -> Ite
         "search": (list(optimizer.search), "nothing is searched: write the values into `fixed` or `defaults`"),
         "schedule": (optimizer.schedule and optimizer.schedule.function, "write it as pretraining.schedule"),
         "freeze": (list(optimizer.freeze), "all parameters are trained"),
+        "lora": (optimizer.lora and list(optimizer.lora.targets), "it has no pretrained weights to adapt"),
         "from_scratch": (optimizer.from_scratch, "it always is"),
     }
     for key, (value, reason) in without_effect.items():

@@ -95,6 +95,7 @@ class Study(StudyFile):
             average=None if contender.average is None else contender.average.resolved(),
             metrics=self.trained_metrics,
             groups=resolved_groups(row.groups),
+            lora=None if contender.lora is None else contender.lora.resolved(),
         )
 
     def pretraining_spec(self) -> RunSpec:

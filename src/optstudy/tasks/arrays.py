@@ -20,11 +20,13 @@ class Stream:
         context: Number of tokens in a window.
         steps: Number of batches of windows in an epoch.
         token_bytes: How many bytes of text each token id (V,) stands for.
+        scored: Number of tokens of the training part, at most about, on which weights are scored.
     """
 
     context: int
     steps: int
     token_bytes: NDArray[np.int64]
+    scored: int = 2**16
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ MODELS: Mapping[str, ModelRow] = {
         {"layers": 4, "heads": 4, "width": 128, "dropout": 0.0, "bias": False},
     ),
     "token_lstm": ModelRow("optstudy.tasks.language_models.TokenLstm", LANGUAGE, {"layers": 1, "width": 128}),
+    "causal_lm": ModelRow("optstudy.tasks.causal_lm.CausalLm", LANGUAGE, {"folder": None}),
     "point": ModelRow("optstudy.tasks.networks.Point", FUNCTION),
 }
 

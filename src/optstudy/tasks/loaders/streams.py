@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from optstudy.paths import below_root, data_root
 from optstudy.tasks.arrays import Arrays, Stream
 
 Tokens = NDArray[np.int64]
+BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 WIDER = (0x80, 0x800, 0x10000)  # the first code points that UTF-8 writes with two, three and four bytes
 
 
@@ -22,15 +25,20 @@ def shakespeare(context: int, steps: int, test_share: float) -> Arrays:
 
 
 def text_file(path: str, tokens: str, context: int, steps: int, test_share: float) -> Arrays:
-    """Return a text file as characters (of UTF-8) or bytes."""
+    """Return a text file as characters (of UTF-8), bytes, or tokens of a pretrained language model."""
     return _stream_of(below_root(path), tokens, context, steps, test_share)
 
 
 def _stream_of(path: Path, tokens: str, context: int, steps: int, test_share: float) -> Arrays:
-    if tokens not in TOKENS:
-        raise DataError(f"data.arguments.tokens: {tokens!r}: must be one of {', '.join(TOKENS)}")
-    ids, token_bytes = TOKENS[tokens](path, _content(path))
-    return stream_arrays(ids, token_bytes, context, steps, test_share)
+    content = _content(path)
+    if tokens in TOKENS:
+        ids, token_bytes = TOKENS[tokens](path, content)
+        return stream_arrays(ids, token_bytes, context, steps, test_share)
+    ids, token_bytes = _of_model(tokens, path, content)
+    arrays = stream_arrays(ids, token_bytes, context, steps, test_share)
+    assert arrays.stream is not None
+    # A pretrained model takes a second for a few hundred tokens on a CPU.
+    return replace(arrays, stream=replace(arrays.stream, scored=len(arrays.test_y)))
 
 
 def _content(path: Path) -> bytes:
@@ -52,13 +60,44 @@ def _characters(path: Path, content: bytes) -> tuple[Tokens, Tokens]:
 
     All of the text is looked through, so that no part of it has a character without an id.
     """
+    text = _decoded(path, content)
+    points, ids = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
+    return ids.astype(np.int64), 1 + np.searchsorted(WIDER, points, side="right").astype(np.int64)
+
+
+def _decoded(path: Path, content: bytes) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         words = f"expected UTF-8 text ({error}); convert the file, or write `tokens: bytes`"
         raise DataError(f"{path}: {words}") from error
-    points, ids = np.unique(np.frombuffer(text.encode("utf-32-le"), dtype="<u4"), return_inverse=True)
-    return ids.astype(np.int64), 1 + np.searchsorted(WIDER, points, side="right").astype(np.int64)
+
+
+def _of_model(source: str, path: Path, content: bytes) -> tuple[Tokens, Tokens]:
+    """Return the text as tokens of a pretrained language model, and the bytes of each of its ids.
+
+    Raises DataError if its tokenizer cannot be loaded, or if it changes the text, so that bytes cannot be counted.
+    """
+    from optstudy.tasks.causal_lm import load_tokenizer
+
+    tokenizer, size = load_tokenizer(source, f"data.arguments.tokens: {source!r}: not {' or '.join(TOKENS)}, and")
+    text = _decoded(path, content)
+    ids = np.array(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=np.int64)
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    for count in (len, _bytes_of_piece):
+        token_bytes = np.zeros(size, dtype=np.int64)
+        token_bytes[: len(names)] = [count(name) for name in names]
+        if token_bytes[ids].sum() - len(text.encode()) in (0, 1):  # some put a space before the text
+            return ids, token_bytes
+    raise DataError(f"data.arguments.tokens: {source!r}: the tokens of {path} do not stand for all of its bytes")
+
+
+def _bytes_of_piece(name: str) -> int:
+    """Return the bytes of a token as SentencePiece writes it: `▁` for a space, and `<0x0A>` for a byte.
+
+    Byte-level tokenizers, as GPT-2's, write one character per byte: there, `len` counts them.
+    """
+    return 1 if BYTE_PIECE.fullmatch(name) else len(name.replace("▁", " ").encode())
 
 
 def _bytes(path: Path, content: bytes) -> tuple[Tokens, Tokens]:  # noqa: ARG001  # the signature of all

@@ -16,7 +16,6 @@ from optstudy.tasks.datasets import load_arrays, split_of
 from optstudy.training.batches import ArrayData
 from optstudy.training.device import to_device
 
-TRAIN_SCORED = 2**16  # tokens of the training part, at most about, on which weights are scored
 LOGITS = 2**18  # in one batch of an evaluation: what a batch computes then stays in a processor's cache
 
 
@@ -99,8 +98,8 @@ class TokenWindows(ArrayData):
         return RandomWindows(*self.parts["train"], stream.context, self.batch_size, stream.steps, self.order)
 
     def evaluation(self, part: Part, most: int | None = None) -> ConsecutiveWindows:  # noqa: ARG002  # as ArrayData's
-        """Return `part` as consecutive windows; of the training part evenly spaced ones, about `TRAIN_SCORED` tokens.
+        """Return `part` as consecutive windows; of the training part evenly spaced ones, about `Stream.scored` tokens.
 
         They are the same before and after the training, and make train scores as cheap as those of the other parts.
         """
-        return ConsecutiveWindows(*self.parts[part], self.stream, TRAIN_SCORED if part == "train" else None)
+        return ConsecutiveWindows(*self.parts[part], self.stream, self.stream.scored if part == "train" else None)
