@@ -15,20 +15,16 @@ import pytest
 import yaml
 
 from builders import tiny
+from optstudy.analysis.design_findings import DESIGN_CHECKS, SCHEDULE_FREE, Design, design_findings, smallest_p_line
 from optstudy.analysis.findings import (
-    DESIGN_CHECKS,
-    SCHEDULE_FREE,
     SOURCES,
-    Design,
     Finding,
     Tables,
     _selected_at_edges,
     _tolerance_beyond_sweep,
     claims_findings,
-    design_findings,
     facts_findings,
     history_findings,
-    smallest_p_line,
 )
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import GRADIENTS_PER_STEP

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optstudy.analysis.findings import design_findings
+from optstudy.analysis.design_findings import design_findings
 from optstudy.catalogue import OPTIMIZERS, Space
 from optstudy.study.new_study import (
     Budget,

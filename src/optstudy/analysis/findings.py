@@ -5,7 +5,6 @@ A finding is made by one function in one of the tuples of checks.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +15,11 @@ from optstudy.analysis.evaluate_claims import contrasts, reached_by
 from optstudy.analysis.space_audit import SpaceAudit, objections, read_audit
 from optstudy.inference.intervals import LEVEL
 from optstudy.inference.learning_rates import reaches_an_end
-from optstudy.inference.sign_flips import smallest_p
 from optstudy.inference.targets import counts_in_words, undecided
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.selection import EDGE_SHARE
-from optstudy.study.claim import SWEPT
-from optstudy.study.groups import split_name
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -32,9 +28,6 @@ if TYPE_CHECKING:
     from optstudy.analysis.tables import Values
 
 MOST_CHANGES = 3  # settings that a finding names; the page's table of designs has all
-SCHEDULE_FREE = "Defazio et al. 2024, arXiv:2405.15682: an average of the weights replaces the schedule"
-MIN_DECADES = 2.0  # of a search space for learning rates
-
 SOURCES: Mapping[int, str] = {
     1: "Choi et al. 2019, arXiv:1910.05446",
     2: "Dodge et al. 2019, arXiv:1909.03004",
@@ -57,14 +50,6 @@ class Finding:
     contender: str
     finding: str
     source: str
-
-
-@dataclass(frozen=True)
-class Design:
-    """A study file; `withdrawn` primary claims are no longer in it."""
-
-    study: Study
-    withdrawn: int
 
 
 @dataclass(frozen=True)
@@ -93,15 +78,6 @@ class History:
     changed: Sequence[str]
 
 
-def design_findings(study: Study, withdrawn: int = 0) -> list[Finding]:
-    """Return the findings about a study file, of which `withdrawn` primary claims are gone since the first training.
-
-    A study file cannot express unequal trials or epochs, selection on test data or on the best epoch, or pruning: they
-    need no check.
-    """
-    return _findings(DESIGN_CHECKS, Design(study, withdrawn))
-
-
 def table_findings(study: Study, folder: Path) -> list[Finding]:
     """Return the findings about the tables in `folder`; none if the study is not finished."""
     names = [contender.name for contender in study.optimizers]
@@ -117,150 +93,37 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     values = replicate_values(
         runs, curves, sweep, study.epochs, study.target, within, prices, study.columns, study.score
     )
-    return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
+    return findings_by(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
 
 
 def history_findings(
     study: Study, first: Stated, withdrawn: int, number: int = 1, changed: Sequence[str] = ()
 ) -> list[Finding]:
     """Return the findings about what was changed since the `first` training, when results could be seen."""
-    return _findings(HISTORY_CHECKS, History(study, first, withdrawn, number, changed))
+    return findings_by(HISTORY_CHECKS, History(study, first, withdrawn, number, changed))
 
 
 def claims_findings(claims: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """Return the findings about the claims of a finished study, objects of claims.json."""
-    return _findings(CLAIMS_CHECKS, claims)
+    return findings_by(CLAIMS_CHECKS, claims)
 
 
 def facts_findings(entries: Sequence[Entry]) -> list[Finding]:
     """Return the findings about how, and with which versions and machines, a study was trained."""
-    return _findings(FACTS_CHECKS, entries)
-
-
-def smallest_p_line(study: Study) -> str:
-    """Return the smallest corrected p that the design can reach, in words; empty without primary claims."""
-    primary = _primary(study)
-    least = smallest_p(study.replicates)
-    return f"{counted(primary, 'primary claim')}: the smallest corrected p is {least:.2g}" if primary else ""
+    return findings_by(FACTS_CHECKS, entries)
 
 
 Subject = TypeVar("Subject")
 
 
-def _findings(checks: Sequence[Callable[[Subject], Iterator[Finding]]], subject: Subject) -> list[Finding]:
+def findings_by(checks: Sequence[Callable[[Subject], Iterator[Finding]]], subject: Subject) -> list[Finding]:
     """Return what all checks find in a subject."""
     return [finding for check in checks for finding in check(subject)]
 
 
-def _finding(rule: int, contender: str, words: str) -> Finding:
+def finding_of(rule: int, contender: str, words: str) -> Finding:
+    """Return a finding with the source of its rule."""
     return Finding(rule, contender, words, SOURCES[rule])
-
-
-def _primary(study: Study) -> int:
-    return sum(claim.primary for claim in study.claims)
-
-
-def _searched(study: Study) -> dict[str, set[str]]:
-    """Return the names of the hyperparameters that each contender searches, empty if nothing is tuned.
-
-    Those of a group of parameters are named without their group.
-    """
-    searches = {one.name: study.row(one).search for one in study.optimizers if study.tuning.trials}
-    return {name: {split_name(key)[1] for key in search} for name, search in searches.items()}
-
-
-def _nothing_tuned(design: Design) -> Iterator[Finding]:
-    if not design.study.tuning.trials:
-        yield _finding(1, "", "nothing is tuned: the comparison holds for these settings only")
-
-
-def _fixed_rate(design: Design) -> Iterator[Finding]:
-    searches = _searched(design.study)
-    for name in [name for name, searched in searches.items() if "learning_rate" not in searched]:
-        if not design.study.row(design.study.contender(name)).rate_free:
-            yield _finding(1, name, "its learning rate is fixed, but others search theirs: the budgets are unequal")
-        elif any("learning_rate" in other for other in searches.values()):
-            only = f"only {', '.join(sorted(searches[name]))}" if searches[name] else "nothing"
-            words = f"is rate-free: with as many trials it searches {only}, and others also their learning rate"
-            yield _finding(2, name, f"{words}: the comparison is about the budget, not about equal spaces")
-
-
-def _scheduled_although_schedule_free(design: Design) -> Iterator[Finding]:
-    for contender in design.study.optimizers:
-        schedule = (contender.schedule or design.study.schedule).function
-        if design.study.row(contender).schedule_free and schedule != "constant":
-            words = f"is schedule-free, but its rate follows the schedule {schedule}: write `schedule: constant` for it"
-            yield Finding(2, contender.name, words, SCHEDULE_FREE)
-
-
-def _unsearched_decay(design: Design) -> Iterator[Finding]:
-    searches = _searched(design.study)
-    for name, searched in searches.items():
-        if "weight_decay" not in searched and any("weight_decay" in other for other in searches.values()):
-            only = f"only {', '.join(sorted(searched))}" if searched else "nothing"
-            yield _finding(2, name, f"searches {only}, but others also search weight_decay")
-
-
-def _narrow_space(design: Design) -> Iterator[Finding]:
-    for contender in design.study.optimizers:
-        space = design.study.row(contender).rates
-        decades = math.log10(space.high / space.low) if space and space.log else 0.0
-        if space and decades < MIN_DECADES - 1e-9:
-            words = f"its learning-rate space {space.low:g} to {space.high:g} is truncated: {decades:.1f} decades"
-            yield _finding(1, contender.name, f"{words}, fewer than {MIN_DECADES:g}")
-
-
-def _default_outside_space(design: Design) -> Iterator[Finding]:
-    for contender in design.study.optimizers:
-        row = design.study.row(contender)
-        space, default = row.rates, row.defaults.get("learning_rate")
-        if space and isinstance(default, int | float) and not space.low <= default <= space.high:
-            words = f"its default learning rate {default:g} is outside its space {space.low:g} to {space.high:g}"
-            yield _finding(1, contender.name, words)
-
-
-def _shared_space(design: Design) -> Iterator[Finding]:
-    families: dict[tuple[float, float], set[str]] = defaultdict(set)
-    for contender in design.study.optimizers:
-        row = design.study.row(contender)
-        if space := row.rates:
-            family = row.optimizer.replace("AdamW", "Adam") + str(row.fixed.get("momentum", ""))
-            families[space.low, space.high].add(family)
-    if len(families) == 1 and any(len(sharing) > 1 for sharing in families.values()):
-        yield _finding(1, "", "all contenders share one space for learning rates: its choice decides the ranking")
-
-
-def _coarse_sweep(design: Design) -> Iterator[Finding]:
-    study = design.study
-    margins = [claim.margin or metric(SWEPT).margin or 0.0 for claim in study.claims if claim.metric == SWEPT]
-    if study.sweep is None or not margins:
-        return
-    for name in study.sweep.contenders:
-        space = study.row(study.contender(name)).rates
-        assert space is not None
-        step = math.log10(space.high / space.low) / (study.sweep.points - 1)
-        if step > min(margins) + 1e-9:
-            words = f"the rates of its sweep are {step:.2g} decades apart, but a claim's margin is {min(margins):g}"
-            yield _finding(13, name, f"{words}: add points")
-
-
-def _one_search(design: Design) -> Iterator[Finding]:
-    if design.study.tuning.trials and design.study.tuning.once:
-        yield _finding(3, "", "one search serves all replicates: verdicts hold for these hyperparameters only")
-
-
-def _no_defaults(design: Design) -> Iterator[Finding]:
-    if design.study.tuning.trials and not design.study.untuned:
-        yield _finding(8, "", "the defaults are not trained for comparison: set `untuned: true`")
-
-
-def _too_few_replicates(design: Design) -> Iterator[Finding]:
-    replicates = design.study.replicates
-    least = smallest_p(replicates, design.withdrawn)
-    if _primary(design.study) and least > LEVEL:
-        gone = f" and {counted(design.withdrawn, 'withdrawn claim')}" if design.withdrawn else ""
-        words = f"{replicates} replicates{gone}: the smallest corrected p is {least:.2g}"
-        yield _finding(7, "", f"{words}, so no verdict but `equivalent` can be reached: add replicates")
 
 
 def _spaces(tables: Tables) -> Iterator[Finding]:
@@ -286,7 +149,7 @@ def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
                 if key in own.inert or (key == "learning_rate" and own.good is not None):
                     continue
                 place = f"the selected {key} is at the {end} end of its space in {count} of {n} searches"
-                yield _finding(6, name, f"{place}: widen the space")
+                yield finding_of(6, name, f"{place}: widen the space")
 
 
 def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
@@ -303,7 +166,7 @@ def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
         if any(ends):
             within = amount(score, study.sweep.within)
             words = f"in {sum(ends)} of {len(ends)} replicates an end of the sweep is within {within} of its best"
-            yield _finding(13, str(name), f"its learning-rate tolerance is a lower bound: {words}")
+            yield finding_of(13, str(name), f"its learning-rate tolerance is a lower bound: {words}")
 
 
 def _claims_on_misses(tables: Tables) -> Iterator[Finding]:
@@ -312,7 +175,7 @@ def _claims_on_misses(tables: Tables) -> Iterator[Finding]:
         pairs = [reached_by(claim.metric, sides, tables.values) for sides in contrasts(tables.study, claim)]
         if missed := [counts_in_words(reached) for reached in pairs if undecided(reached)]:
             where = f"the {row.goal} of “{claim.statement}” was reached in {missed[0]} replicates"
-            yield _finding(15, "", f"{where}: too rarely to compare {row.label}; {row.remedy}")
+            yield finding_of(15, "", f"{where}: too rarely to compare {row.label}; {row.remedy}")
 
 
 def _withheld_verdicts(claims: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -325,7 +188,7 @@ def _withheld_verdicts(claims: Sequence[Mapping[str, Any]]) -> Iterator[Finding]
             if searched > claim["sd"]:
                 spread = f"{amount(name, _rounded(searched))} instead of {amount(name, _rounded(claim['sd']))}"
                 words += f"; redrawn from its trials, its searches would make them vary more (sd {spread})"
-            yield _finding(10, "", f"{words}: look at what was selected there, and search with more trials")
+            yield finding_of(10, "", f"{words}: look at what was selected there, and search with more trials")
 
 
 def _replicates(numbers: Sequence[int]) -> str:
@@ -340,7 +203,7 @@ def _withdrawn_claims(history: History) -> Iterator[Finding]:
     if history.withdrawn:
         words = f"{counted(history.withdrawn, 'primary claim')} registered before the first training"
         words += f" {'was' if history.withdrawn == 1 else 'were'} withdrawn or changed"
-        yield _finding(10, "", f"{words}: each counts as one more test")
+        yield finding_of(10, "", f"{words}: each counts as one more test")
 
 
 def _later_design(history: History) -> Iterator[Finding]:
@@ -348,7 +211,7 @@ def _later_design(history: History) -> Iterator[Finding]:
         more = len(history.changed) - MOST_CHANGES
         settings = "; ".join(history.changed[:MOST_CHANGES]) + (f"; and {more} more" if more > 0 else "")
         words = f"this is design {history.number} on these data and this seed, changed after results: {settings}"
-        yield _finding(10, "", f"{words}: its claims are exploratory; a confirmatory run takes a fresh `seed`")
+        yield finding_of(10, "", f"{words}: its claims are exploratory; a confirmatory run takes a fresh `seed`")
 
 
 def _other_replicates(history: History) -> Iterator[Finding]:
@@ -356,7 +219,7 @@ def _other_replicates(history: History) -> Iterator[Finding]:
     planned, shown = history.first.replicates, history.study.replicates
     if planned and planned != shown and not history.first.design and not history.changed:
         words = f"{planned} replicates were planned at the first training, but {shown} are shown"
-        yield _finding(10, "", f"{words}: p assumes that their number was fixed in advance")
+        yield finding_of(10, "", f"{words}: p assumes that their number was fixed in advance")
 
 
 def _mixed_facts(entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -365,14 +228,14 @@ def _mixed_facts(entries: Sequence[Entry]) -> Iterator[Finding]:
         if len(counts) > 1:
             shares = [f"{value or 'none'} ({counted(count, 'training')})" for value, count in sorted(counts.items())]
             words = f"trainings differ in {name.replace('_', ' ')}: {', '.join(shares)}"
-            yield _finding(16, "", f"{words}: their numbers may differ for this reason, too")
+            yield finding_of(16, "", f"{words}: their numbers may differ for this reason, too")
 
 
 def _other_training_version(entries: Sequence[Entry]) -> Iterator[Finding]:
     versions = {int(entry.facts.get("training_version", TRAINING_VERSION)) for entry in entries}
     for version in sorted(versions - {TRAINING_VERSION}):
         words = f"trainings of training version {version} are shown, but this code has version {TRAINING_VERSION}"
-        yield _finding(16, "", f"{words}: it may train differently")
+        yield finding_of(16, "", f"{words}: it may train differently")
 
 
 def _several_gradients_per_step(entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -382,22 +245,9 @@ def _several_gradients_per_step(entries: Sequence[Entry]) -> Iterator[Finding]:
             ratios[entry.spec["optimizer"]].append(entry.result.metrics[GRADIENTS_PER_STEP])
     for optimizer, values in ratios.items():
         words = f"{optimizer} computes {sum(values) / len(values):.2g} gradients per step, and others one"
-        yield _finding(2, "", f"{words}: in the same number of epochs it has more computation")
+        yield finding_of(2, "", f"{words}: in the same number of epochs it has more computation")
 
 
-DESIGN_CHECKS = (
-    _nothing_tuned,
-    _fixed_rate,
-    _scheduled_although_schedule_free,
-    _unsearched_decay,
-    _narrow_space,
-    _default_outside_space,
-    _shared_space,
-    _coarse_sweep,
-    _one_search,
-    _no_defaults,
-    _too_few_replicates,
-)
 TABLE_CHECKS = (_spaces, _selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
 CLAIMS_CHECKS = (_withheld_verdicts,)
 HISTORY_CHECKS = (_withdrawn_claims, _later_design, _other_replicates)

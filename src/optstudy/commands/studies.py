@@ -65,12 +65,8 @@ def check(
 
     Trains and writes nothing.
     """
-    from optstudy.analysis.findings import (
-        design_findings,
-        history_findings,
-        smallest_p_line,
-        table_findings,
-    )
+    from optstudy.analysis.design_findings import design_findings, smallest_p_line
+    from optstudy.analysis.findings import history_findings, table_findings
     from optstudy.planning.dry_run import group_lines, names_own_parts
     from optstudy.planning.journal import journal_folder
     from optstudy.planning.layout import StudyPaths

@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.budgets import tuning_curves, write_curves
+from optstudy.analysis.design_findings import design_findings
 from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
 from optstudy.analysis.findings import (
     Finding,
     claims_findings,
-    design_findings,
     facts_findings,
     history_findings,
     table_findings,
