@@ -157,3 +157,10 @@ class Odd(torch.optim.SGD):
                 for parameter in group["params"]:
                     parameter.sub_(self.decay * torch.sign(parameter))
         return super().step(closure)
+
+
+class Needing(torch.optim.SGD):
+    """Has no default of its learning rate."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, lr=lr)

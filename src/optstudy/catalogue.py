@@ -5,10 +5,15 @@ Functions are named by their path and imported when they are called, so that rea
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+# The value of a hyperparameter; a tuple is written as a list in a study file.
+Value = bool | float | str | tuple[bool | float | str | None, ...]
+Hyperparameters = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,91 @@ class Space:
             return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Return the values between which all others lie."""
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Values to choose from, all with the same share. They have no order, and so no end that a value is close to."""
+
+    choices: tuple[Value, ...]
+
+    def at(self, u: float) -> Value:
+        """Return the value at `u` in [0, 1): each has an equal part of it."""
+        return self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
+
+    def index(self, value: object) -> int:
+        """Return the place of a value, or of its label as a table has it. Raises ValueError if it is none of them."""
+        for place, choice in enumerate(self.choices):
+            if choice == value or label(choice) == value:
+                return place
+        raise ValueError(f"{value!r} is none of {', '.join(map(label, self.choices))}")
+
+    def position(self, value: object) -> float:
+        """Return the middle of the part that `at` has for a value."""
+        return (self.index(value) + 0.5) / len(self.choices)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """Return all values: none lies between others."""
+        return self.choices
+
+    @property
+    def numeric(self) -> bool:
+        """Return whether all choices are numbers, so that a column of a table has numbers."""
+        return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in self.choices)
+
+
+def label(value: object) -> str:
+    """Return a value as tables and figures write it: text as it is, anything else as JSON.
+
+    Text that could be read as something else, such as `1`, `true` or `nan`, is in quotes.
+    """
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        if value and value.lower() != "nan":
+            return value
+    return json.dumps(value)
+
+
+def labelled(hyperparameters: Hyperparameters) -> dict[str, float | str]:
+    """Return hyperparameters as the cells of a table: numbers, and the labels of all others."""
+    return {
+        name: label(value) if isinstance(value, bool | str | tuple) else value
+        for name, value in hyperparameters.items()
+    }
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters of a network that an optimizer treats in their own way (see `training.groups`).
+
+    A hyperparameter of the group is named `<name of the group>.<hyperparameter>`.
+
+    Attributes:
+        name: Its name.
+        optimizer: The row or the class that trains it; None for the contender's own.
+        ndim: Numbers of dimensions that its parameters have; empty for any.
+        names: Prefixes of their names, or patterns with `*`, `?` or `[...]` for the whole name; empty for any.
+        modules: Names of the classes that own them, or of base classes of these; empty for any.
+        hidden: Whether embeddings, and the first and the last layer with weights, are left out.
+        multiply: Hyperparameters that have the contender's own value, multiplied by this factor.
+    """
+
+    name: str
+    optimizer: str | None = None
+    ndim: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    hidden: bool = False
+    multiply: Mapping[str, float] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class OptimizerRow:
@@ -50,6 +140,7 @@ class OptimizerRow:
         defaults: Values of the searched hyperparameters in the untuned variant (docs/protocol.md).
         fixed: Hyperparameters that are not searched.
         search: Search space of each searched hyperparameter.
+        groups: Parameters that it treats in another way than the rest; of several that match one, the first has it.
         rate_free: Whether it estimates its learning rate itself. What is called its learning rate is a factor of the
             estimate, which its authors leave at 1.
         schedule_free: Whether an average of its weights takes the place of a schedule, so that its rate is constant.
@@ -57,11 +148,24 @@ class OptimizerRow:
 
     optimizer: str
     decay: Literal["coupled", "decoupled"] | None
-    defaults: Mapping[str, float]
-    fixed: Mapping[str, float | bool]
-    search: Mapping[str, Space]
+    defaults: Hyperparameters
+    fixed: Hyperparameters
+    search: Mapping[str, Space | Choices]
+    groups: tuple[ParameterGroup, ...] = ()
     rate_free: bool = False
     schedule_free: bool = False
+
+    @property
+    def rates(self) -> Space | None:
+        """Return the space of learning rates, which are never a choice; None if they are not searched."""
+        space = self.search.get("learning_rate")
+        return space if isinstance(space, Space) else None
+
+    def interval(self, name: str) -> Space:
+        """Return the space of a hyperparameter that is searched over an interval."""
+        space = self.search[name]
+        assert isinstance(space, Space), f"{name} has choices"
+        return space
 
 
 # Defaults are the protocol's. Each learning-rate space spans three decades around the rates that the literature
@@ -188,6 +292,28 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = {
         defaults={"learning_rate": 1e-3, "weight_decay": 2e-2},
         fixed={"beta1": 0.98, "beta2": 0.92, "beta3": 0.99, "eps": 1e-8},
         search={"learning_rate": Space(3e-4, 3e-1), "weight_decay": Space(1e-4, 1.0)},
+    ),
+    # Muon for hidden matrices, AdamW for the rest, at the rates, momentum, betas and decay that Jordan et al. 2024
+    # (kellerjordan.github.io/posts/muon) advise, who tune Muon's rate and the decay; both parts have the same decay, as
+    # in Liu et al. 2025 (Moonlight, arXiv:2502.16982). Its space of rates is three decades around 0.02, rounded.
+    "muon": OptimizerRow(
+        optimizer="torch.optim.AdamW",
+        decay="decoupled",
+        defaults={"learning_rate": 3e-4, "weight_decay": 1e-2, "muon.learning_rate": 2e-2},
+        fixed={
+            "beta1": 0.9,
+            "beta2": 0.95,
+            "eps": 1e-8,
+            "muon.momentum": 0.95,
+            "muon.nesterov": True,
+            "muon.ns_steps": 5,
+        },
+        search={
+            "learning_rate": Space(3e-5, 3e-2),
+            "weight_decay": Space(1e-4, 1.0),
+            "muon.learning_rate": Space(1e-3, 1.0),
+        },
+        groups=(ParameterGroup("muon", "torch.optim.Muon", ndim=(2,), hidden=True, multiply={"weight_decay": 1.0}),),
     ),
 }
 

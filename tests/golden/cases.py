@@ -54,6 +54,7 @@ from golden.compute import (
 from golden.store import Values
 from golden.trainings import DIGITS, MOMENTUM, custom_data, model, schedule, trained, trained_in_a_stack
 from optstudy.catalogue import EXTRA_PACKAGES, OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES
+from optstudy.study.groups import resolved_groups
 from optstudy.study.study import Study
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, TASKS
@@ -132,9 +133,15 @@ def stack(**changes: Any) -> Case:
 
 
 def optimizer_cases(name: str) -> dict[str, Case]:
-    """Return the cases of an optimizer; one without an update rule for stacks is trained alone only."""
+    """Return the cases of an optimizer; one without an update rule for stacks is trained alone only.
+
+    One with groups of parameters has steps of a training alone, of a network with hidden matrices.
+    """
     given = {"optimizer": name, "hyperparameters": searched(name)}
     row, package = OPTIMIZERS[name], OPTIMIZERS[name].optimizer.partition(".")[0]
+    if row.groups:
+        grouped = training(**given, groups=resolved_groups(row.groups), model=model("mlp", width=16))
+        return {f"optimizer/{name}/row": Case(partial(optimizer_row, name)), f"optimizer/{name}/alone": grouped}
     needs = package if package in EXTRA_PACKAGES else ""
     cases = {
         "row": Case(partial(optimizer_row, name)),
@@ -234,6 +241,14 @@ CASES: Mapping[str, Case] = {
     "stack/splits": Case(stack_of_splits, FLOAT32),
     "stack/one-diverges": Case(stack_with_one_diverging, FLOAT32),
     "stack/vmap": stack(model=OWN_NETWORK),
+    "groups/parameter-groups": training(
+        optimizer="adamw",
+        hyperparameters={**searched("adamw"), "first.learning_rate": 0.01},
+        groups=(
+            {"name": "first", "names": ["body.0"]},
+            {"name": "head", "modules": ["Linear"], "multiply": {"learning_rate": 0.1}},
+        ),
+    ),
     "custom/network": training(model=OWN_NETWORK),
     "custom/module": training(model=OWN_MODULE, clip=0.05),
 }

@@ -31,6 +31,7 @@ from optstudy.keys import derive_seed
 from optstudy.paths import data_root
 from optstudy.planning.samplers import drawn_points, next_point
 from optstudy.spec import RunSpec
+from optstudy.study.groups import resolved_groups
 from optstudy.tasks.arrays import Arrays, split
 from optstudy.tasks.datasets import DATASETS, function_of, inputs_of
 from optstudy.tasks.kinds import TASKS
@@ -50,7 +51,8 @@ from optstudy.user_code import import_class
 def optimizer_row(name: str) -> Values:
     """Return a row's hyperparameters."""
     row = asdict(OPTIMIZERS[name])
-    return {key: row[key] for key in ("decay", "defaults", "fixed", "search")}
+    groups = {"groups": list(resolved_groups(OPTIMIZERS[name].groups))} if row["groups"] else {}
+    return {key: row[key] for key in ("decay", "defaults", "fixed", "search")} | groups
 
 
 def searched(name: str) -> dict[str, float | bool]:

@@ -10,7 +10,14 @@ import pytest
 
 from builders import spec_of, tiny
 from optstudy.errors import DataError
-from optstudy.planning.dry_run import try_optimizer, weight_decay_of
+from optstudy.planning.dry_run import (
+    group_lines,
+    names_own_parts,
+    points_to_try,
+    try_groups,
+    try_optimizer,
+    weight_decay_of,
+)
 from optstudy.planning.preflight import fingerprints_of
 from optstudy.user_process import UserProcess
 
@@ -69,3 +76,71 @@ def test_a_decay_that_trying_does_not_show_is_asked_for(tmp_path: Path) -> None:
         fingerprints_of(tiny(optimizers=["sgd", odd]), tmp_path)
     fingerprints_of(tiny(optimizers=["sgd", {**odd, "decay": "decoupled"}]), tmp_path)
     fingerprints_of(tiny(optimizers=["sgd", {**odd, "search": rates}]), tmp_path)  # nothing decays
+
+
+MUON = {"name": "muon", "class": "torch.optim.Muon", "hidden": True, "ndim": 2}
+
+
+def tried_groups(*groups: dict[str, Any], model: str = "mlp", **contender: Any) -> str:
+    """Try a contender's groups on a network as `check` does, in this process."""
+    study = tiny(model=model, optimizers=[{"name": "own", "like": "adamw", "groups": list(groups), **contender}])
+    own = study.optimizers[0]
+    spec = study.spec(own, 0, 0, study.row(own).defaults)
+    return try_groups("optimizers: own", spec, points_to_try(study, own))
+
+
+def test_groups_say_how_many_parameters_they_have() -> None:
+    # 64 pixels, 128 units in each of two hidden layers, 10 classes
+    low = {"name": "low", "names": ["body.1."], "multiply": {"learning_rate": 0.1}}
+    assert tried_groups(low, MUON) == (
+        "group low (torch.optim.AdamW): 2 parameters, 8,320 numbers; "
+        "group muon (torch.optim.Muon): 1 parameter, 16,384 numbers; "
+        "the rest (torch.optim.AdamW): 3 parameters, 1,418 numbers"
+    )
+    assert not names_own_parts(tiny())
+    assert group_lines(tiny()) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "changes", "words"),
+    [
+        (
+            [{"name": "far", "names": ["layers"]}],
+            {},
+            r"optimizers: own: groups: far: means no parameter .* are body\.1\.weight \(Linear, ndim 2\), body",
+        ),
+        ([MUON], {"model": "linear"}, "groups: muon: means no parameter"),
+        ([MUON], {"model": "mlp", "freeze": ["body.3"]}, "groups: muon: means no parameter"),
+        (
+            [{**MUON, "ndim": []}],
+            {"model": "cnn"},
+            "groups: muon: torch.optim.Muon trains matrices only, and body.3.weight has ndim 4: write `ndim: 2`",
+        ),
+        (
+            [{"name": "rest", "like": "adamw", "names": ["head"]}],
+            {"like": None, "class": "torch.optim.Muon", "search": {"learning_rate": {"low": 0.1, "high": 1.0}}},
+            "outside of its groups: torch.optim.Muon trains matrices only, and body.1.bias has ndim 1",
+        ),
+        (
+            [{"name": "one", "class": "torch.optim.LBFGS", "ndim": 2}],
+            {},
+            "torch.optim.AdamW with its groups cannot train with .*LBFGS needs a closure",
+        ),
+        (
+            [{"name": "one", "class": "optimizer_classes.Open", "ndim": 2}],
+            {"fixed": {"one.slwo": 1.0}},
+            "cannot train with .*one.slwo 1.0.*: ValueError: slwo is no argument of the class",
+        ),
+    ],
+)
+def test_groups_that_cannot_train_are_reported_with_contender_and_group(
+    groups: list[dict[str, Any]], changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        tried_groups(*groups, **changes)
+
+
+def test_groups_are_tried_on_parameters_with_the_dimensions_of_the_network() -> None:
+    kernels = {"name": "kernels", "ndim": 4, "class": "optimizer_classes.Open"}
+    assert "group kernels (optimizer_classes.Open): 2 parameters" in tried_groups(kernels, model="cnn")
+    assert tried_groups(MUON, fixed={"muon.ns_steps": 3}, search={"muon.learning_rate": {"low": 0.01, "high": 1.0}})

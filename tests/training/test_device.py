@@ -30,6 +30,7 @@ from stacked_networks import STACKABLE
 META = torch.device("meta")
 # Adafactor reads the size of its weights, Prodigy its estimate of the rate: their classes wait for it at each step.
 WAITING = ("adafactor", "prodigy")
+MODEL_OF = {"muon": "mlp"}  # whose hidden weights are matrices
 
 
 def member(optimizer: str, seed: int, monkeypatch: pytest.MonkeyPatch, **study: object) -> Classifier:
@@ -46,7 +47,7 @@ def member(optimizer: str, seed: int, monkeypatch: pytest.MonkeyPatch, **study: 
 def test_no_step_of_a_training_alone_waits_for_its_device(
     optimizer: str, clip: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = member(optimizer, 1, monkeypatch, clip=clip, model="cnn")
+    alone = member(optimizer, 1, monkeypatch, clip=clip, model=MODEL_OF.get(optimizer, "cnn"))
     chosen = alone.configure_optimizers()["optimizer"]
     monkeypatch.setattr(alone, "_optimizer", lambda: chosen)
     optimizers.set_mode(chosen, "train")

@@ -166,7 +166,7 @@ def redrawn_values(
     """
     import pandas as pd
 
-    rates = {c.name: study.row(c).search.get("learning_rate") for c in study.optimizers if c.name in trials}
+    rates = {c.name: study.row(c).rates for c in study.optimizers if c.name in trials}
     if not rates or study.tuning.once or SAMPLERS[study.tuning.sampler].adaptive:
         return {}
     # A cell is empty if a trial did not log the metric: a user's own model may do so.

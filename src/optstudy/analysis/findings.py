@@ -23,6 +23,7 @@ from optstudy.metrics import GRADIENTS_PER_STEP, amount, counted, metric
 from optstudy.planning.journal import Entry, Stated
 from optstudy.planning.selection import EDGE_SHARE
 from optstudy.study.claim import SWEPT
+from optstudy.study.groups import split_name
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -158,8 +159,12 @@ def _primary(study: Study) -> int:
 
 
 def _searched(study: Study) -> dict[str, set[str]]:
-    """Return the names of the hyperparameters that each contender searches, empty if nothing is tuned."""
-    return {contender.name: set(study.row(contender).search) for contender in study.optimizers if study.tuning.trials}
+    """Return the names of the hyperparameters that each contender searches, empty if nothing is tuned.
+
+    Those of a group of parameters are named without their group.
+    """
+    searches = {one.name: study.row(one).search for one in study.optimizers if study.tuning.trials}
+    return {name: {split_name(key)[1] for key in search} for name, search in searches.items()}
 
 
 def _nothing_tuned(design: Design) -> Iterator[Finding]:
@@ -196,7 +201,7 @@ def _unsearched_decay(design: Design) -> Iterator[Finding]:
 
 def _narrow_space(design: Design) -> Iterator[Finding]:
     for contender in design.study.optimizers:
-        space = design.study.row(contender).search.get("learning_rate")
+        space = design.study.row(contender).rates
         decades = math.log10(space.high / space.low) if space and space.log else 0.0
         if space and decades < MIN_DECADES - 1e-9:
             words = f"its learning-rate space {space.low:g} to {space.high:g} is truncated: {decades:.1f} decades"
@@ -206,8 +211,8 @@ def _narrow_space(design: Design) -> Iterator[Finding]:
 def _default_outside_space(design: Design) -> Iterator[Finding]:
     for contender in design.study.optimizers:
         row = design.study.row(contender)
-        space, default = row.search.get("learning_rate"), row.defaults.get("learning_rate")
-        if space and default is not None and not space.low <= default <= space.high:
+        space, default = row.rates, row.defaults.get("learning_rate")
+        if space and isinstance(default, int | float) and not space.low <= default <= space.high:
             words = f"its default learning rate {default:g} is outside its space {space.low:g} to {space.high:g}"
             yield _finding(1, contender.name, words)
 
@@ -216,7 +221,7 @@ def _shared_space(design: Design) -> Iterator[Finding]:
     families: dict[tuple[float, float], set[str]] = defaultdict(set)
     for contender in design.study.optimizers:
         row = design.study.row(contender)
-        if space := row.search.get("learning_rate"):
+        if space := row.rates:
             family = row.optimizer.replace("AdamW", "Adam") + str(row.fixed.get("momentum", ""))
             families[space.low, space.high].add(family)
     if len(families) == 1 and any(len(sharing) > 1 for sharing in families.values()):
@@ -229,7 +234,8 @@ def _coarse_sweep(design: Design) -> Iterator[Finding]:
     if study.sweep is None or not margins:
         return
     for name in study.sweep.contenders:
-        space = study.row(study.contender(name)).search["learning_rate"]
+        space = study.row(study.contender(name)).rates
+        assert space is not None
         step = math.log10(space.high / space.low) / (study.sweep.points - 1)
         if step > min(margins) + 1e-9:
             words = f"the rates of its sweep are {step:.2g} decades apart, but a claim's margin is {min(margins):g}"

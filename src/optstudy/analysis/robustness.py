@@ -187,12 +187,12 @@ def _trials(study: Study, tuning: pd.DataFrame) -> dict[str, Trials]:
     found = {}
     for contender in study.optimizers:
         own = tuning[tuning["contender"] == contender.name] if "replicate" in tuning else tuning[:0]
-        space = study.row(contender).search.get("learning_rate")
+        space = study.row(contender).rates
         columns = {name: scores_of(own, name) for name in own.columns if name in RULES or metric(name).margin}
         known = {name: column for name, column in columns.items() if column is not None}
         if study.objective.replace("/", "_") not in known:
             return {}
-        positions = positions_of(space, own["learning_rate"].to_numpy(dtype=float)) if space else np.zeros(len(own))
+        positions = positions_of(space, own["learning_rate"]) if space else np.zeros(len(own))
         decades = math.log10(space.high / space.low) if space and space.log else 0.0
         found[contender.name] = Trials(positions, own["replicate"].to_numpy(dtype=np.int64), known, decades)
     return found

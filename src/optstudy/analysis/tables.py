@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.price import Price
+from optstudy.catalogue import Choices, Space, Value
 from optstudy.errors import StudyError
 from optstudy.files import write_text
 from optstudy.inference.intervals import t_interval
@@ -34,13 +35,17 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
     """Read a CSV; pandas 3.1 restores every float exactly. A contender may have a name such as `007`.
+
+    Columns named in `text` are read as they are written: they have choices of a hyperparameter (see `labelled`).
 
     Raises StudyError if the file is damaged.
     """
     try:
-        table = pd.read_csv(path, dtype={"contender": str}, keep_default_na=False, na_values=["nan"])
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(["contender", *text], str), keep_default_na=False, na_values=["nan"]
+        )
     except ValueError as error:
         raise _damaged(path) from error
     if not {"contender", "replicate"} & set(table):  # each table has one of them
@@ -52,23 +57,39 @@ def _damaged(path: Path) -> StudyError:
     return StudyError(f"{path}: is damaged: `optstudy report` writes it again from the journal")
 
 
-def read_selections(path: Path, searched: Iterable[str]) -> Selections:
+def text_columns(search: Mapping[str, Space | Choices]) -> list[str]:
+    """Return the columns of a contender's tables that have labels of choices instead of numbers."""
+    return [name for name, space in search.items() if isinstance(space, Choices) and not space.numeric]
+
+
+def read_selections(path: Path, search: Mapping[str, Space | Choices]) -> Selections:
     """Return the selected hyperparameters by replicate."""
-    names = list(searched)
-    rows = read_table(path).to_dict("records")
+    rows = read_table(path, text_columns(search)).to_dict("records")
     try:
-        return {int(row["replicate"]): {name: float(row[name]) for name in names} for row in rows}
+        return {
+            int(row["replicate"]): {name: _value(space, row[name]) for name, space in search.items()} for row in rows
+        }
     except (KeyError, ValueError) as error:
         raise _damaged(path) from error
 
 
-def stacked(folder: Path, kind: str, contenders: Iterable[str]) -> pd.DataFrame:
+def _value(space: Space | Choices, cell: Any) -> Value:
+    """Return the value of a hyperparameter in a cell."""
+    if isinstance(space, Choices):
+        return space.choices[space.index(cell)]
+    return int(cell) if space.whole else float(cell)
+
+
+def stacked(
+    folder: Path, kind: str, contenders: Iterable[str], text: Mapping[str, Iterable[str]] | None = None
+) -> pd.DataFrame:
     """Return the rows of folder/kind/<contender>.csv of all contenders, with a column `contender`.
 
-    If there are none, the table is empty.
+    If there are none, the table is empty. `text` has the columns of each contender that are read as text.
     """
     paths = {name: folder / kind / f"{name}.csv" for name in contenders}
-    read = {name: read_table(path) for name, path in paths.items() if path.exists()}
+    columns = {name: (text or {}).get(name, ()) for name in paths}
+    read = {name: read_table(path, columns[name]) for name, path in paths.items() if path.exists()}
     frames = [table.assign(contender=name) for name, table in read.items() if len(table)]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"contender": [], "variant": []})
 

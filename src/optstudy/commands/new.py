@@ -12,7 +12,7 @@ import typer
 from optstudy.errors import StudyError
 
 if TYPE_CHECKING:
-    from optstudy.catalogue import Space
+    from optstudy.catalogue import Hyperparameters, Space
     from optstudy.study.new_study import NewContender
     from optstudy.user_process import UserProcess
 
@@ -115,7 +115,7 @@ def _contender_of_class(option: str, path: str, taken: list[str], decays: bool) 
         raise StudyError(f"{option}: {path!r}: {error}") from error
 
 
-def _found(path: str, defaults: Mapping[str, float]) -> str:
+def _found(path: str, defaults: Hyperparameters) -> str:
     from optstudy.planning.weight_decay import found_decay
 
     try:
@@ -152,8 +152,8 @@ def optimizers() -> None:
         package = EXTRA_PACKAGES.get(module, module)
         if find_spec(module) is None:
             missing.add(package)
-        rate = _shown(row.search["learning_rate"]) if "learning_rate" in row.search else "estimated"
-        rows.append((name, str(row.decay), rate, _shown(row.search["weight_decay"]), package))
+        rate = _shown(row.rates) if row.rates else "estimated"
+        rows.append((name, str(row.decay), rate, _shown(row.interval("weight_decay")), package))
     _print_table(("optimizer", "decay", "learning rates", "weight decays", "package"), rows)
     if missing:
         typer.echo(f"Not installed: {', '.join(sorted(missing))}. pip install 'optstudy[optimizers]'")

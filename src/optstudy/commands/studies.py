@@ -71,7 +71,7 @@ def check(
         smallest_p_line,
         table_findings,
     )
-    from optstudy.planning.dry_run import names_own_parts
+    from optstudy.planning.dry_run import group_lines, names_own_parts
     from optstudy.planning.journal import journal_folder
     from optstudy.planning.layout import StudyPaths
     from optstudy.study.study import load_study
@@ -91,6 +91,7 @@ def check(
             from optstudy.running.widening import with_wider_spaces
 
             session = with_wider_spaces(session, paths.contenders)
+        lines += group_lines(session.study)
         lines += journal_lines(_at_its_look(session.paths), session.fingerprints, session.entries) if tells else []
     for line in lines:
         typer.echo(line)

@@ -6,12 +6,14 @@ What runs a user's code is called in a process of its own (see `UserProcess`); t
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.catalogue import OPTIMIZERS, Hyperparameters, optimizer_path
 from optstudy.errors import DataError, error_prefix, one_line
 from optstudy.spec import RunSpec
-from optstudy.study.hyperparameters import parameters_of
+from optstudy.study.groups import own_part
+from optstudy.study.hyperparameters import parameters_of, trains_matrices_only
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 from optstudy.tasks.arrays import split
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-Hyperparameters = Mapping[str, float | bool]
-
 
 def points_to_try(study: Study, contender: Contender) -> list[Hyperparameters]:
     """Return the hyperparameters with which a contender's optimizer is tried: its defaults, and the ends of its spaces.
@@ -47,10 +47,9 @@ def points_to_try(study: Study, contender: Contender) -> list[Hyperparameters]:
     points: list[Hyperparameters] = [row.defaults] if study.untuned else []
     if study.tuning.trials:
         middle = {name: space.at(0.5) for name, space in row.search.items()}
-        points += [{**middle, name: end} for name, space in row.search.items() for end in (space.low, space.high)]
+        points += [{**middle, name: end} for name, space in row.search.items() for end in space.ends]
     if study.sweep is not None and contender.name in study.sweep.contenders:
-        space = row.search["learning_rate"]
-        points += [{**row.defaults, "learning_rate": end} for end in (space.low, space.high)]
+        points += [{**row.defaults, "learning_rate": end} for end in (row.rates.ends if row.rates else ())]
     return [{**row.fixed, **point} for point in points]
 
 
@@ -65,12 +64,14 @@ def names_own_parts(study: Study) -> bool:
     A study without such parts is checked without a trial, which takes seconds.
     """
     own = study.data.class_path or study.model.class_path or study.model.pretrained
-    return bool(own) or any(one.freeze or points_to_try(study, one) for one in study.optimizers)
+    return bool(own) or any(one.freeze or one.row().groups or points_to_try(study, one) for one in study.optimizers)
 
 
 def call_optimizer(process: UserProcess, key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> None:
-    """Try an optimizer in `process`, if there are points to try. Raises what `try_optimizer` raises."""
-    if points:
+    """Try an optimizer in `process`, if there are points to try, and its groups. Raises what the trials raise."""
+    if spec.groups:
+        process.call(f"{key}: groups", try_groups, key, spec, points)
+    elif points:
         process.call(f"{key}: {optimizer_path(spec.optimizer)}", try_optimizer, key, spec, points)
 
 
@@ -100,18 +101,24 @@ def network_key(spec: RunSpec) -> str:
     return f"{key}, arguments {spec.model['arguments']}"
 
 
-def try_optimizer(key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> None:
+def try_optimizer(
+    key: str, spec: RunSpec, points: Sequence[Hyperparameters], dimensions: Mapping[str, Collection[int]] | None = None
+) -> None:
     """Take one step with the optimizer of `spec` at each of the points.
 
-    Raises DataError, which names the optimizer's `key` in the study file, if its class refuses one: values may be valid
-    each, and invalid together.
+    `dimensions` has the numbers of dimensions of the parameters in each group, if there are groups. Raises DataError,
+    which names the optimizer's `key` in the study file, if its class refuses one: values may be valid each, and invalid
+    together.
     """
     for hyperparameters in points:
         try:
-            _step(spec, hyperparameters)
+            if dimensions is None:
+                _step(spec, hyperparameters)
+            else:
+                _step_of_groups(spec, hyperparameters, dimensions)
         except Exception as error:  # torch asserts, too, and a user's class may raise anything
             given = ", ".join(f"{name} {value}" for name, value in hyperparameters.items())
-            path = optimizer_path(spec.optimizer)
+            path = optimizer_path(spec.optimizer) + (" with its groups" if spec.groups else "")
             raise DataError(f"{key}: {path} cannot train with {given}: {one_line(error)}") from error
 
 
@@ -141,6 +148,41 @@ def _step(spec: RunSpec, hyperparameters: Hyperparameters) -> None:
     _refuse_unused(optimizer_path(spec.optimizer), optimizer, given, read)
 
 
+def _step_of_groups(spec: RunSpec, hyperparameters: Hyperparameters, dimensions: Mapping[str, Collection[int]]) -> None:
+    """Take one step over a small parameter for each number of dimensions in each group."""
+    import torch
+    from torch import nn
+
+    from optstudy.training.device import compute_device
+    from optstudy.training.groups import optimizer_over, parts_of, values_of
+
+    capturable = any(value for name, value in hyperparameters.items() if name.endswith("capturable"))
+    device = compute_device() if capturable else "cpu"
+    parameters = {
+        name: [nn.Parameter(torch.full((2,) * count, 0.1, device=device)) for count in sorted(counts)]
+        for name, counts in dimensions.items()
+    }
+    optimizer = optimizer_over(replace(spec, hyperparameters=hyperparameters), parameters)
+    read = set[str]()
+    for part in parts_of(optimizer):
+        part.param_groups[:] = [WatchedGroup(group, read) for group in part.param_groups]
+
+    def gradient() -> Tensor:
+        for own in parameters.values():
+            for parameter in own:
+                parameter.grad = torch.ones_like(parameter)
+        return torch.zeros(())
+
+    set_mode(optimizer, "train")
+    take_step(optimizer, gradient, takes_closure(spec.optimizer, optimizer))
+    given = [(spec.optimizer, own_part(hyperparameters))]
+    given += [(group.get("optimizer", spec.optimizer), values_of(spec, group)) for group in spec.groups]
+    for part in parts_of(optimizer):
+        for path, values in given:
+            if type(part) is import_class(optimizer_path(path)):
+                _refuse_unused(optimizer_path(path), part, values, read)
+
+
 class WatchedGroup(dict[str, Any]):
     """A parameter group of an optimizer that adds the names of the entries that are read to `read`."""
 
@@ -167,6 +209,45 @@ def _refuse_unused(path: str, optimizer: Optimizer, given: Hyperparameters, read
             raise ValueError(f"{name} is no argument of the class, and its step does not read it; allowed: {allowed}")
 
 
+def try_groups(key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> str:
+    """Return in words which parameters of the network each group of `spec` has; try its optimizers on such parameters.
+
+    Raises DataError if the network does not work, if a group has no parameters or such as its optimizer does not train,
+    or if an optimizer refuses one of the points.
+    """
+    from optstudy.training.groups import REST, members
+
+    network = try_network(replace(spec, pretrained=None))  # weights may not be made yet, and change nothing here
+    paths = {REST: optimizer_path(spec.optimizer)}
+    paths |= {group["name"]: optimizer_path(group.get("optimizer", spec.optimizer)) for group in spec.groups}
+    with error_prefix(key):
+        found = {name: own for name, own in members(network, spec.groups).items() if own}
+        for name, own in found.items():
+            other = [f"{one} has ndim {p.ndim}" for one, p in own if p.ndim != 2]
+            if other and trains_matrices_only(paths[name]):
+                place = f"groups: {name}" if name else "the parameters outside of its groups"
+                words = f"{paths[name]} trains matrices only, and {other[0]}: write `ndim: 2`, or another group for it"
+                raise DataError(f"{place}: {words}")
+    try_optimizer(key, spec, points, {name: {p.ndim for _, p in found.get(name, ())} for name in paths})
+    return "; ".join(
+        f"{f'group {name}' if name else 'the rest'} ({paths[name]}): {len(own)} "
+        f"parameter{'' if len(own) == 1 else 's'}, {sum(p.numel() for _, p in own):,} numbers"
+        for name, own in sorted(found.items(), key=lambda item: item[0] == REST)
+    )
+
+
+def group_lines(study: Study) -> list[str]:
+    """Return a line for each contender with groups: how many parameters each of them has. Raises as `try_groups`."""
+    specs = [study.spec(one, 0, 0, study.row(one).defaults) for one in study.optimizers if one.row().groups]
+    if not specs:
+        return []
+    with UserProcess(study.timeout) as process:
+        names = [one.name for one in study.optimizers if one.row().groups]
+        keys = [f"optimizers: {name}" for name in names]
+        told = [process.call(key, try_groups, key, spec, []) for key, spec in zip(keys, specs, strict=True)]
+    return [f"{name}: {line}" for name, line in zip(names, told, strict=True)]
+
+
 def weight_decay_of(study: Study, contender: Contender, process: UserProcess) -> str:
     """Return how a contender applies weight decay: "coupled", "decoupled" or "none"; empty if trying does not decide.
 
@@ -177,7 +258,7 @@ def weight_decay_of(study: Study, contender: Contender, process: UserProcess) ->
     if row.decay is None:
         middle = {name: space.at(0.5) for name, space in row.search.items()}
         key = f"optimizers: {contender.name}: {path}"
-        return process.call(key, _found_decay, path, {**row.fixed, **middle, **row.defaults})
+        return process.call(key, _found_decay, path, own_part({**row.fixed, **middle, **row.defaults}))
     return "none" if path.startswith("torch.optim.") and not may_decay(import_class(path)) else row.decay
 
 

@@ -68,7 +68,8 @@ def code_digest(spec: Mapping[str, Any]) -> str:
     A row whose class is not torch's counts as well, by the version of its package: another one may compute other
     numbers. Data are left out: their values have a digest of their own.
     """
-    paths = (spec["optimizer"], spec["model"]["class"] or "", spec["schedule"]["name"])
+    groups = (group.get("optimizer", "") for group in spec.get("groups", ()))
+    paths = (spec["optimizer"], spec["model"]["class"] or "", spec["schedule"]["name"], *groups)
     digests = [user_code_digest(path) for path in paths if "." in path]
     digests += _package_version(spec["optimizer"])
     return digest(canonical(digests)) if any(digests) else ""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from optstudy.catalogue import optimizer_path
+from optstudy.catalogue import OPTIMIZERS, Choices, Hyperparameters, Space, label, labelled, optimizer_path
 from optstudy.errors import DataError
 from optstudy.planning.dry_run import weight_decay_of
 from optstudy.planning.jobs import Job
 from optstudy.spec import RunSpec
+from optstudy.study.hyperparameters import decay_of
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
+from optstudy.user_code import import_class
 from optstudy.user_process import UserProcess
 
 
@@ -21,10 +23,7 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
     """Return what all trainings of a contender share and what distinguishes it from other contenders."""
     contender = study.contender(name)
     row, spec = study.row(contender), study.spec(contender, 0, 0, {})
-    spaces = {
-        f"search {key}": f"{space.low:g} to {space.high:g}{'' if space.log else ', linear'}"
-        for key, space in row.search.items()
-    }
+    spaces = {f"search {key}": _space(space) for key, space in row.search.items()}
     freeze = {"freeze": ", ".join(spec.freeze) or "none"} if task_of(study.kind).examples else {}
     return {
         **_shared(spec, row.fixed),
@@ -34,9 +33,37 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
         **({"clip_value": spec.clip_value} if spec.clip_value else {}),
         **({"average": _pairs(spec.average)} if spec.average else {}),
         **({"accumulate": spec.accumulate} if spec.accumulate > 1 else {}),
+        **{f"group {group['name']}": _group(group) for group in spec.groups},
         **spaces,
         **freeze,
     }
+
+
+def _space(space: Space | Choices) -> str:
+    if isinstance(space, Choices):
+        return f"one of {', '.join(map(label, space.choices))}"
+    return f"{space.low:g} to {space.high:g}{'' if space.log else ', linear'}{', whole numbers' if space.whole else ''}"
+
+
+def _group(group: Mapping[str, Any]) -> str:
+    """Return a group in words: `torch.optim.Muon, decoupled decay; ndim 2, hidden`."""
+    rule = _listed({key: group[key] for key in ("ndim", "names", "modules") if key in group})
+    hidden = "hidden" if group.get("hidden") else ""
+    path = f"{optimizer_path(group['optimizer'])}, {_decay_of(group['optimizer'])}" if "optimizer" in group else ""
+    multiples = ", ".join(f"{factor:g} times its {key}" for key, factor in group.get("multiply", {}).items())
+    return "; ".join(filter(None, (path, ", ".join(filter(None, (rule, hidden))), multiples)))
+
+
+def _decay_of(optimizer: str) -> str:
+    """Return how a group's own optimizer decays weights, if the table or torch says so."""
+    known = OPTIMIZERS[optimizer].decay if optimizer in OPTIMIZERS else None
+    if optimizer.startswith("torch.optim."):
+        known = decay_of(import_class(optimizer), {})
+    return f"{known or 'its own'} decay"
+
+
+def _listed(values: Mapping[str, Sequence[object]]) -> str:
+    return ", ".join(f"{name} {' '.join(map(str, several))}" for name, several in values.items())
 
 
 def _decay(study: Study, contender: Contender) -> str:
@@ -53,10 +80,10 @@ def training_parameters(job: Job) -> dict[str, object]:
     """
     spec = job.spec
     fixed = {name: value for name, value in spec.hyperparameters.items() if name not in job.hyperparameters}
-    return {"data": spec.data["name"] or spec.data["class"], **_shared(spec, fixed), **job.hyperparameters}
+    return {"data": spec.data["name"] or spec.data["class"], **_shared(spec, fixed), **labelled(job.hyperparameters)}
 
 
-def _shared(spec: RunSpec, fixed: Mapping[str, float | bool]) -> dict[str, object]:
+def _shared(spec: RunSpec, fixed: Hyperparameters) -> dict[str, object]:
     parameters: dict[str, object] = {
         "optimizer": optimizer_path(spec.optimizer),
         "with": _pairs(fixed) or "no fixed hyperparameters",
@@ -71,7 +98,7 @@ def _shared(spec: RunSpec, fixed: Mapping[str, float | bool]) -> dict[str, objec
 
 
 def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name} {label(value) if isinstance(value, tuple) else value}" for name, value in values.items())
 
 
 def _schedule(schedule: Mapping[str, Any]) -> str:

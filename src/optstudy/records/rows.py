@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optstudy.catalogue import Space
+from optstudy.catalogue import Choices, Space, labelled
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
 from optstudy.planning.selection import edges
@@ -14,25 +14,25 @@ from optstudy.spec import RunResult
 
 def tuning_row(job: Job, entry: Entry) -> dict[str, Any]:
     """Return the row of a trial: metrics of its final epoch, and the best validation metrics of all epochs."""
-    place = {"replicate": job.replicate, "trial": job.trial, "seed": job.seed, **job.hyperparameters}
+    place = {"replicate": job.replicate, "trial": job.trial, "seed": job.seed, **labelled(job.hyperparameters)}
     return {**place, "status": entry.result.status, **_outcome(entry.result)}
 
 
-def selected_row(replicate: int, job: Job, spaces: Mapping[str, Space]) -> dict[str, Any]:
+def selected_row(replicate: int, job: Job, spaces: Mapping[str, Space | Choices]) -> dict[str, Any]:
     """Return what a replicate selected; `edge` names values within 5% of an end of their space, `;` between them."""
     edge = ";".join(edges(job.hyperparameters, spaces))
-    return {"replicate": replicate, "trial": job.trial, **job.hyperparameters, "edge": edge}
+    return {"replicate": replicate, "trial": job.trial, **labelled(job.hyperparameters), "edge": edge}
 
 
 def run_row(job: Job, entry: Entry) -> dict[str, Any]:
     """Return the row of a final run."""
     place = {"variant": job.variant, "replicate": job.replicate, "seed": job.seed, "status": entry.result.status}
-    return {**place, **job.hyperparameters, **_outcome(entry.result)}
+    return {**place, **labelled(job.hyperparameters), **_outcome(entry.result)}
 
 
 def sweep_row(job: Job, entry: Entry) -> dict[str, Any]:
     """Return the row of one point of a sweep."""
-    place = {"replicate": job.replicate, "point": job.trial, "seed": job.seed, **job.hyperparameters}
+    place = {"replicate": job.replicate, "point": job.trial, "seed": job.seed, **labelled(job.hyperparameters)}
     return {
         **place,
         "status": entry.result.status,

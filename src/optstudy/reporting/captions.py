@@ -85,6 +85,12 @@ def sensitivity(results: StudyResults) -> str:
     return f"{words}."
 
 
+def choices(results: StudyResults) -> str:
+    """Return the caption of the objective of each choice."""
+    words = f"{metric(results.objective).label.capitalize()} of each choice of a hyperparameter: {_pool(results)}"
+    return f"{words}, with their medians; other hyperparameters differ from trial to trial."
+
+
 def diverged_score(results: StudyResults) -> str:
     """Return how diverged trainings are scored."""
     return "chance" if results.task.examples else "their start"

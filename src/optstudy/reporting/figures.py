@@ -149,6 +149,7 @@ PLOTS = (
     Plot("curves", captions.curves, plots.curves),
     Plot("trajectories", captions.trajectories, plots.trajectories),
     Plot("sensitivity", captions.sensitivity, plots.sensitivity),
+    Plot("choices", captions.choices, plots.choices),
     Plot("maps", captions.maps, plots.maps),
     Plot("budget", captions.budget, plots.budget),
     Plot("robustness", captions.robustness, specification_curves),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from optstudy.analysis.leaders import Leader, Rival, leader
 from optstudy.analysis.robustness import winner_in_words
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import about_a_mean, confidence, worded_effect, worded_verdict
+from optstudy.catalogue import Choices, Space, label
 from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
@@ -223,6 +225,21 @@ def _rows_of(table: pd.DataFrame, contender: str) -> pd.DataFrame:
     return table[table["contender"] == contender] if len(table) else pd.DataFrame({"status": [], "epoch": []})
 
 
+def value_in_words(value: object) -> str:
+    """Return the value of a hyperparameter: a number to two digits, or its label."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.2g}"
+    return value if isinstance(value, str) else label(tuple(value) if isinstance(value, list) else value)
+
+
+def selected_in_words(values: pd.Series, space: Space | Choices, to: str) -> str:
+    """Return the range of selected values, or how often each choice was selected, the most frequent first."""
+    if isinstance(space, Choices):
+        counts = Counter(value_in_words(value) for value in values.tolist())
+        return ", ".join(f"{value} ({count} of {len(values)})" for value, count in counts.most_common())
+    return f"{values.min():.2g}{to}{values.max():.2g}"
+
+
 def _mean(values: Sequence[float]) -> str:
     estimate = t_interval(values)
     return level(estimate.mean, estimate.low, estimate.high)
@@ -266,6 +283,15 @@ def notes(results: StudyResults) -> dict[str, str]:
         whole += ["", f"Effects: means over n replicates with {interval}, positive as claimed."]
     each = {name: _note(results, name, words, sentence) for name, words in problems(results).items()}
     return {"": "\n".join(whole)} | each
+
+
+def notes_in_text(results: StudyResults) -> str:
+    """Return the question, the answer and a line for each claim, as text without markup."""
+    lines = [
+        f"{claim['statement']}: {worded_verdict(claim)}; {metric(claim['metric']).label}: {worded_effect(claim)}"
+        for claim in results.claims
+    ]
+    return "\n".join([results.study["question"] or results.name, answer(results), *lines])
 
 
 def _claim_line(claim: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from optstudy.analysis.planner import in_hours
 from optstudy.analysis.verdicts import about_a_mean, confidence, worded_effect, worded_verdict
 from optstudy.metrics import METRICS, present, probability
 from optstudy.reporting.captions import target_in_words
-from optstudy.reporting.summary import older_versions
+from optstudy.reporting.summary import older_versions, selected_in_words, value_in_words
 from optstudy.spec import Progress as State
 from optstudy.study.study import Study
 
@@ -68,6 +68,11 @@ def make_console() -> Console:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ENCODING_ERRORS)
+    return _SubstitutingConsole()
+
+
+def plain_console() -> Console:
+    """Return a console on the standard output of a program that uses optstudy, whose streams stay as they are."""
     return _SubstitutingConsole()
 
 
@@ -208,19 +213,19 @@ def _caption(study: Study, tables: Path, comparison: pd.DataFrame) -> str:
 
 def _hyperparameters(study: Study, tables: Path, contender: str, variant: str) -> str:
     """Return the defaults, or the range of the selected values with the number of values at an edge."""
-    from optstudy.analysis.tables import read_table
+    from optstudy.analysis.tables import read_table, text_columns
 
     row = study.row(study.contender(contender))
     if variant == "untuned":
         rates = ("learning_rate", "weight_decay")
         values = {**{name: row.fixed[name] for name in rates if name in row.fixed}, **row.defaults}
-        return "  ".join(f"{_short(name)} {value:.2g}" for name, value in values.items())
-    selected = read_table(tables / "selected" / f"{contender}.csv")
+        return "  ".join(f"{_short(name)} {value_in_words(value)}" for name, value in values.items())
+    selected = read_table(tables / "selected" / f"{contender}.csv", text_columns(row.search))
     lines = []
-    for name in row.search:
+    for name, space in row.search.items():
         flagged = int(selected["edge"].astype(str).str.contains(f"{name}:", regex=False).sum())
         edge = f" edge {flagged}" if flagged else ""
-        lines.append(f"{_short(name)} {selected[name].min():.2g}..{selected[name].max():.2g}{edge}")
+        lines.append(f"{_short(name)} {selected_in_words(selected[name], space, '..')}{edge}")
     return "\n".join(lines)
 
 
@@ -241,4 +246,5 @@ def _decimal(value: float, digits: int) -> str:
 
 
 def _short(name: str) -> str:
-    return {"learning_rate": "lr", "weight_decay": "wd"}.get(name, name)
+    group, dot, own = name.rpartition(".")
+    return group + dot + {"learning_rate": "lr", "weight_decay": "wd"}.get(own, own)

@@ -33,6 +33,7 @@ from optstudy.analysis.tables import (
     stacked,
     target_rows,
     targets_of,
+    text_columns,
     write_table,
 )
 from optstudy.analysis.tables import read_selections as read_table_of_selections
@@ -153,7 +154,8 @@ def _judged(session: Session, entries: Sequence[Entry]) -> _Judged:
     """Judge a study by the contenders' tables and its finished trainings. Raises StudyError as `write_answer` does."""
     study, folder = session.study, session.paths.tables
     folders = ("runs", "curves", "sweep", "answers", "tuning")
-    runs, curves, sweep, answers, tuning = (stacked(folder, name, session.paths.contenders) for name in folders)
+    text = {contender.name: text_columns(study.row(contender).search) for contender in study.optimizers}
+    runs, curves, sweep, answers, tuning = (stacked(folder, name, session.paths.contenders, text) for name in folders)
     within = study.sweep.within if study.sweep else 0.0
     priced = prices(session, runs, entries)
     values = replicate_values(runs, curves, sweep, study.epochs, study.target, within, priced)

@@ -13,21 +13,42 @@ from typing import Any
 from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.group_rules import (
+    group_says_what_it_means,
+    groups_fit_the_contender,
+    needed_by_groups,
+    problem_with_value,
+)
+from optstudy.study.groups import Group, split_name
 from optstudy.study.hyperparameters import (
+    BETAS,
     comes_with_torch,
     decay_of,
+    is_beta,
     optimizer_class,
     parameters_of,
-    problem_with,
     row_of_class,
 )
-from optstudy.study.schema import Average, Contender, Data, Interval, Looks, Model, Pretraining, Schedule, Tuning
+from optstudy.study.schema import Average, Contender, Data, Looks, Model, Pretraining, Schedule, Tuning
+from optstudy.study.spaces import Categories, Interval
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import KINDS, kinds_of_examples
 from optstudy.tasks.models import MODELS
 
 LEAST_FIRST_LOOK = 6  # the exact test of five replicates has no p below 0.05
+
+
+def _ends_are_whole(interval: Interval) -> Iterator[Problem]:
+    for key in ("low", "high") if interval.whole else ():
+        if getattr(interval, key) != int(getattr(interval, key)):
+            yield Problem((key,), getattr(interval, key), "must be a whole number, because of `whole: true`")
+
+
+def _choices_are_distinct(categories: Categories) -> Iterator[Problem]:
+    for number, value in enumerate(categories.choices):
+        if value in categories.choices[:number]:
+            yield Problem(("choices", number), value, "is there already (true counts as 1, and false as 0)")
 
 
 def _low_is_below_high(interval: Interval) -> Iterator[Problem]:
@@ -171,17 +192,39 @@ def _decay_is_given_only_if_unknown(contender: Contender) -> Iterator[Problem]:
 
 def _hyperparameters_are_valid(contender: Contender) -> Iterator[Problem]:
     """Report hyperparameters that the optimizer does not have, and invalid values or ends of intervals."""
-    path = optimizer_path(contender.optimizer)
     for block, values in (("defaults", contender.defaults), ("fixed", contender.fixed)):
         for key, value in values.items():
-            if message := problem_with(path, key, value):
+            if message := problem_with_value(contender, key, value):
                 yield Problem((block, key), value, message)
     for key, space in contender.search.items():
-        of_low, of_high = problem_with(path, key, space.low), problem_with(path, key, space.high)
+        if isinstance(space, Categories):
+            yield from _choices_are_valid(contender, key, space)
+            continue
+        of_low, of_high = (problem_with_value(contender, key, end) for end in (space.low, space.high))
         if of_low:
             yield Problem(("search", key, "low"), space.low, of_low)
         if of_high and of_high != of_low:
             yield Problem(("search", key, "high"), space.high, of_high)
+
+
+def _choices_are_valid(contender: Contender, key: str, space: Categories) -> Iterator[Problem]:
+    """Report invalid choices. Learning rates are none: their audit, redraws and figures need a scale."""
+    if key == "learning_rate":
+        yield Problem(("search", key), list(space.choices), "must be an interval: {low: 1.0e-4, high: 0.1}")
+        return
+    for number, value in enumerate(space.choices):
+        if message := problem_with_value(contender, key, value):
+            yield Problem(("search", key, "choices", number), value, message)
+
+
+def _betas_are_given_in_one_way(contender: Contender) -> Iterator[Problem]:
+    """Report betas that are given whole and one by one, for the contender or for one of its groups."""
+    blocks = {key: name for name in ("fixed", "search", "defaults") for key in getattr(contender, name)}
+    for key, name in blocks.items():
+        single = [one for one in sorted(blocks) if is_beta(one) and split_name(one)[0] == split_name(key)[0]]
+        if split_name(key)[1] == BETAS and single:
+            message = f"are all of them, and there is {', '.join(single)}, too: write one or the other"
+            yield Problem((name, key), NOTHING, message)
 
 
 def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
@@ -189,12 +232,16 @@ def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
     fixed, search, defaults, path = contender.fixed, contender.search, contender.defaults, contender.class_path
     for key in sorted(set(fixed) & set(search)):
         yield Problem(("fixed", key), fixed[key], "cannot be both in `fixed` and in `search`")
-    row = OPTIMIZERS.get(contender.optimizer)
-    for key in sorted(set(defaults) & ({*fixed, *(row.fixed if row else ())} - set(search))):
+    for key in sorted(set(defaults) & ({*fixed, *contender.unchanged().fixed} - set(search))):
         yield Problem(("defaults", key), defaults[key], "is fixed: give it in `fixed`, or search it")
-    for key in parameters_of(path).needed if path is not None else ():
+    needed = [*(parameters_of(path).needed if path is not None else ()), *needed_by_groups(contender)]
+    for key in needed:
+        group, _ = split_name(key)
+        if f"{group}.{BETAS}".lstrip(".") in {*fixed, *search} if is_beta(key) else split_name(key)[1] == BETAS:
+            continue
         if key not in fixed and not (key in search and key in defaults):
-            yield Problem((), NOTHING, f"{path} needs {key}: in `fixed`, or in `search` and in `defaults`")
+            owner = path if "." not in key else f"the group {key.partition('.')[0]}"
+            yield Problem((), NOTHING, f"{owner} needs {key}: in `fixed`, or in `search` and in `defaults`")
 
 
 def _keys_of_a_search_have_trials(tuning: Tuning) -> Iterator[Problem]:
@@ -291,7 +338,8 @@ def _looks_are_as_simulated(block: Looks) -> Iterator[Problem]:
 
 
 BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
-    Interval: (_low_is_below_high,),
+    Interval: (_low_is_below_high, _ends_are_whole),
+    Categories: (_choices_are_distinct,),
     Data: (*_OF_DATA_AND_MODEL, _keys_fit_the_kind),
     Model: (*_OF_DATA_AND_MODEL, _pretrained_weights_are_known, _architecture_is_in_torchvision),
     Contender: (
@@ -300,7 +348,10 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
         _decay_is_given_only_if_unknown,
         _hyperparameters_are_valid,
         _hyperparameters_are_given_once,
+        _betas_are_given_in_one_way,
+        groups_fit_the_contender,
     ),
+    Group: (group_says_what_it_means,),
     Looks: (_looks_are_as_simulated,),
     Schedule: (_keys_fit_the_schedule,),
     Average: (_keys_fit_the_average,),

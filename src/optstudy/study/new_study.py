@@ -18,8 +18,8 @@ from optstudy.user_code import constructor_arguments, import_class
 HALF_WIDTH = 1.5  # decades on each side of a class's default learning rate, as in the table
 # Weight decay of a class by how it is applied: the spaces of Adam and of AdamW.
 DECAYS: Mapping[str, Space] = {
-    "coupled": OPTIMIZERS["adam"].search["weight_decay"],
-    "decoupled": OPTIMIZERS["adamw"].search["weight_decay"],
+    "coupled": OPTIMIZERS["adam"].interval("weight_decay"),
+    "decoupled": OPTIMIZERS["adamw"].interval("weight_decay"),
 }
 CONSTANT = "  schedule: constant  # schedule-free: an average of its weights takes the place of a schedule"
 NO_RATE = 1e-3  # where the search starts if a class has no default learning rate: that of Adam
@@ -46,6 +46,8 @@ STARTS: Mapping[str, Start] = {
     "ravine": Start("point", 100),
     "rosenbrock": Start("point", 500),
 }
+# The network for a row that trains hidden matrices, such as muon, in place of one that has none.
+WITH_HIDDEN_MATRICES: Mapping[str, str] = {"cnn": "mlp", "linear": "mlp"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def start_of(task: str) -> Start:
 def contender_of_row(name: str) -> NewContender:
     """Return the contender of a row of the optimizer table, whose spaces are the row's."""
     row = OPTIMIZERS[name]
-    spaces = ", ".join(f"{key.replace('_', ' ')} {_shown(space)}" for key, space in row.search.items())
+    spaces = ", ".join(f"{key.replace('_', ' ')} {_shown(row.interval(key))}" for key in row.search)
     comment = f"# searches {spaces}; {row.decay} decay"
     if row.rate_free:
         comment += "; its learning rate stays 1"
@@ -103,12 +105,12 @@ def contender_of_class(path: str, decay: str, taken: Sequence[str], decays: bool
     row, arguments = class_row(path, None, {}), constructor_arguments(import_class(path))
     search, fixed, notes = dict[str, Space](), dict[str, float](), list[str]()
     if row.rate_free:
-        fixed["learning_rate"] = row.defaults.get("learning_rate", 1.0)
+        fixed["learning_rate"] = _default_rate(row, 1.0)
         notes.append("it estimates its learning rate itself, so this factor of the estimate is not searched")
     elif "lr" in arguments:
-        search["learning_rate"] = around(row.defaults.get("learning_rate", NO_RATE))
+        search["learning_rate"] = around(_default_rate(row, NO_RATE))
     if "d_coef" in arguments:
-        search["d_coef"] = OPTIMIZERS["prodigy"].search["d_coef"]
+        search["d_coef"] = OPTIMIZERS["prodigy"].interval("d_coef")
     if decays and decay in DECAYS:
         search["weight_decay"] = DECAYS[decay]
     elif decays and "weight_decay" in arguments and not decay:
@@ -119,6 +121,12 @@ def contender_of_class(path: str, decay: str, taken: Sequence[str], decays: bool
     defaults = {"learning_rate": NO_RATE} if "learning_rate" in search and not row.defaults.get("learning_rate") else {}
     name = _name_of(path, taken)
     return NewContender(name, _class_lines(name, row, decay, (search, fixed, defaults), notes, _kept(arguments)))
+
+
+def _default_rate(row: OptimizerRow, otherwise: float) -> float:
+    rate = row.defaults.get("learning_rate", otherwise)
+    assert isinstance(rate, int | float)
+    return rate
 
 
 def around(rate: float) -> Space:
@@ -205,6 +213,8 @@ def study_name(task: str, contender: str) -> str:
 def study_text(task: str, contenders: Sequence[NewContender], budget: Budget, file: str) -> str:
     """Return the text of a study file that compares the first contender with each of the others; `file` is its path."""
     start, row = start_of(task), DATASETS[task]
+    grouped = any(one.name in OPTIMIZERS and OPTIMIZERS[one.name].groups for one in contenders)
+    model = WITH_HIDDEN_MATRICES.get(start.model, start.model) if grouped else start.model
     what, name = task_of(row.kind), study_name(task, contenders[0].name)
     rivals = [contender.name for contender in contenders[1:]]
     count = budget.trials + 2
@@ -217,7 +227,7 @@ def study_text(task: str, contenders: Sequence[NewContender], budget: Budget, fi
         f"question: Tuned with the same budget, is {contenders[0].name} better than {_listed(rivals)} on {task}?",
         f"seed: {_seed(name)}  # all random numbers are derived from it; take a fresh one for another design",
         f"data: {task}",
-        f"model: {start.model}",
+        f"model: {model}",
         f"epochs: {budget.epochs or start.epochs}{'' if what.examples else '  # steps'}",
         *([f"batch_size: {start.batch_size}"] if what.examples else []),
         "schedule: cosine  # of all contenders that do not name their own",

@@ -110,6 +110,8 @@ def _functions_have_no_keys_of_networks(study: StudyFile) -> Iterator[Problem]:
             yield Problem(("optimizers", number, "freeze"), list(contender.freeze), message)
         if contender.average is not None:
             yield Problem(("optimizers", number, "average"), contender.average.name, message)
+        if groups := [group.name for group in contender.row().groups]:
+            yield Problem(("optimizers", number, "groups"), groups, message)
         for block in ("defaults", "fixed", "search"):
             if "weight_decay" in getattr(contender, block):
                 yield Problem(("optimizers", number, block, "weight_decay"), NOTHING, message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -23,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.groups import Group, with_groups
 from optstudy.study.hyperparameters import (
     Decay,
     class_row,
@@ -30,7 +30,9 @@ from optstudy.study.hyperparameters import (
     schedule_function,
     whole_numbers,
     whole_numbers_of_row,
+    without_single_betas,
 )
+from optstudy.study.spaces import AnyValue, Categories, Interval, interval_or_choices, typed
 from optstudy.study.validation import (
     LARGEST_COUNT,
     Block,
@@ -48,29 +50,7 @@ from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import kinds_of_examples, task_of
 from optstudy.tasks.models import MODELS, model_source
 
-
-def _number_or_flag(value: Any) -> float | bool:
-    """Return true, false, or a finite number as a float. Raises ValueError for other values."""
-    if isinstance(value, bool):
-        return value
-    try:
-        number = float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError("must be a finite number, or true or false")
-    return number
-
-
 by_name = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # digits: {name: digits}
-
-
-class Interval(Block):
-    """The search space of one hyperparameter."""
-
-    low: Number
-    high: Number
-    log: Flag = True
 
 
 Share = Annotated[Number, Field(gt=0, lt=1)]
@@ -177,14 +157,22 @@ class Contender(Block):
     class_path: Annotated[str, AfterValidator(lambda path: optimizer_class(path) and path)] | None = Field(
         default=None, alias="class"
     )
-    defaults: dict[str, Number] = Field(default={})
-    fixed: dict[str, Annotated[bool | float, PlainValidator(_number_or_flag)]] = Field(default={})
-    search: dict[str, Interval] = Field(default={})
+    defaults: dict[str, AnyValue] = Field(default={})
+    fixed: dict[str, AnyValue] = Field(default={})
+    search: dict[
+        str,
+        Annotated[
+            Interval | Categories,
+            PlainValidator(interval_or_choices),
+            PlainSerializer(lambda block: block.model_dump(exclude_defaults=True)),
+        ],
+    ] = Field(default={})
     decay: Decay | None = None
     schedule: Annotated[Schedule, by_name] | None = None
     clip: Positive | None = None
     clip_value: Positive | None = None
     average: Annotated[Average, by_name] | None = None
+    groups: tuple[Group, ...] = ()
     freeze: tuple[str, ...] = ()
     from_scratch: Flag = False
 
@@ -211,20 +199,32 @@ class Contender(Block):
         `fixed` removes a hyperparameter from the search. A hyperparameter that is searched and has no default keeps
         its class's.
         """
-        if self.class_path is not None:
-            base, whole = class_row(self.class_path, self.decay, self.fixed), whole_numbers(self.class_path)
-        else:
-            base = OPTIMIZERS[self.optimizer]
-            whole = whole_numbers_of_row(base)
-        spaces = {key: Space(space.low, space.high, space.log, key in whole) for key, space in self.search.items()}
+        base = self.unchanged()
+        base = replace(base, fixed=without_single_betas(base.fixed, {*self.fixed, *self.search, *self.defaults}))
+        whole = whole_numbers_of_row(base) | self._whole_numbers_of_classes()
+        spaces = {key: space.space(key, key in whole) for key, space in self.search.items()}
+        whole |= {key for key, space in spaces.items() if isinstance(space, Space) and space.whole}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
         fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
-        fixed = {key: int(value) if key in whole else value for key, value in fixed.items()}
+        fixed = {key: typed(key, value, key in whole) for key, value in fixed.items()}
         fixed_in_table = {key: value for key, value in base.fixed.items() if key in search}
         defaults = {**base.defaults, **fixed_in_table, **self.defaults}
-        defaults = {key: (int if key in whole else float)(value) for key, value in defaults.items() if key not in fixed}
+        defaults = {key: typed(key, value, key in whole) for key, value in defaults.items() if key not in fixed}
         decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
         return replace(base, decay=decay, defaults=defaults, fixed=fixed, search=search)
+
+    def unchanged(self) -> OptimizerRow:
+        """Return the row of the table, or that of the class, with its groups and without the changes of this entry."""
+        row = OPTIMIZERS.get(self.optimizer)
+        if row is None:
+            row = class_row(self.optimizer, self.decay, self.fixed)
+        return with_groups(row, tuple(g.resolved() for g in self.groups), self.fixed) if self.groups else row
+
+    def _whole_numbers_of_classes(self) -> frozenset[str]:
+        """Return the hyperparameters of classes that are whole numbers, those of groups with their full names."""
+        own = self.class_path
+        paths = {"": own} | {f"{g.name}.": g.class_path or (None if g.like else own) for g in self.groups}
+        return frozenset(f"{prefix}{name}" for prefix, path in paths.items() if path for name in whole_numbers(path))
 
 
 class Tuning(Block):

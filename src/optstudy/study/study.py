@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
+from optstudy.catalogue import Hyperparameters
 from optstudy.errors import StudyError, collecting
 from optstudy.keys import derive_seed
 from optstudy.spec import RunSpec
+from optstudy.study.groups import resolved_groups
 from optstudy.study.rules import problems_of
 from optstudy.study.schema import Contender, StudyFile
 from optstudy.study.study_yaml import read_yaml
@@ -49,7 +51,7 @@ class Study(StudyFile):
         contender: Contender,
         replicate: int,
         seed: int,
-        hyperparameters: Mapping[str, float],
+        hyperparameters: Hyperparameters,
         weights: str = "",
         stacked: bool = False,
     ) -> RunSpec:
@@ -84,6 +86,7 @@ class Study(StudyFile):
             clip_value=contender.clip_value if contender.clip_value is not None else self.clip_value,
             accumulate=self.accumulate,
             average=None if contender.average is None else contender.average.resolved(),
+            groups=resolved_groups(row.groups),
         )
 
     def pretraining_spec(self) -> RunSpec:
@@ -110,12 +113,17 @@ class Study(StudyFile):
             clip_value=block.optimizer.clip_value,
             accumulate=self.accumulate,
             average=None if block.optimizer.average is None else block.optimizer.average.resolved(),
+            groups=resolved_groups(row.groups),
         )
 
 
 def load_study(path: Path) -> Study:
     """Return the study in a YAML file. Raises StudyError with one line per problem."""
-    content = read_yaml(path)
+    return study_of(path, read_yaml(path))
+
+
+def study_of(path: Path, content: Any) -> Study:
+    """Return the study with the content of a study file; errors name `path`. Raises StudyError as `load_study` does."""
     if not isinstance(content, dict):
         raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
     classes = {key: name for key, name in _classes(content) if name.partition(".")[0] not in NOT_THE_USERS}

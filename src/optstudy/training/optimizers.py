@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.catalogue import OPTIMIZERS, Hyperparameters, optimizer_path
 from optstudy.user_code import constructor_arguments, import_class
 
 if TYPE_CHECKING:
@@ -19,10 +19,11 @@ FUSED = frozenset({"torch.optim.SGD", "torch.optim.Adam", "torch.optim.AdamW"})
 FUSED_WITHOUT = frozenset({"fused", "foreach", "differentiable"})
 
 
-def torch_arguments(hyperparameters: Mapping[str, float | bool], cls: type) -> dict[str, Any]:
+def torch_arguments(hyperparameters: Hyperparameters, cls: type) -> dict[str, Any]:
     """Translate a study's names into those of a class: `learning_rate` is `lr`; `beta1`, `beta2`, ... are `betas`.
 
-    Betas that are not given are those of the class's default. Raises ValueError if it has none for them.
+    Betas that are not given are those of the class's default. Raises ValueError if it has none for them, or if `betas`
+    are given beside them.
     """
     arguments: dict[str, Any] = dict(hyperparameters)
     if "learning_rate" in arguments:
@@ -31,6 +32,8 @@ def torch_arguments(hyperparameters: Mapping[str, float | bool], cls: type) -> d
     if betas is not None and (
         given := [name for name in arguments if name.startswith("beta") and name[4:].isdecimal()]
     ):
+        if "betas" in arguments:
+            raise ValueError(f"give either betas or {', '.join(given)}")
         own = list(betas.default) if isinstance(betas.default, tuple | list) else []
         values = dict(enumerate(own))
         values |= {int(name[4:]) - 1: arguments.pop(name) for name in given}
@@ -40,32 +43,48 @@ def torch_arguments(hyperparameters: Mapping[str, float | bool], cls: type) -> d
     return arguments
 
 
-def build_optimizer(
-    optimizer: str, hyperparameters: Mapping[str, float | bool], groups: Iterable[Mapping[str, Any]]
-) -> Optimizer:
+def build_optimizer(optimizer: str, hyperparameters: Hyperparameters, groups: Iterable[Mapping[str, Any]]) -> Optimizer:
     """Return the optimizer that `RunSpec.optimizer` means, over parameter groups (see `decay_groups`).
 
     It uses torch's fused step where there is one: equal to rounding, in a third to a tenth of the time on the CPU.
-    A class without weight decay gets one group: some, such as torch's LBFGS, take no more.
+    A class without weight decay gets one group of those that differ in nothing else: some, such as torch's LBFGS, take
+    no more.
     """
     path = optimizer_path(optimizer)
     cls = import_class(path)
     fused = {"fused": True} if path in FUSED and not FUSED_WITHOUT & set(hyperparameters) else {}
-    listed = list(groups)
+    listed: list[Mapping[str, Any]] = list(groups)
     if "weight_decay" not in {*constructor_arguments(cls), *hyperparameters}:
-        listed = [{"params": [parameter for group in listed for parameter in group["params"]]}]
+        listed = _joined(listed)
     built: Optimizer = cls(listed, **fused, **torch_arguments(hyperparameters, cls))
     return built
 
 
+def _joined(groups: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return groups without a weight decay; those that differ in nothing else are one."""
+    joined = list[dict[str, Any]]()
+    for group in groups:
+        options = {name: value for name, value in group.items() if name not in ("params", "weight_decay")}
+        same = [one for one in joined if {**one, "params": None} == {**options, "params": None}]
+        if same:
+            same[0]["params"] = [*same[0]["params"], *group["params"]]
+        else:
+            joined.append({"params": list(group["params"]), **options})
+    return list(joined)
+
+
 def decay_groups(module: nn.Module, decay_all: bool) -> list[dict[str, Any]]:
+    """Return the parameter groups of a network's trainable parameters (see `split_by_decay`)."""
+    return split_by_decay([p for p in module.parameters() if p.requires_grad], decay_all)
+
+
+def split_by_decay(parameters: Sequence[nn.Parameter], decay_all: bool) -> list[dict[str, Any]]:
     """Return parameter groups; biases and norm parameters (those of fewer than two dimensions) get no weight decay.
 
     Goyal et al. 2017 (arXiv:1706.02677, section 5.3) leave them undecayed; `decay_all` decays them too.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
     if decay_all:
-        return [{"params": parameters}]
+        return [{"params": list(parameters)}] if parameters else []
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim >= 2]},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -95,7 +114,12 @@ def set_mode(optimizer: Optimizer, mode: Literal["train", "eval"]) -> None:
 
 
 def takes_closure(optimizer: str, built: Optimizer) -> bool:
-    """Return whether steps get a closure: those of a class from outside the table whose `step` takes one."""
+    """Return whether steps get a closure: those of a class from outside the table whose `step` takes one.
+
+    Several optimizers that step together get none (see `groups.CombinedOptimizer`).
+    """
+    if not getattr(built, "gets_closure", True):
+        return False
     return optimizer not in OPTIMIZERS and "closure" in inspect.signature(type(built).step).parameters
 
 

@@ -52,7 +52,7 @@ def test_a_step_too_long_diverges_and_is_scored_at_the_start() -> None:
     assert result.metrics["loss"] == Ravine(100.0, 1e-3)(*start)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [name for name, row in OPTIMIZERS.items() if not row.groups])
 @pytest.mark.parametrize("data", ["ravine", "rosenbrock"])
 def test_every_optimizer_descends_every_function_and_decays_nothing(name: str, data: str) -> None:
     rate = {"sgd": 1e-4, "momentum": 1e-5, "nesterov": 1e-5, "radam": 1e-5, "prodigy": 1.0}.get(name, 1e-3)

@@ -24,14 +24,8 @@ from optstudy.spec import Outcome, Part, RunSpec, pack
 from optstudy.training.averaging import WeightAverage
 from optstudy.training.batches import SAMPLE, STEPS_PER_CHUNK, ArrayData, BatchChunks
 from optstudy.training.device import to_device
-from optstudy.training.optimizers import (
-    build_optimizer,
-    clip_gradients,
-    decay_groups,
-    set_mode,
-    take_step,
-    takes_closure,
-)
+from optstudy.training.groups import optimizer_of
+from optstudy.training.optimizers import clip_gradients, set_mode, take_step, takes_closure
 from optstudy.training.schedules import build_schedule
 
 Batch = tuple[Tensor, Tensor]
@@ -234,8 +228,7 @@ class Classifier(pl.LightningModule):
 
 def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict[str, Any]:
     """Return the optimizer and the schedule of `spec` over the trainable parameters of `module`, for Lightning."""
-    groups = decay_groups(module, spec.decay_all)
-    optimizer = build_optimizer(spec.optimizer, spec.hyperparameters, groups)
+    optimizer = optimizer_of(spec, module)
     interval = spec.schedule["interval"]
     per_epoch = 1 if interval == "epoch" else steps_per_epoch
     schedule = build_schedule(optimizer, spec.schedule, spec.epochs * per_epoch)

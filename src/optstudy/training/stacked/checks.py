@@ -114,6 +114,8 @@ def _by_spec(spec: RunSpec) -> str:
         return f"precision {spec.precision} pays for large networks, and stacking for small ones"
     if spec.average is not None:
         return "its weights are averaged"
+    if spec.groups:
+        return "its parameters are in groups"
     if spec.accumulate > 1:
         return "its batches are computed in parts, and stacking pays for small batches"
     path = optimizer_path(spec.optimizer)

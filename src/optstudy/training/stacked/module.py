@@ -6,6 +6,7 @@ A step of a small network is mostly the overhead of starting its operations, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -18,7 +19,7 @@ from optstudy.training.device import to_device
 from optstudy.training.modules.classifier import Batch, Classifier, Score, Sums, evaluate
 from optstudy.training.schedules import schedule_factor
 from optstudy.training.stacked.networks import Networks, clip_rows, cross_entropies
-from optstudy.training.stacked.optimizers import RULES, Optimizer
+from optstudy.training.stacked.optimizers import RULES, Numbers, Optimizer
 
 STACKED_BATCH = 128  # examples per network in evaluation: with more, the activations of 16 networks leave the cache
 
@@ -89,7 +90,7 @@ class Stack(pl.LightningModule):
         self.batches = StackedSlices([member.data for member in members])
         self.batches.rows = rows = padded(self.batches.rows)
         self.networks = Networks([members[member].network for member in rows], self.spec.decay_all)
-        hyperparameters = [members[member].spec.hyperparameters for member in rows]
+        hyperparameters = cast("list[Numbers]", [members[member].spec.hyperparameters for member in rows])
         self.optimizer = Optimizer(RULES[optimizer_path(self.spec.optimizer)], hyperparameters, self.networks.decayed)
         self.by_step, self.scheduled, self.sums = self.spec.schedule["interval"] == "step", 0, Sums()
 
