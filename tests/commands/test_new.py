@@ -16,11 +16,11 @@ from optstudy.study.study import load_study
 from optstudy.tasks.datasets import DATASETS
 
 FIVE_PACKAGES = (
-    "torch.optim.Rprop",
-    "pytorch_optimizer.AdaBelief",
-    "schedulefree.SGDScheduleFree",
     "lion_pytorch.Lion",
     "prodigyopt.Prodigy",
+    pytest.param("torch.optim.Adamax", marks=pytest.mark.long),
+    pytest.param("pytorch_optimizer.AdaBelief", marks=pytest.mark.long),
+    pytest.param("schedulefree.SGDScheduleFree", marks=pytest.mark.long),
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from optstudy.analysis.design_findings import design_findings
 from optstudy.catalogue import OPTIMIZERS, Space
+from optstudy.errors import StudyError
 from optstudy.study.new_study import (
     Budget,
     NewContender,
@@ -35,6 +36,10 @@ def study_of(task: str, contenders: list[NewContender]) -> Study:
 def test_a_study_of_a_row_has_its_spaces_and_no_objection_that_can_be_avoided(name: str, task: str) -> None:
     pytest.importorskip(OPTIMIZERS[name].optimizer.partition(".")[0])
     rivals = [rival for rival in ("momentum", "adamw") if rival != name]
+    if OPTIMIZERS[name].groups and task == "ravine":
+        with pytest.raises(StudyError, match="has no effect, because ravine is an analytic function"):
+            study_of(task, [contender_of_row(one) for one in (name, *rivals)])
+        return
     study = study_of(task, [contender_of_row(one) for one in (name, *rivals)])
     assert study.contender(name).row() == OPTIMIZERS[name]
     found = [finding.finding for finding in design_findings(study) if "rate-free" not in finding.finding]
