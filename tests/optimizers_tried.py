@@ -15,8 +15,8 @@ from builders import tiny
 from optstudy.catalogue import OPTIMIZERS
 from optstudy.metrics import GRADIENTS_PER_STEP
 from optstudy.planning.dry_run import weight_decay_of
-from optstudy.training.optimizers import build_optimizer, decay_groups
 from optstudy.training.train import train
+from optstudy.user_code import import_class
 from optstudy.user_process import UserProcess
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "optimizers.md"
@@ -33,6 +33,8 @@ HEADER = "| optimizer | class | 400 digits, 8 epochs | weight decay | gradients 
 RULE = "| --- | --- | --- | --- | --- | --- |\n"
 RATES = {"learning_rate": {"low": 1e-4, "high": 1.0}}
 
+HIDDEN = [{"name": "hidden", "hidden": True, "ndim": 2}, {"name": "rest", "like": "adamw", "names": ["*"]}]
+
 # name -> class, and further keys of its contender
 TRIED: dict[str, tuple[str, dict[str, Any]]] = {
     "Adadelta": ("torch.optim.Adadelta", {}),
@@ -41,7 +43,7 @@ TRIED: dict[str, tuple[str, dict[str, Any]]] = {
     "Adamax": ("torch.optim.Adamax", {}),
     "ASGD": ("torch.optim.ASGD", {"defaults": {"learning_rate": 0.1}}),
     "LBFGS": ("torch.optim.LBFGS", {"fixed": {"max_iter": 4}, "defaults": {"learning_rate": 0.1}}),
-    "Muon": ("torch.optim.Muon", {}),
+    "Muon, with AdamW for the rest": ("torch.optim.Muon", {"groups": HIDDEN}),
     "NAdam": ("torch.optim.NAdam", {}),
     "RAdam": ("torch.optim.RAdam", {}),
     "Rprop": ("torch.optim.Rprop", {"defaults": {"learning_rate": 1e-4}}),
@@ -88,12 +90,11 @@ def row(name: str) -> str:
     assert result.status != "failed", (name, result.message)
     loss = result.metrics["train/loss"]
     learned = "diverges" if result.status == "diverged" else "learns" if loss < 1.5 else "loss above 1.5"
-    built = build_optimizer(spec.optimizer, spec.hyperparameters, decay_groups(torch.nn.Linear(2, 2), False))
-    modes = "train, eval" if all(callable(getattr(built, mode, None)) for mode in ("train", "eval")) else ""
+    modes = all(callable(getattr(import_class(path), mode, None)) for mode in ("train", "eval"))
     with UserProcess() as process:
         decay = weight_decay_of(study, own, process)
     gradients = f"{result.metrics.get(GRADIENTS_PER_STEP, 1.0):.0f}"
-    return f"{start} {learned} | {decay} | {gradients} | {modes} |\n"
+    return f"{start} {learned} | {decay} | {gradients} | {'train, eval' if modes else ''} |\n"
 
 
 def table_row(name: str) -> str:

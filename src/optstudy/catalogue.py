@@ -1,4 +1,4 @@
-"""The tables that study, planning and training share: optimizers, schedules, samplers, objectives.
+"""The tables that study, planning and training share: optimizers, schedules, samplers.
 
 Functions are named by their path and imported when they are called, so that reading a study file imports no torch.
 """
@@ -376,14 +376,4 @@ SAMPLERS: Mapping[str, Sampler] = {
     "sobol": Sampler("optstudy.planning.samplers.sobol_points"),
     "random": Sampler("optstudy.planning.samplers.random_points"),
     "tpe": Sampler("optstudy.planning.samplers.tpe_point", adaptive=True),
-}
-
-
-Direction = Literal["maximize", "minimize"]
-
-# The metrics by which a search can select, each with the direction that is better.
-OBJECTIVES: Mapping[str, Direction] = {
-    "val/accuracy": "maximize",
-    "val/loss": "minimize",
-    "loss": "minimize",
 }

@@ -46,6 +46,8 @@ class RunSpec:
             from training alone, and are the same in any group.
         clip_value: Largest magnitude of each element of the gradient, None for no clipping by value.
         accumulate: In how many parts the gradient of a batch is computed, one after the other.
+        metrics: {name: value at chance} of further metrics: those of `metrics.COMPUTED` are computed, and diverged
+            trainings get the values, None for those of predictions without training. None if there are no such metrics.
         average: {"name": "ema", "decay"} or {"name": "swa", "start"} (see `averaging`), None for no averaging.
         groups: {"name", "optimizer", "ndim", "names", "modules", "hidden", "multiply"} of each group of parameters (see
             `catalogue.ParameterGroup`), without what is not given. A hyperparameter of the group `muon` is named
@@ -71,6 +73,7 @@ class RunSpec:
     accumulate: int = 1
     average: Mapping[str, Any] | None = None
     groups: tuple[Mapping[str, Any], ...] = ()
+    metrics: Mapping[str, float | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,9 @@ FILES: Mapping[str, Callable[[ExitStack], Mapping[str, Any]]] = {
     "text": lambda _: inputs.write_sentences(),
     "trec6": lambda _: inputs.write_trec(),
     "hub": inputs.install_hub,
+    "table": lambda _: inputs.write_table("number"),
+    "table_classes": lambda _: inputs.write_table("word"),
+    "diabetes": lambda _: {},
 }
 
 
@@ -301,12 +304,28 @@ def descents(name: str) -> Values:
 
 def task_training(name: str) -> Values:
     """Return a task's first objective, by which a search selects, and how it scores trainings that diverge."""
-    return {"objective": TASKS[name].objectives[0], **ends(*DIVERGING[name])}
+    return {"objective": next(iter(TASKS[name].objectives), ""), **ends(*DIVERGING[name])}
 
 
 # Trainings of each task that diverge.
 DIVERGING: Mapping[str, tuple[RunSpec, ...]] = {
     "classification": tuple(spec(hyperparameters={**MOMENTUM, "learning_rate": rate}) for rate in (1e9, 2.0)),
+    "regression": tuple(
+        spec(
+            data=custom_data("plane", "tabular"),
+            model=model("linear"),
+            hyperparameters={**MOMENTUM, "learning_rate": r},
+        )
+        for r in (1e30, 2.0)
+    ),
+    "own": (
+        spec(
+            data=custom_data("masks", "own"),
+            model={"name": None, "class": "golden.inputs.OwnMasks", "arguments": {}},
+            hyperparameters={**MOMENTUM, "learning_rate": 1e38},
+            metrics={"iou": 0.125},
+        ),
+    ),
     "descent": (descent("ravine", hyperparameters={"learning_rate": 10.0}),),
 }
 
@@ -321,6 +340,13 @@ KIND_SPECS: Mapping[str, Callable[[], RunSpec]] = {
     "image": lambda: spec(data=custom_data("colours", "image", scaling="standardised"), model=model("linear")),
     "sequence": lambda: spec(
         data=custom_data("waves", "sequence", scaling="standardised"), model=model("lstm", width=8)
+    ),
+    "tabular": lambda: spec(
+        data=custom_data("plane", "tabular", scaling="standardised"), model=model("mlp", width=8), batch_size=8
+    ),
+    "tabular_classes": lambda: spec(data=custom_data("rows", "tabular_classes"), model=model("mlp", width=8)),
+    "own": lambda: spec(
+        data=custom_data("masks", "own"), model={"name": None, "class": "golden.inputs.OwnMasks", "arguments": {}}
     ),
     "text": lambda: spec(data=sentences(), model=model("bag", width=8)),
     "function": lambda: descent("rosenbrock"),

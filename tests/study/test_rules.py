@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from builders import tiny
-from optstudy.catalogue import OBJECTIVES, SAMPLERS, SCHEDULES
+from optstudy.catalogue import SAMPLERS, SCHEDULES
+from optstudy.metrics import METRICS, Metric
 from optstudy.tasks.kinds import TASKS
 from study_texts import (
     CLASS,
@@ -416,7 +417,7 @@ def test_a_claim_about_a_sweep_is_checked_in_a_study_without_trainings(write: An
 def test_rows_that_are_added_to_the_tables_are_valid_in_a_study_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCHEDULES, "falling", SCHEDULES["linear"])
     monkeypatch.setitem(SAMPLERS, "halton", SAMPLERS["sobol"])
-    monkeypatch.setitem(OBJECTIVES, "val/error", "minimize")
+    monkeypatch.setitem(METRICS, "val_error", Metric("validation error", higher=False))
     task = TASKS["classification"]
     monkeypatch.setitem(TASKS, "classification", replace(task, objectives=(*task.objectives, "val/error")))
     study = tiny(schedule="falling", tuning={"sampler": "halton", "objective": "val/error"})

@@ -22,7 +22,9 @@ from optstudy.tasks.networks import build_network
 from optstudy.training import optimizers
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.batches import ArrayData
-from optstudy.training.modules.classifier import Classifier, Sums
+from optstudy.training.modules.classification import Classification
+from optstudy.training.modules.classifier import Classifier
+from optstudy.training.modules.scoring import Sums
 from optstudy.training.stacked.module import Stack
 from optstudy.training.train import start_network
 from stacked_networks import STACKABLE
@@ -52,7 +54,7 @@ def test_no_step_of_a_training_alone_waits_for_its_device(
     monkeypatch.setattr(alone, "_optimizer", lambda: chosen)
     optimizers.set_mode(chosen, "train")
     steps = count(chosen.step, monkeypatch, chosen)
-    alone.sums = Sums()
+    alone.sums = Sums(Classification)
     for turn in alone.train_dataloader():
         alone.training_step(turn, 0)
     assert len(steps) == len(alone.data.train_dataloader())
@@ -73,7 +75,7 @@ def test_no_step_of_a_stack_waits_for_its_device(
 ) -> None:
     members = [member(optimizer, seed, monkeypatch, clip=clip, model="cnn") for seed in (1, 2)]
     stack = Stack(members, lambda _: None)
-    stack.sums = Sums()
+    stack.sums = Sums(Classification)
     for turn in stack.train_dataloader():
         stack.training_step(turn, 0)
     assert stack.optimizer.steps == len(stack.batches)

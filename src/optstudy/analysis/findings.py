@@ -114,7 +114,9 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     runs, curves, sweep = (stacked(folder, kind, names) for kind in ("runs", "curves", "sweep"))
     within = study.sweep.within if study.sweep else 0.0
     prices = prices_in(read_table(folder / "price.csv")) if (folder / "price.csv").exists() else {}
-    values = replicate_values(runs, curves, sweep, study.epochs, study.target, within, prices)
+    values = replicate_values(
+        runs, curves, sweep, study.epochs, study.target, within, prices, study.columns, study.score
+    )
     return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
 
 
@@ -288,16 +290,18 @@ def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
 
 
 def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
-    study, sweep = tables.study, tables.sweep
-    if study.sweep is None or "val_accuracy" not in sweep:
+    study, sweep, score = tables.study, tables.sweep, tables.study.score
+    if study.sweep is None or score not in sweep:
         return
     for name, own in sweep.groupby("contender", sort=False):
         ends = [
-            reaches_an_end(rows["learning_rate"].tolist(), rows["val_accuracy"].tolist(), study.sweep.within)
+            reaches_an_end(
+                rows["learning_rate"].tolist(), (metric(score).sign * rows[score]).tolist(), study.sweep.within
+            )
             for _, rows in own.groupby("replicate")
         ]
         if any(ends):
-            within = amount("val_accuracy", study.sweep.within)
+            within = amount(score, study.sweep.within)
             words = f"in {sum(ends)} of {len(ends)} replicates an end of the sweep is within {within} of its best"
             yield _finding(13, str(name), f"its learning-rate tolerance is a lower bound: {words}")
 

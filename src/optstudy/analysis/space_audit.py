@@ -21,7 +21,7 @@ from optstudy.files import read_derived
 from optstudy.inference.importance import shares_of_variance
 from optstudy.inference.intervals import LEVEL, t_interval
 from optstudy.inference.response import response, trend_p
-from optstudy.metrics import HEADLINES, ROUNDING, counted, difference, metric
+from optstudy.metrics import ROUNDING, counted, difference, metric
 from optstudy.spec import RunSpec
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
@@ -122,7 +122,7 @@ def audit_spaces(study: Study, tuning: pd.DataFrame, values: Values) -> SpaceAud
 def headline(study: Study, values: Values) -> str:
     """Return the metric that a study's answer is about, the first that all contenders have; empty if there is none."""
     arms = [values.get((contender.name, study.variants[0]), {}) for contender in study.optimizers]
-    compared = [name for name, row in HEADLINES.items() if row.compared]
+    compared = [name for name in study.columns if metric(name).compared]
     return next((name for name in compared if all(name in own for own in arms)), "")
 
 

@@ -14,8 +14,8 @@ from optstudy.analysis.budgets import no_curves, read_curves
 from optstudy.analysis.price import prices_in
 from optstudy.analysis.robustness import no_card, read_card
 from optstudy.analysis.tables import Values, read_table, replicate_values, stacked, text_columns
-from optstudy.catalogue import OBJECTIVES, Choices, Space
-from optstudy.metrics import present
+from optstudy.catalogue import Choices, Space
+from optstudy.metrics import HEADLINES, column_of, declare, present
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import Task, task_of
 
@@ -48,6 +48,15 @@ class StudyResults:
     card: pd.DataFrame = field(default_factory=no_card)
     tuning_curves: pd.DataFrame = field(default_factory=no_curves)
 
+    def __post_init__(self) -> None:
+        """Make the metrics known that the study declares."""
+        declare(self.name, self.study.get("new_metrics", {}))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore results from another process, which knew the metrics that the study declares."""
+        vars(self).update(state)
+        self.__post_init__()
+
     @property
     def contenders(self) -> list[str]:
         """Return the contenders in the study's order."""
@@ -75,8 +84,18 @@ class StudyResults:
 
     @property
     def metrics(self) -> list[str]:
-        """Return the metrics of the comparison, in the order of `metrics.METRICS`."""
-        return present(self.comparison.columns)
+        """Return the metrics of the comparison, in the order of `metrics.METRICS`, but first the objective's."""
+        return present(self.comparison.columns, self.study.get("objective") or "")
+
+    @property
+    def main(self) -> str:
+        """Return the score that the answer is about: the first metric on the test or validation part; else empty."""
+        return next((name for name in self.metrics if name.startswith(("test_", "val_"))), "")
+
+    @property
+    def score(self) -> str:
+        """Return the column of the curves that targets and sweeps count by."""
+        return str(self.study.get("score", "val_accuracy"))
 
     @property
     def groups(self) -> dict[str, str]:
@@ -90,7 +109,7 @@ class StudyResults:
     @property
     def objective(self) -> str:
         """Return the column of trials by which the search selects; of a sweep alone, an objective that it has."""
-        names = [name.replace("/", "_") for name in (self.study.get("objective") or "", *OBJECTIVES)]
+        names = [column_of(name) for name in (self.study.get("objective") or "", *self.task.objectives)]
         return next((name for name in names if name in self.tuning or name in self.sweep), "")
 
 
@@ -111,6 +130,9 @@ def study_facts(study: Study) -> dict[str, Any]:
         "trials": study.tuning.trials,
         "sampler": study.tuning.sampler,
         "objective": study.objective,
+        "score": study.score,
+        "columns": study.columns,
+        "new_metrics": study.new_metrics,
         "once": study.tuning.once,
         "pretrained_by": study.pretrained_by,
         "seed": study.seed,
@@ -167,6 +189,7 @@ def read_study_results(folder: Path) -> StudyResults:
     names = list(dict.fromkeys(comparison["contender"]))
     kinds = ("runs", "curves", "tuning", "sweep", "selected")
     study = _read(folder / "study.json")
+    declare(study["name"], study.get("new_metrics", {}))
     text = {name: text_columns(spaces_of(study, name)) for name in names}
     tables = {kind: _numeric(stacked(folder, kind, names, text), text) for kind in kinds}
     price = _numeric(read_table(folder / "price.csv")) if (folder / "price.csv").exists() else pd.DataFrame()
@@ -188,6 +211,8 @@ def read_study_results(folder: Path) -> StudyResults:
             study.get("target"),
             study["within"],
             prices_in(price),
+            study.get("columns", list(HEADLINES)),
+            study.get("score", "val_accuracy"),
         ),
         card=read_card(folder),
         tuning_curves=read_curves(folder),

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from optstudy.catalogue import OPTIMIZERS, Hyperparameters, optimizer_path
 from optstudy.errors import DataError, error_prefix, one_line
+from optstudy.metrics import COMPUTED
 from optstudy.spec import RunSpec
 from optstudy.study.groups import own_part
 from optstudy.study.hyperparameters import parameters_of, trains_matrices_only
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
-from optstudy.tasks.arrays import split
-from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays
+from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays, split_of
 from optstudy.tasks.kinds import task_of
 from optstudy.training.optimizers import (
     build_optimizer,
@@ -291,8 +291,7 @@ def try_network(spec: RunSpec) -> nn.Module:
 
 def training_examples(spec: RunSpec) -> int:
     """Return the number of training examples. Raises DataError if the data cannot be split."""
-    train, _ = split(load_arrays(spec.data).y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
-    return len(train)
+    return len(split_of(spec.data, spec.split_seed)[0])
 
 
 def _build_and_read(spec: RunSpec) -> nn.Module:
@@ -346,13 +345,19 @@ def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
             if spec.clip is not None and spec.clip_value is not None:
                 raise ValueError("Lightning clips the gradients of a LightningModule by `clip` or by `clip_value`")
             return
+    task = task_of(spec.data["kind"])
+    if task.targets == "any":
+        raise ValueError("data of kind own need a LightningModule, which knows what to do with them")
+    if logged := [name for name in spec.metrics or () if name not in COMPUTED and f"val_{name}" not in task.metrics]:
+        raise ValueError(f"only a LightningModule logs the metric {logged[0]}; computed are {', '.join(COMPUTED)}")
     arrays = load_arrays(spec.data)
     x = torch.from_numpy(arrays.x[:count].copy())
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         logits = network(x)
+    outputs = "logits" if task.classifies else "outputs"
     shape = tuple(getattr(logits, "shape", ())) or type(logits).__name__
     if shape != (len(x), arrays.classes):
-        raise ValueError(f"expected logits {(len(x), arrays.classes)} of inputs {tuple(x.shape)}, found {shape}")
+        raise ValueError(f"expected {outputs} {(len(x), arrays.classes)} of inputs {tuple(x.shape)}, found {shape}")
 
 
 def start_from_pretraining(before: RunSpec, spec: RunSpec) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optstudy.catalogue import OBJECTIVES, SAMPLERS, Hyperparameters
+from optstudy.catalogue import SAMPLERS, Hyperparameters
 from optstudy.environment import minor_version, torch_minor
 from optstudy.keys import TRAINING_VERSION, derive_seed
+from optstudy.metrics import direction
 from optstudy.planning.fingerprints import Fingerprints, code_digest, device_of
 from optstudy.planning.journal import Entry
 from optstudy.planning.samplers import drawn_points, next_point
@@ -106,10 +107,10 @@ def trial_jobs(
             return list(known)
         points = drawn_points(tuning.sampler, study.seed, replicate, tuning.trials, spaces)
         return [job(index, point) for index, point in enumerate(points)]
-    jobs, direction = list(known), OBJECTIVES[study.objective]
+    jobs, goal = list(known), direction(study.objective)
     while len(jobs) < tuning.trials and all(job.key in done for job in jobs[-1:]):
         history = [(job.hyperparameters, done[job.key].result.metrics[study.objective]) for job in jobs]
-        jobs.append(job(len(jobs), next_point(tuning.sampler, study.seed, replicate, spaces, history, direction)))
+        jobs.append(job(len(jobs), next_point(tuning.sampler, study.seed, replicate, spaces, history, goal)))
     return jobs
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optstudy.catalogue import SAMPLERS, Choices, Direction, Hyperparameters, Space, Value, label
+from optstudy.catalogue import SAMPLERS, Choices, Hyperparameters, Space, Value, label
 from optstudy.keys import derive_seed
+from optstudy.metrics import Direction
 from optstudy.user_code import import_class
 
 if TYPE_CHECKING:

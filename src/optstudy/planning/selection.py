@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from optstudy.catalogue import OBJECTIVES, Choices, Hyperparameters, Space
+from optstudy.catalogue import Choices, Hyperparameters, Space
+from optstudy.metrics import column_of, metric
 from optstudy.spec import RunResult
 
 Selections = Mapping[int, Hyperparameters]  # selected hyperparameters by replicate
@@ -27,8 +28,7 @@ def validation(result: RunResult, objective: str) -> Validation:
     The validation loss counts as 0 if it was not logged: a user's own model may log its objective only.
     """
     value = result.metrics[objective]
-    score = value if OBJECTIVES[objective] == "maximize" else -value
-    return Validation(score, result.metrics.get("val/loss", 0.0))
+    return Validation(metric(column_of(objective)).sign * value, result.metrics.get("val/loss", 0.0))
 
 
 def select(trials: Sequence[Validation]) -> int:

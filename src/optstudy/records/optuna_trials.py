@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optstudy.catalogue import OBJECTIVES
+from optstudy.metrics import direction
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
 from optstudy.planning.samplers import Spaces, distribution, optuna_params
@@ -34,7 +34,7 @@ class OptunaRecorder:
     def __init__(self, root: Path, study: str, spaces: Mapping[str, Spaces], objective: str) -> None:
         self._root, self._study, self._spaces, self._objective = root, study, spaces, objective
         self._is_default = not os.environ.get("OPTSTUDY_OPTUNA_STORAGE")
-        self._direction = OBJECTIVES[objective]
+        self._direction = direction(objective)
         # By contender, with the keys of their trials, and whether they take trials of its spaces.
         self._studies: dict[str, tuple[optuna.Study, set[str], bool]] = {}
 

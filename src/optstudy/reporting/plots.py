@@ -16,6 +16,7 @@ from optstudy.analysis.verdicts import worded_verdict
 from optstudy.catalogue import label
 from optstudy.keys import derive_seed
 from optstudy.metrics import metric
+from optstudy.reporting import captions
 from optstudy.reporting.axes import grid_height, legend, new_figure, new_panels, scaled
 from optstudy.reporting.style import INK, PAPER, Style, styles_of
 from optstudy.tasks.datasets import function_of
@@ -36,6 +37,11 @@ def means(*names: str) -> Callable[[StudyResults], Figure | None]:
         return _means(results.comparison, shown[0], styles_of(results)) if shown else None
 
     return draw
+
+
+def headline(results: StudyResults) -> Figure | None:
+    """Draw the metric that the answer is about, tuned beside untuned."""
+    return means(captions.headline_of(results))(results)
 
 
 def _means(comparison: pd.DataFrame, name: str, styles: Mapping[str, Style]) -> Figure:
@@ -76,7 +82,8 @@ def curves(results: StudyResults) -> Figure | None:
     from matplotlib.ticker import MaxNLocator
 
     own = results.curves[results.curves["variant"] == results.variant]
-    names = (("train_accuracy", "val_accuracy"), ("train_loss", "val_loss"), ("loss",))
+    scores = dict.fromkeys((results.score, "val_accuracy", "val_loss"))
+    names = (*((score.replace("val_", "train_", 1), score) for score in scores), ("loss",))
     rows = [[name for name in row if name in own and own[name].notna().any()] for row in names]
     rows = [row for row in rows if row]
     if not rows:

@@ -28,8 +28,13 @@ UNSTABLE = 0.05  # share of diverged trainings
 OSCILLATES = 0.25  # share of epochs after which the training loss is higher than before; of steps with a function
 
 
+MAIN = ""  # see StudyResults.main
+
+
 class Situation(NamedTuple):
     """A situation in which a metric decides; `variant` None is the variant that the study compares.
+
+    The metric `MAIN` is the score that the study's answer is about.
 
     A metric that also favours contenders that learn nothing, such as the gap, decides only among the best contenders in
     the metric `among`.
@@ -43,12 +48,11 @@ class Situation(NamedTuple):
 
 # If several rows describe the same situation, the first whose metric the study has is used.
 SITUATIONS = (
-    Situation("You can tune", "test_accuracy"),
-    Situation("You can tune", "val_loss"),
-    Situation("You will not tune", "test_accuracy", "untuned"),
+    Situation("You can tune", MAIN),
+    Situation("You will not tune", MAIN, "untuned"),
     Situation("Training time is limited", "epochs_to_target"),
     Situation("You do not know the learning rate", "learning_rate_tolerance", "sweep"),
-    Situation("Overfitting is a concern", "generalisation_gap", among="test_accuracy"),
+    Situation("Overfitting is a concern", "generalisation_gap", among="test_accuracy"),  # a gap of accuracies
     Situation("The valley is narrow and steps are limited", "steps_to_tolerance"),
     Situation("The path must not oscillate", "sign_changes", among="steps_to_tolerance"),
 )
@@ -134,16 +138,17 @@ def choices(results: StudyResults) -> list[Choice]:
         variant = situation.variant or results.variant
         if situation.when in rows or situation.variant == results.variant:
             continue
+        name = situation.metric or results.main
         among = leader(results, situation.among, results.variant) if situation.among else None
-        first = leader(results, situation.metric, variant, among.best if among else None)
+        first = leader(results, name, variant, among.best if among else None) if name else None
         if first is None:
             continue
-        words = [f"{_level(results, (first.contender, variant), situation.metric)} for {first.contender}"]
+        words = [f"{_level(results, (first.contender, variant), name)} for {first.contender}"]
         words.append(_rivals(first, intervals=True))
         if len(first.rivals) + 1 < len(results.contenders):
             others = f"tied for the best {metric(situation.among).label}" if situation.among else "that have it"
             words.append(f"among those {others}")
-        if (situation.metric, variant) == ("test_accuracy", "tuned"):
+        if (situation.metric, variant) == (MAIN, "tuned"):
             words += _costs_of_tuning(results)
         rows[situation.when] = Choice(situation.when, first.best if first.beaten else (), "; ".join(words))
     return list(rows.values())
@@ -153,12 +158,13 @@ def _costs_of_tuning(results: StudyResults) -> list[str]:
     """Return the contenders that tuning made worse: the whole interval of tuned minus untuned lies below zero."""
     costs = []
     for name in results.contenders:
-        tuned, untuned = (results.values.get((name, v), {}).get("test_accuracy") for v in ("tuned", "untuned"))
+        tuned, untuned = (results.values.get((name, v), {}).get(results.main) for v in ("tuned", "untuned"))
         if tuned is None or untuned is None:
             continue
-        loss = t_interval((np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float)).tolist())
+        sign = metric(results.main).sign
+        loss = t_interval((sign * (np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float))).tolist())
         if loss.low > 0:
-            cost = difference("test_accuracy", loss.mean, loss.low, loss.high).lstrip("+")
+            cost = difference(results.main, loss.mean, loss.low, loss.high).lstrip("+")
             costs.append(f"tuning cost {name} {cost} against its defaults")
     return costs
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from optstudy.metrics import METRICS, ROUNDING
+from optstudy.metrics import ROUNDING
 from optstudy.study.block_rules import BLOCK_RULES, short_warm_up
 from optstudy.study.claim import MOST_PRIMARY, SWEPT, Arm, ClaimSpec, sum_to_zero
+from optstudy.study.metric_rules import METRIC_RULES
 from optstudy.study.schema import Data, Model, StudyFile
 from optstudy.study.validation import NOTHING, Problem, Rule, blocks_of
 from optstudy.tasks.kinds import kinds_of_examples, task_of
@@ -38,7 +39,7 @@ def _unreadable(model: Model, data: Data) -> Iterator[Problem]:
     row, kind, side = MODELS.get(model.name or "", ANY_NETWORK), data.resolved()["kind"], data.side()
     if kind not in row.kinds:
         key, fitting = "class" if model.name is None else "name", [n for n, r in MODELS.items() if kind in r.kinds]
-        message = f"does not read data of kind {kind!r}; these do: {', '.join(fitting)}"
+        message = f"does not read data of kind {kind!r}; these do: {', '.join(fitting) or 'your LightningModule alone'}"
         yield Problem(("model", key), model.name or model.class_path, message)
     if side is not None and side < row.least_side:
         yield Problem(("model", "name"), model.name, f"needs images of at least {row.least_side} pixels, not {side}")
@@ -67,9 +68,6 @@ def _transformer_has_its_own_tokenizer(study: StudyFile) -> Iterator[Problem]:
 
 def _search_has_a_metric_to_select_by(study: StudyFile) -> Iterator[Problem]:
     task, share = task_of(study.kind), study.data.validation_share
-    if study.objective not in task.objectives:
-        message = f"must be one of {', '.join(task.objectives)} for data of kind {study.kind}"
-        yield Problem(("tuning", "objective"), study.tuning.objective, message)
     if study.tuning.trials and task.examples and share == 0:
         yield Problem(("data", "validation_share"), share, "a search needs a validation part, or write `trials: 0`")
     if not study.tuning.trials and not study.untuned:
@@ -144,7 +142,8 @@ def _claims_are_about_arms_with_the_metric(study: StudyFile) -> Iterator[Problem
     for number, claim in enumerate(study.claims):
         arms, first = _arms(study, claim.metric), (*study.variants, "")[0]
         if not arms:
-            yield Problem(("claims", number, "metric"), claim.metric, "no contender of this study has it")
+            message = f"no contender of this study has it; they have {', '.join(study.columns)}"
+            yield Problem(("claims", number, "metric"), claim.metric, message)
         elif claim.loses_less is not None:
             yield from _unknown_losers(study, number, claim, arms)
         else:
@@ -176,18 +175,9 @@ def _arms(study: StudyFile, metric: str) -> list[Arm]:
     """Return the contenders and variants that have a metric."""
     if metric == SWEPT:
         return [(name, "sweep") for name in (study.sweep.contenders if study.sweep else ())]
-    if metric not in task_of(study.kind).metrics:
+    if metric not in study.columns:
         return []
     return [(contender.name, variant) for contender in study.optimizers for variant in study.variants]
-
-
-def _claims_on_seconds_have_a_margin(study: StudyFile) -> Iterator[Problem]:
-    """Report claims on a metric without a default margin that give none: what matters depends on the study."""
-    for number, claim in enumerate(study.claims):
-        row = METRICS[claim.metric]
-        if claim.margin is None and not row.margin:
-            message = f"is required with `metric: {claim.metric}`: the smallest difference that matters, in {row.unit}"
-            yield Problem(("claims", number, "margin"), NOTHING, message)
 
 
 def _claims_compare_two_sides(study: StudyFile) -> Iterator[Problem]:
@@ -202,18 +192,6 @@ def _claims_compare_two_sides(study: StudyFile) -> Iterator[Problem]:
             elif sum(abs(weight) > ROUNDING for weight in contrast.values()) < 2:
                 message = "compares nothing: two sides must have weights that are not zero"
                 yield Problem(("claims", number, key), value, message)
-
-
-def _validation_metrics_have_a_validation_part(study: StudyFile) -> Iterator[Problem]:
-    examples = task_of(study.kind).examples
-    if examples and study.data.validation_share:
-        return
-    message = "needs data with a validation part: `validation_share` above 0"
-    if study.target is not None:
-        yield Problem(("target",), study.target, message)
-    for number, claim in enumerate(study.claims):
-        if examples and METRICS[claim.metric].validation:
-            yield Problem(("claims", number, "metric"), claim.metric, message)
 
 
 def _claims_are_distinct_and_few_are_primary(study: StudyFile) -> Iterator[Problem]:
@@ -240,14 +218,13 @@ RULES: tuple[Rule, ...] = (
     _classes_have_a_search,
     _functions_have_no_keys_of_networks,
     _search_has_a_metric_to_select_by,
+    *METRIC_RULES,
     _pretrained_weights_exist,
     _batches_have_as_many_examples_as_parts,
     _contenders_have_distinct_names,
     _sweep_is_over_searched_rates,
     _claims_are_about_arms_with_the_metric,
-    _claims_on_seconds_have_a_margin,
     _claims_compare_two_sides,
-    _validation_metrics_have_a_validation_part,
     _claims_are_distinct_and_few_are_primary,
     _looks_decide_primary_claims,
 )

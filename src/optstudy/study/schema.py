@@ -20,7 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
+from optstudy.catalogue import OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
+from optstudy.metrics import COMPUTED, METRICS, column_of, main_first
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.groups import Group, with_groups
 from optstudy.study.hyperparameters import (
@@ -232,9 +233,23 @@ class Tuning(Block):
 
     trials: Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)] = 6
     sampler: Annotated[str, one_of(SAMPLERS)] = "sobol"
-    objective: Annotated[str, one_of(OBJECTIVES)] | None = None
+    objective: Annotated[str, Field(min_length=1)] | None = None
     once: Flag = False
     widen: Flag = False
+
+
+class DeclaredMetric(Block):
+    """A further metric: one that torchmetrics computes, or one that the user's LightningModule logs on each part."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    better: Literal["higher", "lower"] | None = None
+    chance: Number | None = None
+    margin: Positive | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Return whether no table has it, so that the file says which direction is better."""
+        return f"val_{self.name}" not in METRICS
 
 
 MOST_LOOKS = 6  # the levels of so many were simulated (inference/looks.py)
@@ -306,8 +321,9 @@ class StudyFile(Block):
     untuned: Flag = True
     stack: Literal["auto", "on", "off"] = "auto"
     sweep: Sweep | None = None
-    target: Annotated[Number, Field(gt=0, le=1)] | None = None
+    target: Number | None = None
     timeout: Positive | None = None
+    metrics: tuple[Annotated[DeclaredMetric, by_name], ...] = ()
     claims: tuple[ClaimSpec, ...] = ()
     _look: int | None = PrivateAttr(default=None)
     _spaces: dict[str, Space] = PrivateAttr(default={})
@@ -357,7 +373,31 @@ class StudyFile(Block):
     @property
     def objective(self) -> str:
         """Return the metric that a search selects by."""
-        return self.tuning.objective or task_of(self.kind).objectives[0]
+        return self.tuning.objective or next(iter(task_of(self.kind).objectives), "")
+
+    @property
+    def score(self) -> str:
+        """Return the column of the curves that targets and sweeps count by: the objective, of classes the accuracy."""
+        accuracy, own = "val_accuracy", column_of(self.objective)
+        return accuracy if own == "val_loss" and accuracy in task_of(self.kind).metrics else own
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the columns of results that claims can be about, first the one that belongs to the objective."""
+        declared = [f"{part}_{own.name}" for own in self.metrics for part in ("test", "val")]
+        known = [name for name in METRICS if name in task_of(self.kind).metrics]
+        return main_first(dict.fromkeys([*known, *declared]), self.objective)
+
+    @property
+    def new_metrics(self) -> dict[str, dict[str, Any]]:
+        """Return what the file says about metrics that no table has: {name: {"better", "margin"}}."""
+        return {own.name: {"better": own.better, "margin": own.margin} for own in self.metrics if own.is_new}
+
+    @property
+    def trained_metrics(self) -> dict[str, float | None] | None:
+        """Return `RunSpec.metrics`: what is computed, or scored otherwise, because the file declares it."""
+        found = {own.name: own.chance for own in self.metrics if own.name in COMPUTED or own.chance is not None}
+        return found or None
 
     def row(self, contender: Contender) -> OptimizerRow:
         """Return the contender's row of the optimizer table; parameters of an analytic function do not decay."""

@@ -12,6 +12,7 @@ from pydantic import ValidationError, model_validator
 from optstudy.catalogue import Hyperparameters
 from optstudy.errors import StudyError, collecting
 from optstudy.keys import derive_seed
+from optstudy.metrics import declare
 from optstudy.spec import RunSpec
 from optstudy.study.groups import resolved_groups
 from optstudy.study.rules import problems_of
@@ -29,7 +30,13 @@ class Study(StudyFile):
     def _satisfies_the_rules(self) -> Self:
         if problems := problems_of(self):
             raise all_problems(problems)
+        declare(self.name, self.new_metrics)
         return self
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore a study from another process, which has declared its metrics there."""
+        super().__setstate__(state)
+        declare(self.name, self.new_metrics)
 
     @property
     def pretrained_by(self) -> str:
@@ -87,6 +94,7 @@ class Study(StudyFile):
             accumulate=self.accumulate,
             average=None if contender.average is None else contender.average.resolved(),
             groups=resolved_groups(row.groups),
+            metrics=self.trained_metrics,
         )
 
     def pretraining_spec(self) -> RunSpec:

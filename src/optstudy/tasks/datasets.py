@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optstudy.errors import DataError, error_prefix
 from optstudy.keys import canonical, digest
-from optstudy.tasks.arrays import Arrays, Inputs, check_differences, split
+from optstudy.tasks.arrays import SPLITS, Arrays, Inputs, check_differences
 from optstudy.tasks.functions import Ravine, Rosenbrock
 from optstudy.tasks.kinds import KINDS, task_of
 from optstudy.user_code import import_class
@@ -43,6 +44,8 @@ class DataRow:
     side: int | None = None
     about: str = ""
 
+
+TABLE: Mapping[str, Any] = {"path": None, "target": None, "test": "", "test_share": 0.2}
 
 DATASETS: Mapping[str, DataRow] = {
     "digits": DataRow(
@@ -87,6 +90,9 @@ DATASETS: Mapping[str, DataRow] = {
         {"dataset": None, "text": "text", "label": "label", "train": "train", "test": "test"}
         | {"tokenizer": "words", "length": 64},
     ),
+    "table": DataRow("tabular", "optstudy.tasks.loaders.tables.table", TABLE),
+    "table_classes": DataRow("tabular_classes", "optstudy.tasks.loaders.tables.table_classes", TABLE),
+    "diabetes": DataRow("tabular", "optstudy.tasks.loaders.tables.diabetes", about="442 of 10 features; no download"),
     "ravine": DataRow(
         "function",
         "optstudy.tasks.functions.Ravine",
@@ -149,7 +155,7 @@ def data_digest(data: Mapping[str, Any]) -> str:
         return str(data["kind"])
     arrays = load_arrays(data)
     with error_prefix(_named(data)):
-        check_differences(arrays)
+        check_differences(arrays, task_of(data["kind"]).classifies)
     content = hashlib.sha256()
     for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y):
         content.update(f"{part.dtype} {part.shape}".encode())
@@ -191,8 +197,14 @@ def _split_digest(data_text: str, split_seed: int) -> str:
     data = json.loads(data_text)
     if not task_of(data["kind"]).examples:
         return digest(canonical(function_of(data).start(split_seed)))
-    parts = split(load_arrays(data).y, split_seed, data["validation_share"], data["train_size"])
+    parts = split_of(data, split_seed)
     return hashlib.sha256(b"".join(part.tobytes() + b"|" for part in parts)).hexdigest()[:16]
+
+
+def split_of(data: Mapping[str, Any], split_seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sorted indices of the training and the validation part, in the way of the task. Raises DataError."""
+    way = SPLITS[task_of(data["kind"]).split]
+    return way(load_arrays(data).y, split_seed, data["validation_share"], data["train_size"])
 
 
 def inputs_of(data: Mapping[str, Any]) -> Inputs:

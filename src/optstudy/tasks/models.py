@@ -31,10 +31,11 @@ class ModelRow:
 
 IMAGE, TEXT, FUNCTION = frozenset({"image"}), frozenset({"text"}), frozenset({"function"})
 SERIES = frozenset({"image", "sequence"})  # an image is a sequence of its rows
+NUMBERS = SERIES | {"tabular", "tabular_classes"}
 
 MODELS: Mapping[str, ModelRow] = {
-    "linear": ModelRow("optstudy.tasks.networks.Linear", SERIES),
-    "mlp": ModelRow("optstudy.tasks.networks.Mlp", SERIES, {"width": 128}),
+    "linear": ModelRow("optstudy.tasks.networks.Linear", NUMBERS),
+    "mlp": ModelRow("optstudy.tasks.networks.Mlp", NUMBERS, {"width": 128}),
     "cnn": ModelRow("optstudy.tasks.networks.Cnn", IMAGE, {"width": 16}, least_side=4),
     "2c2d": ModelRow("optstudy.tasks.networks.TwoConvTwoDense", IMAGE, least_side=4),
     "3c3d": ModelRow("optstudy.tasks.networks.ThreeConvThreeDense", IMAGE, least_side=16),

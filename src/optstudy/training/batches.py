@@ -7,6 +7,7 @@ of a small model. Hence slices, and `BatchChunks`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -18,9 +19,9 @@ from torch import Tensor
 
 from optstudy.keys import derive_seed
 from optstudy.spec import PARTS, Part, RunSpec
-from optstudy.tasks.arrays import Arrays, split
-from optstudy.tasks.datasets import inputs_of, load_arrays
-from optstudy.tasks.kinds import KINDS
+from optstudy.tasks.arrays import Arrays
+from optstudy.tasks.datasets import inputs_of, load_arrays, split_of
+from optstudy.tasks.kinds import KINDS, task_of
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.device import compute_device, to_device
 
@@ -36,7 +37,7 @@ class SliceLoader:
 
     Args:
         x: Inputs (n, ...).
-        y: Labels (n,).
+        y: Targets (n, ...).
         batch_size: Number of examples in a batch; the last batch may be smaller.
         generator: Draws the orders, on the CPU, so that no step waits for a GPU.
         change: Is applied to each batch's x.
@@ -108,11 +109,11 @@ class ArrayData(pl.LightningDataModule):
         arrays, data = load_arrays(spec.data), spec.data
         self.inputs = inputs_of(data)
         if like is None:
-            parts = _parts(arrays, spec)
+            parts, self.target_sd = _parts(arrays, spec)
             self.lengths = {part: _lengths(x) if KINDS[data["kind"]].tokens else None for part, (x, _) in parts.items()}
             self.parts: Parts = {part: (x.to(self.device), y.to(self.device)) for part, (x, y) in parts.items()}
         else:
-            self.lengths, self.parts = like.lengths, like.parts
+            self.lengths, self.parts, self.target_sd = like.lengths, like.parts, like.target_sd
         self.batch_size = spec.batch_size
         self.order = torch.Generator().manual_seed(spec.seed)
         self.to_layout = _to_channels_last if channels_last(spec) else _unchanged
@@ -142,25 +143,19 @@ class ArrayData(pl.LightningDataModule):
         """Return the parts that have examples: a study may have no validation part."""
         return [part for part in PARTS if len(self.parts[part][1])]
 
-    def of_largest_class(self, part: Part) -> list[bool]:
-        """Return which examples of `part` belong to its largest class."""
-        labels = self.parts[part][1].cpu().numpy()
-        return list((labels == np.bincount(labels).argmax()).tolist())
 
-    def chance(self, part: Part) -> float:
-        """Return the accuracy of always predicting the largest class of `part`."""
-        right = self.of_largest_class(part)
-        return sum(right) / len(right)
-
-
-def _parts(arrays: Arrays, spec: RunSpec) -> Parts:
-    train, val = split(arrays.y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
+def _parts(arrays: Arrays, spec: RunSpec) -> tuple[Parts, float]:
+    """Return the parts, and the deviation of the training targets: real numbers are standardised by those."""
+    train, val = split_of(spec.data, spec.split_seed)
     scale = _scaling(arrays.x[train]) if spec.data["scaling"] == "standardised" else _unchanged
-    return {
-        "train": (torch.from_numpy(scale(arrays.x[train])), torch.from_numpy(arrays.y[train])),
-        "val": (torch.from_numpy(scale(arrays.x[val])), torch.from_numpy(arrays.y[val])),
-        "test": (torch.from_numpy(scale(arrays.test_x)), torch.from_numpy(arrays.test_y)),
-    }
+    target, sd = _unchanged, 1.0
+    if task_of(spec.data["kind"]).targets == "numbers":
+        numbers = arrays.y[train].astype(np.float64)
+        mean, sd = float(numbers.mean()), float(numbers.std()) or 1.0
+        target = partial(_standardised, mean=mean, sd=sd)
+    xs = {"train": arrays.x[train], "val": arrays.x[val], "test": arrays.test_x}
+    ys = {"train": arrays.y[train], "val": arrays.y[val], "test": arrays.test_y}
+    return {part: (torch.from_numpy(scale(xs[part])), torch.from_numpy(target(ys[part]))) for part in PARTS}, sd
 
 
 def _unchanged(x: Any) -> Any:
@@ -168,11 +163,16 @@ def _unchanged(x: Any) -> Any:
 
 
 def _scaling(train: NDArray[np.float32]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return the function that gives each channel (each feature of a sequence) mean 0 and deviation 1 in `train`."""
-    axes = (0, 2, 3) if train.ndim == 4 else (0, 1)
+    """Return the function that gives each channel, or feature, mean 0 and deviation 1 in `train`."""
+    axes = {4: (0, 2, 3), 3: (0, 1), 2: (0,)}[train.ndim]
     mean = train.mean(axes, keepdims=True, dtype=np.float64)
     sd = np.maximum(train.std(axes, keepdims=True, dtype=np.float64), 1e-8)
-    return lambda x: ((x - mean) / sd).astype(np.float32)
+    return partial(_standardised, mean=mean, sd=sd)
+
+
+def _standardised(values: NDArray[Any], mean: Any, sd: Any) -> NDArray[np.float32]:
+    scaled: NDArray[np.float32] = ((values - mean) / sd).astype(np.float32)
+    return scaled
 
 
 def _lengths(tokens: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from optstudy.spec import EpochEnded, Event, Outcome, RunResult, RunSpec, Traini
 from optstudy.tasks.kinds import task_of
 from optstudy.training.batches import STEPS_PER_CHUNK, ArrayData
 from optstudy.training.device import compute_device, set_numerics
-from optstudy.training.modules.classification import start_network
 from optstudy.training.modules.classifier import Classifier
+from optstudy.training.modules.examples import start_network
 from optstudy.training.setup import TrainingSetup
 from optstudy.training.stacked.module import Stack
 from optstudy.user_code import import_class
