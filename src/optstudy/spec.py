@@ -27,7 +27,7 @@ class RunSpec:
 
     Attributes:
         data: {"name", "class", "kind", "arguments", "validation_share", "train_size", "scaling", "augment"}. Of `name`
-            and `class` one is None.
+            and `class` one is None. "batches" is "by_length" if examples of a batch have about the same length.
         model: {"name", "class", "arguments"}. Of `name` and `class` one is None.
         optimizer: The name of a row of the optimizer table, or the path of a class.
         hyperparameters: Values by the study file's names (`learning_rate`, `weight_decay`, `momentum`, ...):
@@ -52,6 +52,8 @@ class RunSpec:
         groups: {"name", "optimizer", "ndim", "names", "modules", "hidden", "multiply"} of each group of parameters (see
             `catalogue.ParameterGroup`), without what is not given. A hyperparameter of the group `muon` is named
             `muon.learning_rate`.
+        lora: {"rank", "alpha", "targets"} of the adapters that are trained in place of the weights that the network
+            starts from (see `adapters`), None for none.
     """
 
     data: Mapping[str, Any]
@@ -72,8 +74,9 @@ class RunSpec:
     clip_value: float | None = None
     accumulate: int = 1
     average: Mapping[str, Any] | None = None
-    groups: tuple[Mapping[str, Any], ...] = ()
     metrics: Mapping[str, float | None] | None = None
+    groups: tuple[Mapping[str, Any], ...] = ()
+    lora: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

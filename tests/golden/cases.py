@@ -26,7 +26,9 @@ from golden.compute import (
     DIVERGING,
     FILES,
     KIND_SPECS,
+    adapters_training,
     augmented,
+    by_length,
     data_set,
     descents,
     fresh_weights,
@@ -157,7 +159,7 @@ def optimizer_cases(name: str) -> dict[str, Case]:
 
 def model_cases(name: str) -> dict[str, Case]:
     """Return the cases of a model; an analytic function's starting points have a case already."""
-    needs = "transformers" if name == "transformer" else ""
+    needs = "transformers" if name in ("transformer", "causal_lm") else ""
     cases = {f"model/{name}/trained": Case(partial(model_training, name), LARGE_FLOAT32, needs)}
     if "function" in MODELS[name].kinds:
         return cases
@@ -220,6 +222,7 @@ CASES: Mapping[str, Case] = {
     "seed/derive_seed": Case(seeds),
     "tokens/words": Case(words),
     "tokens/transformer": Case(transformer_tokens, needs="transformers"),
+    "batches/by_length": Case(by_length, FLOAT32),
     "augment/alone": training(data=AUGMENTED),
     "augment/stacked": stack(data=AUGMENTED),
     "clip/alone": training(clip=0.1),
@@ -236,6 +239,7 @@ CASES: Mapping[str, Case] = {
     "freeze/body/alone": training(freeze=("body.0",)),
     "freeze/body/stacked": stack(freeze=("body.0",)),
     "freeze/head": training(freeze=("head",)),
+    "lora": Case(adapters_training, FLOAT32, needs="peft"),
     "weights/file": Case(pretrained_training, FLOAT32),
     "evaluation/many-examples/alone": training(data=ALL_DIGITS, model=model("linear"), batch_size=256),
     "evaluation/many-examples/stacked": stack(data=ALL_DIGITS, model=model("linear"), batch_size=256),

@@ -142,6 +142,20 @@ def write_sentences() -> dict[str, Any]:
     return {"train": "golden-train.tsv", "test": "golden-test.tsv"}
 
 
+def write_book() -> dict[str, Any]:
+    """Write a text of words with some characters beyond ASCII; return the arguments of the row `text_file`."""
+    words = np.random.default_rng(0).choice([*WORDS, "café", "£5", "🙂"], 120)
+    (data_root() / "golden-book.txt").write_text(" ".join(words), encoding="utf-8")
+    return {"path": "golden-book.txt"}
+
+
+def write_shakespeare() -> dict[str, Any]:
+    """Write a book where that of the row `shakespeare` is looked up."""
+    (data_root() / "tinyshakespeare").mkdir()
+    (data_root() / "tinyshakespeare" / "input.txt").write_text("To be, or not to be: that is the question.\n" * 5)
+    return {}
+
+
 def write_table(target: str) -> dict[str, Any]:
     """Write a table with numbers, words, and targets that are numbers and words; return the arguments of its row."""
     rng = np.random.default_rng(0)
@@ -235,6 +249,17 @@ def write_encoder() -> str:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     BertConfig(vocab_size=40, max_position_embeddings=16, **sizes).save_pretrained(data_root() / "golden-encoder")
     return "golden-encoder"
+
+
+def write_decoder() -> str:
+    """Write the configuration of a tiny Llama for the characters of the book, without weights; return its folder."""
+    from transformers import LlamaConfig
+
+    book = (data_root() / write_book()["path"]).read_text(encoding="utf-8")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = LlamaConfig(vocab_size=len(set(book)), max_position_embeddings=16, tie_word_embeddings=True, **sizes)
+    config.save_pretrained(data_root() / "golden-decoder")
+    return "golden-decoder"
 
 
 def write_tokenizer() -> str:

@@ -290,8 +290,13 @@ def try_network(spec: RunSpec) -> nn.Module:
 
 
 def training_examples(spec: RunSpec) -> int:
-    """Return the number of training examples. Raises DataError if the data cannot be split."""
-    return len(split_of(spec.data, spec.split_seed)[0])
+    """Return the number of training examples, of a stream that of the windows which an epoch draws.
+
+    Raises DataError if the data cannot be split.
+    """
+    train, _ = split_of(spec.data, spec.split_seed)
+    stream = load_arrays(spec.data).stream
+    return len(train) if stream is None else stream.steps * spec.batch_size
 
 
 def _build_and_read(spec: RunSpec) -> nn.Module:
@@ -351,13 +356,14 @@ def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
     if logged := [name for name in spec.metrics or () if name not in COMPUTED and f"val_{name}" not in task.metrics]:
         raise ValueError(f"only a LightningModule logs the metric {logged[0]}; computed are {', '.join(COMPUTED)}")
     arrays = load_arrays(spec.data)
-    x = torch.from_numpy(arrays.x[:count].copy())
+    x = torch.from_numpy(arrays.first(count).copy())
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         logits = network(x)
     outputs = "logits" if task.classifies else "outputs"
     shape = tuple(getattr(logits, "shape", ())) or type(logits).__name__
-    if shape != (len(x), arrays.classes):
-        raise ValueError(f"expected {outputs} {(len(x), arrays.classes)} of inputs {tuple(x.shape)}, found {shape}")
+    expected = (len(x), arrays.classes) if arrays.stream is None else (*x.shape, arrays.classes)
+    if shape != expected:
+        raise ValueError(f"expected {outputs} {expected} of inputs {tuple(x.shape)}, found {shape}")
 
 
 def start_from_pretraining(before: RunSpec, spec: RunSpec) -> None:

@@ -19,7 +19,7 @@ from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
 # Fields of a spec that are resolved only where they are used.
-LEFT_OUT = {"clip_value", "accumulate", "average", "groups"}
+LEFT_OUT = {"clip_value", "accumulate", "average", "groups", "lora"}
 VARIANTS = ("pretraining", "trial", "tuned", "untuned", "sweep")  # of trainings, in their order
 
 

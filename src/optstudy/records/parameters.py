@@ -32,6 +32,7 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
         "clip": "none" if spec.clip is None else f"gradient norm {spec.clip:g}",
         **({"clip_value": spec.clip_value} if spec.clip_value else {}),
         **({"average": _pairs(spec.average)} if spec.average else {}),
+        **({"lora": _pairs(spec.lora)} if spec.lora else {}),
         **({"accumulate": spec.accumulate} if spec.accumulate > 1 else {}),
         **{f"group {group['name']}": _group(group) for group in spec.groups},
         **spaces,

@@ -106,7 +106,7 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         **_family(results.claims),
         "trials": counted(results.study["trials"], "trial"),
         "budget": counted(results.study["epochs"], results.epoch),
-        "objective": metric(results.objective).label,
+        "objective": metric(results.objective).label if results.objective else "",  # nothing is searched
         "variants": [_table(results, variant) for variant in results.variants],
         "figures": [figure for figure in shown if figure[0] != PRICE],
         "price": _price(results),

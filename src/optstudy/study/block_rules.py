@@ -13,6 +13,7 @@ from typing import Any
 from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.contender_blocks import Average, Schedule
 from optstudy.study.group_rules import (
     group_says_what_it_means,
     groups_fit_the_contender,
@@ -29,11 +30,11 @@ from optstudy.study.hyperparameters import (
     parameters_of,
     row_of_class,
 )
-from optstudy.study.schema import Average, Contender, Data, Looks, Model, Pretraining, Schedule, Tuning
+from optstudy.study.schema import Contender, Data, Looks, Model, Pretraining, Tuning
 from optstudy.study.spaces import Categories, Interval
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
-from optstudy.tasks.kinds import KINDS, kinds_of_examples
+from optstudy.tasks.kinds import KINDS, kinds_of_own_data
 from optstudy.tasks.models import MODELS
 
 LEAST_FIRST_LOOK = 6  # the exact test of five replicates has no p below 0.05
@@ -84,15 +85,22 @@ def _arguments_fit_the_row(block: Data | Model) -> Iterator[Problem]:
 
 def _argument_problem(value: Any, default: Any) -> str:
     """Return what is wrong with an argument, by the type of its default; empty if nothing is."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "must be true or false"
     if isinstance(default, int) and not (type(value) is int and 1 <= value <= LARGEST_COUNT):
         return f"must be a whole number of at least 1 and at most {LARGEST_COUNT}"
-    if isinstance(default, float) and not (type(value) in {int, float} and 0 < value <= sys.float_info.max):
-        return "must be a finite number above 0"
+    if isinstance(default, float) and not _is_number(value, zero=default == 0):
+        return f"must be a finite number {'of 0 or more' if default == 0 else 'above 0'}"
     if (default is None or isinstance(default, str)) and not isinstance(value, str):
         return "must be text"
     if isinstance(default, list) and not _is_subset(value, default):
         return f"must be a list of at least two of {default}, each once"
     return ""
+
+
+def _is_number(value: Any, zero: bool) -> bool:
+    """Return whether a value is a finite number above 0, or 0 if `zero` says so."""
+    return type(value) in {int, float} and 0 <= value <= sys.float_info.max and (zero or value > 0)
 
 
 def _is_subset(values: Any, allowed: list[Any]) -> bool:
@@ -118,11 +126,15 @@ def _keys_fit_the_kind(data: Data) -> Iterator[Problem]:
     if data.class_path is None and data.kind is not None:
         yield Problem(("kind",), data.kind, "goes with `class`; the kinds of named data sets are known")
     if data.class_path is not None and data.kind is None:
-        yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_examples())}")
+        yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_own_data())}")
     kind = data.resolved()["kind"]
-    given = {"scaling": data.scaling if data.scaling != "unit" else None, "augment": list(data.augment)}
-    for key, value in given.items() if kind in KINDS else ():
-        allowed = [name for name, row in KINDS.items() if getattr(row, key)]
+    given = [
+        ("scaling", "scaling", data.scaling if data.scaling != "unit" else None),
+        ("augment", "augment", list(data.augment)),
+        ("batches", "tokens", data.batches if data.batches != "shuffled" else None),
+    ]
+    for key, needed, value in given if kind in KINDS else ():
+        allowed = [name for name, row in KINDS.items() if getattr(row, needed)]
         if value and kind not in allowed:
             yield Problem((key,), value, f"needs data of kind {' or '.join(allowed)}, not {kind}")
 
@@ -259,6 +271,7 @@ def _optimizer_of_a_pretraining_is_not_searched(pretraining: Pretraining) -> Ite
         "search": (list(optimizer.search), "nothing is searched: write the values into `fixed` or `defaults`"),
         "schedule": (optimizer.schedule and optimizer.schedule.function, "write it as pretraining.schedule"),
         "freeze": (list(optimizer.freeze), "all parameters are trained"),
+        "lora": (optimizer.lora and list(optimizer.lora.targets), "it has no pretrained weights to adapt"),
         "from_scratch": (optimizer.from_scratch, "it always is"),
     }
     for key, (value, reason) in without_effect.items():

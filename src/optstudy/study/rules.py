@@ -9,11 +9,13 @@ from optstudy.metrics import ROUNDING
 from optstudy.study.block_rules import BLOCK_RULES, short_warm_up
 from optstudy.study.claim import MOST_PRIMARY, SWEPT, Arm, ClaimSpec, sum_to_zero
 from optstudy.study.metric_rules import METRIC_RULES
-from optstudy.study.schema import Data, Model, StudyFile
+from optstudy.study.schema import Contender, Data, Model, StudyFile
 from optstudy.study.validation import NOTHING, Problem, Rule, blocks_of
+from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import kinds_of_examples, task_of
 from optstudy.tasks.models import MODELS, ModelRow
 
+TOKENIZER_KEYS = {"transformer": "tokenizer", "causal_lm": "tokens"}  # arguments of the data, by model
 ANY_NETWORK = ModelRow("", frozenset(kinds_of_examples()))  # a class of the user, whose inputs are not known here
 
 
@@ -58,12 +60,20 @@ def _heads_divide_the_width(study: StudyFile) -> Iterator[Problem]:
 
 def _transformer_has_its_own_tokenizer(study: StudyFile) -> Iterator[Problem]:
     """Report data with another tokenizer than the transformer was trained with: its numbers mean other words."""
+    key = TOKENIZER_KEYS.get(study.model.name or "")
+    if key is None:
+        return
     before = [(("pretraining", "data"), study.pretraining.data)] if study.pretraining is not None else []
     for path, data in [(("data",), study.data), *before]:
-        tokenizer = data.resolved()["arguments"].get("tokenizer") if data.name is not None else None
-        folder = study.model.arguments.get("folder")
-        if study.model.name == "transformer" and tokenizer not in (None, folder):
-            yield Problem((*path, "arguments", "tokenizer"), tokenizer, f"must be the model's own: {folder}")
+        arguments, folder = data.resolved()["arguments"], study.model.arguments.get("folder")
+        if data.name is None or data.resolved()["kind"] not in MODELS[study.model.name or ""].kinds:
+            continue  # another rule reports it
+        if key not in arguments:
+            having = [name for name, row in DATASETS.items() if key in row.arguments]
+            message = f"its tokens are not those of the model: use {' or '.join(having)} with `{key}: {folder}`"
+            yield Problem((*path, "name"), data.name, message)
+        elif arguments[key] != folder:
+            yield Problem((*path, "arguments", key), arguments[key], f"must be the model's own: {folder}")
 
 
 def _search_has_a_metric_to_select_by(study: StudyFile) -> Iterator[Problem]:
@@ -81,6 +91,19 @@ def _pretrained_weights_exist(study: StudyFile) -> Iterator[Problem]:
     for number, contender in enumerate(study.optimizers):
         if contender.from_scratch and study.model.pretrained is None:
             yield Problem(("optimizers", number, "from_scratch"), True, "needs model.pretrained")
+        if contender.lora is not None:
+            yield from (problem.below("optimizers", number, "lora") for problem in _without_adapters(study, contender))
+
+
+def _without_adapters(study: StudyFile, contender: Contender) -> Iterator[Problem]:
+    """Report adapters of a network that is not a pretrained transformer."""
+    adapted = ("transformer", "causal_lm")
+    if study.model.name not in adapted or study.model.pretrained is None:
+        yield Problem(
+            (), NOTHING, f"needs a model {' or '.join(adapted)} with `pretrained`: adapters change its weights"
+        )
+    elif contender.from_scratch:
+        yield Problem((), NOTHING, "does not go with `from_scratch`: adapters change pretrained weights")
 
 
 def _classes_have_a_search(study: StudyFile) -> Iterator[Problem]:

@@ -20,15 +20,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from optstudy.catalogue import OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
+from optstudy.catalogue import OPTIMIZERS, SAMPLERS, OptimizerRow, Space
 from optstudy.metrics import COMPUTED, METRICS, column_of, main_first
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.contender_blocks import Average, Lora, Schedule
 from optstudy.study.groups import Group, with_groups
 from optstudy.study.hyperparameters import (
     Decay,
     class_row,
     optimizer_class,
-    schedule_function,
     whole_numbers,
     whole_numbers_of_row,
     without_single_betas,
@@ -48,60 +48,10 @@ from optstudy.study.validation import (
 )
 from optstudy.tasks.custom_data import data_source
 from optstudy.tasks.datasets import DATASETS
-from optstudy.tasks.kinds import kinds_of_examples, task_of
+from optstudy.tasks.kinds import kinds_of_own_data, task_of
 from optstudy.tasks.models import MODELS, model_source
 
 by_name = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # digits: {name: digits}
-
-
-Share = Annotated[Number, Field(gt=0, lt=1)]
-Multiple = Annotated[Number, Field(ge=0, le=1)]
-
-
-class Schedule(Block):
-    """The course of the learning rate over the whole budget: a row of the table with its arguments, or a function."""
-
-    name: Annotated[str, one_of(SCHEDULES)] | None = None
-    class_path: Annotated[str, AfterValidator(schedule_function)] | None = Field(default=None, alias="class")
-    interval: Literal["epoch", "step"] = "epoch"
-    warmup: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    start: Multiple | None = None
-    end: Multiple | None = None
-    at: Annotated[tuple[Share, ...], Field(min_length=1)] | None = None
-    factor: Multiple | None = None
-    power: Annotated[Positive, Field(le=100)] | None = None
-    rise: Share | None = None
-    decay: Annotated[Number, Field(gt=0, le=1)] | None = None
-    timescale: Annotated[Number, Field(gt=0, le=1)] | None = None
-
-    @property
-    def function(self) -> str:
-        """Return the name of a row of the table, or the path of the user's function."""
-        return self.class_path or self.name or "cosine"
-
-    @property
-    def given(self) -> dict[str, float | tuple[float, ...]]:
-        """Return the arguments that are given."""
-        return self.model_dump(exclude={"name", "class_path", "interval", "warmup"}, exclude_none=True)
-
-    def resolved(self) -> dict[str, Any]:
-        """Return `RunSpec.schedule`; arguments at their defaults are left out."""
-        defaults = SCHEDULES[self.function].arguments if self.function in SCHEDULES else {}
-        changed = {key: value for key, value in self.given.items() if value != defaults.get(key)}
-        return {"name": self.function, "interval": self.interval, "warmup": self.warmup, **changed}
-
-
-class Average(Block):
-    """The average of the weights by which a contender is judged."""
-
-    name: Literal["ema", "swa"]
-    decay: Share = 0.999
-    start: Annotated[Number, Field(ge=0, lt=1)] = 0.75
-
-    def resolved(self) -> dict[str, Any]:
-        """Return `RunSpec.average`."""
-        key = "decay" if self.name == "ema" else "start"
-        return {"name": self.name, key: getattr(self, key)}
 
 
 class Data(Block):
@@ -111,16 +61,19 @@ class Data(Block):
     class_path: Annotated[str, AfterValidator(lambda path: data_source(path) and path)] | None = Field(
         default=None, alias="class"
     )
-    kind: Annotated[str, one_of(kinds_of_examples())] | None = None
+    kind: Annotated[str, one_of(kinds_of_own_data())] | None = None
     arguments: dict[str, Any] = Field(default={})
     validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
     train_size: Count | None = None
     scaling: Literal["unit", "standardised"] = "unit"
     augment: tuple[Literal["crop", "flip"], ...] = ()
+    batches: Literal["shuffled", "by_length"] = "shuffled"
 
     def resolved(self) -> dict[str, Any]:
         """Return `RunSpec.data`."""
         settings = self.model_dump(include={"validation_share", "train_size", "scaling", "augment"})
+        if self.batches != "shuffled":  # left out by default, so that it changes no key of a training without it
+            settings["batches"] = self.batches
         kind, defaults = self.kind, dict[str, Any]()
         if self.name is not None:
             kind, defaults = DATASETS[self.name].kind, dict(DATASETS[self.name].arguments)
@@ -175,6 +128,7 @@ class Contender(Block):
     average: Annotated[Average, by_name] | None = None
     groups: tuple[Group, ...] = ()
     freeze: tuple[str, ...] = ()
+    lora: Lora | None = None
     from_scratch: Flag = False
 
     @model_validator(mode="after")

@@ -93,8 +93,9 @@ class Study(StudyFile):
             clip_value=contender.clip_value if contender.clip_value is not None else self.clip_value,
             accumulate=self.accumulate,
             average=None if contender.average is None else contender.average.resolved(),
-            groups=resolved_groups(row.groups),
             metrics=self.trained_metrics,
+            groups=resolved_groups(row.groups),
+            lora=None if contender.lora is None else contender.lora.resolved(),
         )
 
     def pretraining_spec(self) -> RunSpec:

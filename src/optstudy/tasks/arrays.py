@@ -13,17 +13,37 @@ from optstudy.errors import DataError
 
 
 @dataclass(frozen=True)
+class Stream:
+    """How a stream of tokens is read.
+
+    Attributes:
+        context: Number of tokens in a window.
+        steps: Number of batches of windows in an epoch.
+        token_bytes: How many bytes of text each token id (V,) stands for.
+        scored: Number of tokens of the training part, at most about, on which weights are scored.
+    """
+
+    context: int
+    steps: int
+    token_bytes: NDArray[np.int64]
+    scored: int = 2**16
+
+
+@dataclass(frozen=True)
 class Arrays:
     """A data set in memory.
 
     Attributes:
         x: Training inputs. Images (n, channels, height, width), sequences (n, steps, features) and tables (n,
-            features) are float32; texts (n, length) are int64 token ids with 0 for padding.
-        y: Training targets: labels (n,), int64, or real numbers (n,), float32.
+            features) are float32; texts (n, length) are int64 token ids with 0 for padding; those of a language are
+            its stream of int64 token ids (n,).
+        y: Training targets: labels (n,), int64, or real numbers (n,), float32; of a language the token after each of x.
         test_x: Test inputs, never trained on.
         test_y: Test targets.
-        classes: Number of classes, which is the number of outputs: 1 for real numbers, 0 if it is not known.
-        tokens: Size of a text's vocabulary, 0 for other kinds.
+        classes: Number of classes, which is the number of outputs: 1 for real numbers, 0 if it is not known; of a
+            language the size of its vocabulary.
+        tokens: Size of the vocabulary of a text or a language, 0 for other kinds.
+        stream: How a language's stream is read; None for other kinds.
     """
 
     x: NDArray[Any]
@@ -32,11 +52,19 @@ class Arrays:
     test_y: NDArray[Any]
     classes: int
     tokens: int = 0
+    stream: Stream | None = None
+
+    def first(self, count: int) -> NDArray[Any]:
+        """Return the first `count` training inputs as a network reads them: of a stream, windows (count, context)."""
+        return self.x[:count] if self.stream is None else np.resize(self.x, (count, self.stream.context))
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network is built for: shape of one input, number of outputs, size of a text's vocabulary (else 0)."""
+    """What a network is built for: shape of one input, number of outputs, size of the vocabulary (else 0).
+
+    An input of a language has the shape (context,): the longest that the network must read.
+    """
 
     shape: tuple[int, ...]
     classes: int
@@ -103,6 +131,26 @@ def split_at_random(
     return np.sort(pool[held:]), np.sort(pool[:held])
 
 
+def split_by_position(
+    y: NDArray[Any],
+    split_seed: int,  # noqa: ARG001  # the signature of all ways to split
+    share: float,
+    size: int | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the indices of a training and a validation part of a stream with the targets `y` (n,); nothing is drawn.
+
+    Of the first `size` targets (all if it is None) the last ones, the `share` of them, are the validation part: what
+    comes after the training part, so that no text near a validated token was trained on, but for that before the first.
+    Raises DataError if a part that is asked for would be empty.
+    """
+    _check_size(size, len(y))
+    end = size or len(y)
+    held = round(share * end)
+    if held == end or (share > 0 and held == 0):
+        raise DataError(f"data.validation_share: {share:g}: leaves a part of {end} tokens empty")
+    return np.arange(end - held), np.arange(end - held, end)
+
+
 def _check_size(size: int | None, examples: int) -> None:
     if size is not None and size > examples:
         raise DataError(f"data.train_size: {size}: must be at most {examples}, the examples of the training part")
@@ -112,4 +160,5 @@ def _check_size(size: int | None, examples: int) -> None:
 SPLITS: Mapping[str, Callable[..., tuple[NDArray[np.int64], NDArray[np.int64]]]] = {
     "stratified": split,
     "random": split_at_random,
+    "position": split_by_position,
 }

@@ -46,6 +46,8 @@ class DataRow:
 
 
 TABLE: Mapping[str, Any] = {"path": None, "target": None, "test": "", "test_share": 0.2}
+# Of a stream of tokens: tokens in a window, batches in an epoch, and the share of the stream that is the test part.
+WINDOWS: Mapping[str, Any] = {"context": 64, "steps": 250, "test_share": 0.1}
 
 DATASETS: Mapping[str, DataRow] = {
     "digits": DataRow(
@@ -93,6 +95,15 @@ DATASETS: Mapping[str, DataRow] = {
     "table": DataRow("tabular", "optstudy.tasks.loaders.tables.table", TABLE),
     "table_classes": DataRow("tabular_classes", "optstudy.tasks.loaders.tables.table_classes", TABLE),
     "diabetes": DataRow("tabular", "optstudy.tasks.loaders.tables.diabetes", about="442 of 10 features; no download"),
+    "shakespeare": DataRow(
+        "language",
+        "optstudy.tasks.loaders.streams.shakespeare",
+        WINDOWS,
+        about="1,115,394 characters; its file",
+    ),
+    "text_file": DataRow(
+        "language", "optstudy.tasks.loaders.streams.text_file", {"path": None, "tokens": "characters", **WINDOWS}
+    ),
     "ravine": DataRow(
         "function",
         "optstudy.tasks.functions.Ravine",
@@ -157,7 +168,8 @@ def data_digest(data: Mapping[str, Any]) -> str:
     with error_prefix(_named(data)):
         check_differences(arrays, task_of(data["kind"]).classifies)
     content = hashlib.sha256()
-    for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y):
+    of_stream = () if arrays.stream is None else (arrays.stream.token_bytes,)
+    for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y, *of_stream):
         content.update(f"{part.dtype} {part.shape}".encode())
         content.update(np.ascontiguousarray(part).data)
     return content.hexdigest()[:16]
@@ -187,7 +199,8 @@ def _named(data: Mapping[str, Any]) -> str:
 def split_digest(data: Mapping[str, Any], split_seed: int) -> str:
     """Return a hash of what `split_seed` draws: the indices of the parts, or the starting point of a function.
 
-    Libraries draw them, and another version may draw others.
+    Libraries draw them, and another version may draw others. The parts of a stream are by position, the same for all
+    seeds.
     """
     return _split_digest(canonical(data), split_seed)
 
@@ -210,7 +223,7 @@ def split_of(data: Mapping[str, Any], split_seed: int) -> tuple[NDArray[np.int64
 def inputs_of(data: Mapping[str, Any]) -> Inputs:
     """Return what a network for `RunSpec.data` is built for."""
     arrays = load_arrays(data)
-    return Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
+    return Inputs(tuple(arrays.first(1).shape[1:]), arrays.classes, arrays.tokens)
 
 
 def function_of(data: Mapping[str, Any]) -> Ravine | Rosenbrock:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Targets = Literal["labels", "numbers", "any"]
+Targets = Literal["labels", "numbers", "tokens", "any"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Task:
         examples: Whether there are examples: parts for training, validation and test, batches, a network with layers
             and weights. An analytic function has none of them.
         targets: What is predicted of an example: the label of a class, counted from 0; a real number, which is
-            standardised; or anything that a user's LightningModule knows.
+            standardised; the next tokens; or anything that a user's LightningModule knows.
         device: The device that it is always computed on; empty for the best one that the machine has.
         not_stacked_because: Why its trainings are never stacked; empty if they can be.
     """
@@ -72,6 +72,15 @@ TASKS: Mapping[str, Task] = {
         targets="any",
         metrics=COUNTED,
     ),
+    "language": Task(
+        prepare="optstudy.training.modules.language.prepare",
+        scoring="optstudy.training.modules.language.NextToken",
+        split="position",
+        objectives=("val/loss",),
+        targets="tokens",
+        metrics=COUNTED
+        | {"test_loss", "test_perplexity", "test_bits_per_byte", "val_loss", "val_perplexity", "val_bits_per_byte"},
+    ),
     "descent": Task(
         prepare="optstudy.training.modules.function_descent.prepare",
         objectives=("loss",),
@@ -90,7 +99,9 @@ class Kind:
     Attributes:
         task: The row of `TASKS` that trains it.
         axes: Names of the axes of the inputs x, for messages; empty if there are no inputs, or inputs of any shape.
-        tokens: Whether inputs are token ids, whole numbers with 0 for padding; else they are float32.
+        tokens: Whether inputs are rows of token ids, whole numbers with 0 for padding; else they are float32.
+        stream: Whether inputs are one stream of token ids (n,) without padding, whose targets are the next tokens, and
+            of which networks read windows. A user's own data are of another kind.
         scaling: Whether inputs can be standardised.
         augment: Whether inputs can be cropped and flipped.
         channels_last: Whether networks of the table read inputs whose channels are together in memory.
@@ -100,6 +111,7 @@ class Kind:
     task: str
     axes: tuple[str, ...] = ()
     tokens: bool = False
+    stream: bool = False
     scaling: bool = False
     augment: bool = False
     channels_last: bool = False
@@ -117,6 +129,12 @@ KINDS: Mapping[str, Kind] = {
     "tabular": Kind("regression", ("n", "features"), scaling=True),
     "tabular_classes": Kind("classification", ("n", "features"), scaling=True),
     "own": Kind("own", not_stacked_because="a LightningModule trains in its own way"),
+    "language": Kind(
+        "language",
+        ("n",),
+        stream=True,
+        not_stacked_because="a step of a language model is so large that stacking saves no time",
+    ),
     "function": Kind("descent"),
 }
 
@@ -127,5 +145,10 @@ def task_of(kind: str) -> Task:
 
 
 def kinds_of_examples() -> list[str]:
-    """Return the kinds that a user's own data can have."""
+    """Return the kinds that a user's own network can read."""
     return [name for name in KINDS if task_of(name).examples]
+
+
+def kinds_of_own_data() -> list[str]:
+    """Return the kinds that a user's own data can have."""
+    return [name for name in kinds_of_examples() if not KINDS[name].stream]

@@ -30,6 +30,7 @@ class ModelRow:
 
 
 IMAGE, TEXT, FUNCTION = frozenset({"image"}), frozenset({"text"}), frozenset({"function"})
+LANGUAGE = frozenset({"language"})
 SERIES = frozenset({"image", "sequence"})  # an image is a sequence of its rows
 NUMBERS = SERIES | {"tabular", "tabular_classes"}
 
@@ -45,6 +46,13 @@ MODELS: Mapping[str, ModelRow] = {
     "lstm": ModelRow("optstudy.tasks.networks.Lstm", SERIES, {"width": 64}),
     "bag": ModelRow("optstudy.tasks.networks.Bag", TEXT, {"width": 64}),
     "transformer": ModelRow("optstudy.tasks.transformers.Transformer", TEXT, {"folder": None}),
+    "gpt": ModelRow(
+        "optstudy.tasks.language_models.Gpt",
+        LANGUAGE,
+        {"layers": 4, "heads": 4, "width": 128, "dropout": 0.0, "bias": False},
+    ),
+    "token_lstm": ModelRow("optstudy.tasks.language_models.TokenLstm", LANGUAGE, {"layers": 1, "width": 128}),
+    "causal_lm": ModelRow("optstudy.tasks.causal_lm.CausalLm", LANGUAGE, {"folder": None}),
     "point": ModelRow("optstudy.tasks.networks.Point", FUNCTION),
 }
 

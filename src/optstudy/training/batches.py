@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -28,8 +28,17 @@ from optstudy.training.device import compute_device, to_device
 EVALUATION_BATCH = 512
 SAMPLE = 2048  # training examples on which the loss of the initial weights is measured
 STEPS_PER_CHUNK = 32  # batches that Lightning's loop gets as one
+SORTED_TOGETHER = 50  # batches; transformers' LengthGroupedSampler sorts as many, so that batches stay random
 
 Parts = dict[Part, tuple[Tensor, Tensor]]
+
+
+class Loader(Protocol):
+    """Batches (x, y) of a part of the data; each iteration gives as many as its length says."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class SliceLoader:
@@ -42,6 +51,8 @@ class SliceLoader:
         generator: Draws the orders, on the CPU, so that no step waits for a GPU.
         change: Is applied to each batch's x.
         lengths: Lengths (n,) of sentences, on the CPU; a batch is cut to its longest sentence, the rest is padding.
+        by_length: Whether a batch has examples of about the same length. Without a generator, they come from the
+            shortest to the longest.
     """
 
     def __init__(
@@ -52,18 +63,28 @@ class SliceLoader:
         generator: torch.Generator | None = None,
         change: Callable[[Tensor], Tensor] = lambda batch: batch,
         lengths: Tensor | None = None,
+        by_length: bool = False,
     ) -> None:
         self.x, self.y, self.batch_size, self.generator = x, y, batch_size, generator
         self.change, self.lengths = change, lengths
+        self.grouped = lengths if by_length else None
 
     def __len__(self) -> int:
         """Return the number of batches; the last one may be smaller."""
         return -(-len(self.y) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = None if self.generator is None else torch.randperm(len(self.y), generator=self.generator)
+        order = self._order()
         for (x, y), longest in zip(self._batches(order), self._longest(order), strict=True):
             yield self.change(x if longest is None else x[:, :longest]), y
+
+    def _order(self) -> Tensor | None:
+        if self.generator is None:
+            return None if self.grouped is None else shortest_first(self.grouped)
+        order = torch.randperm(len(self.y), generator=self.generator)
+        if self.grouped is None:
+            return order
+        return grouped_by_length(order, self.grouped, self.batch_size, self.generator)
 
     def _batches(self, order: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         if order is None:
@@ -77,6 +98,25 @@ class SliceLoader:
             return [None] * len(self)
         lengths = self.lengths if order is None else self.lengths[order]
         return [max(1, int(part.max())) for part in torch.split(lengths, self.batch_size)]
+
+
+def shortest_first(lengths: Tensor) -> Tensor:
+    """Return the indices (n,) of sentences from the shortest to the longest; of one length, the first comes first."""
+    return lengths.argsort(stable=True)
+
+
+def grouped_by_length(order: Tensor, lengths: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Return `order` (n,) changed so that the examples of a batch have about the same length.
+
+    As in transformers' `LengthGroupedSampler`, the examples of `SORTED_TOGETHER` batches are sorted by length. The
+    batches are then shuffled, so that an epoch does not run from short to long. The examples that fill no batch stay
+    the last ones of `order`.
+    """
+    count = len(order) // batch_size
+    pieces = torch.split(order[: count * batch_size], SORTED_TOGETHER * batch_size)
+    batches = torch.cat([piece[shortest_first(lengths[piece])] for piece in pieces]).view(count, batch_size)
+    shuffled = batches[torch.randperm(count, generator=generator)]
+    return torch.cat([shuffled.flatten(), order[count * batch_size :]])
 
 
 class BatchChunks:
@@ -114,30 +154,34 @@ class ArrayData(pl.LightningDataModule):
             self.parts: Parts = {part: (x.to(self.device), y.to(self.device)) for part, (x, y) in parts.items()}
         else:
             self.lengths, self.parts, self.target_sd = like.lengths, like.parts, like.target_sd
-        self.batch_size = spec.batch_size
+        self.batch_size, self.by_length = spec.batch_size, data.get("batches") == "by_length"
         self.order = torch.Generator().manual_seed(spec.seed)
         self.to_layout = _to_channels_last if channels_last(spec) else _unchanged
         self.augments = bool(data["augment"])
         self.augment = _augmentation(data["augment"], derive_seed(spec.seed, "augment"), self.device)
 
-    def train_dataloader(self) -> SliceLoader:
+    def train_dataloader(self) -> Loader:
         """Return shuffled batches of the training part."""
         x, y = self.parts["train"]
-        return SliceLoader(x, y, self.batch_size, self.order, self._change, self.lengths["train"])
+        return SliceLoader(x, y, self.batch_size, self.order, self._change, self.lengths["train"], self.by_length)
 
     def _change(self, x: Tensor) -> Tensor:
         return self.to_layout(self.augment(x))
 
     def val_dataloader(self) -> Any:
-        """Return the validation part in order; an empty list where there is none."""
+        """Return the validation part; an empty list where there is none."""
         return self.evaluation("val") if len(self.parts["val"][1]) else []
 
-    def evaluation(self, part: Part, most: int | None = None) -> SliceLoader:
-        """Return `part`, or its first `most` examples, in order and in large batches."""
+    def evaluation(self, part: Part, most: int | None = None) -> Loader:
+        """Return `part`, or its first `most` examples, in large batches; in order unless batches are by length."""
         (x, y), lengths = self.parts[part], self.lengths[part]
-        return SliceLoader(
-            x[:most], y[:most], EVALUATION_BATCH, None, self.to_layout, None if lengths is None else lengths[:most]
-        )
+        first = None if lengths is None else lengths[:most]
+        return SliceLoader(x[:most], y[:most], EVALUATION_BATCH, None, self.to_layout, first, self.by_length)
+
+    def evaluated_order(self, part: Part, most: int | None = None) -> Tensor | None:
+        """Return the indices of the examples of `evaluation` in their order; None if they are all in order."""
+        lengths = self.lengths[part]
+        return shortest_first(lengths[:most]) if self.by_length and lengths is not None else None
 
     def present(self) -> list[Part]:
         """Return the parts that have examples: a study may have no validation part."""

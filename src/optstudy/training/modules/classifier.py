@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -87,7 +88,8 @@ class Classifier(pl.LightningModule):
             if self.average is not None:
                 self.average.step_ended(self.network)
             outputs, loss = evaluated[0]
-            done.append((outputs.detach(), y, loss.detach()))
+            # Outputs are as large as the vocabulary of a language model: those that nothing reads are not kept.
+            done.append((outputs.detach() if self.scoring.marked else loss.detach(), y, loss.detach()))
             if by_step:
                 self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         self.sums.add(done)
@@ -160,10 +162,12 @@ class Classifier(pl.LightningModule):
     def score(self, part: Part, most: int | None = None) -> Score:
         """Return the score of the current weights, in evaluation mode, on `part` or its first `most` examples."""
         self.network.eval()
-        batches = self.data.evaluation(part, most)
-        [score] = evaluate(self.network, batches, self.spec.precision, self.scoring, whole=most is None)
+        [score] = evaluate(
+            self.network, self.data.evaluation(part, most), self.spec.precision, self.scoring, whole=most is None
+        )
         self.network.train()
-        return score
+        order = self.data.evaluated_order(part, most)
+        return score if order is None else in_order(score, order)
 
     def metrics(self, part: Part, score: Score) -> dict[str, float]:
         """Return {part/name: value} of a score."""
@@ -198,6 +202,12 @@ class Classifier(pl.LightningModule):
         if self.evaluations > self.steps:
             metrics[GRADIENTS_PER_STEP] = self.evaluations / self.steps
         return Outcome("diverged" if diverged else "completed", metrics, answers)
+
+
+def in_order(score: Score, order: Tensor) -> Score:
+    """Return a score whose marks are those of the examples in order, from one whose mark i is of `order[i]`."""
+    places = order.argsort().tolist()
+    return replace(score, marks={name: [marks[at] for at in places] for name, marks in score.marks.items()})
 
 
 def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict[str, Any]:

@@ -20,7 +20,13 @@ from optstudy.training.setup import TrainingSetup
 
 def prepare(spec: RunSpec, on_epoch: Callable[[dict[str, float]], None], steps_per_chunk: int) -> TrainingSetup:
     """Return the training of `spec`, which hands the metrics of each epoch to `on_epoch`."""
-    data = ArrayData(spec)
+    return training_on(ArrayData(spec), spec, on_epoch, steps_per_chunk)
+
+
+def training_on(
+    data: ArrayData, spec: RunSpec, on_epoch: Callable[[dict[str, float]], None], steps_per_chunk: int
+) -> TrainingSetup:
+    """Return the training of `spec` on `data`, which hands the metrics of each epoch to `on_epoch`."""
     network, steps = start_network(spec, data.inputs), len(data.train_dataloader())
     if isinstance(network, pl.LightningModule):
         module = use_optimizer(network, spec, steps)

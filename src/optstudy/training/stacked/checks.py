@@ -116,6 +116,8 @@ def _by_spec(spec: RunSpec) -> str:
         return "its weights are averaged"
     if spec.groups:
         return "its parameters are in groups"
+    if spec.lora is not None:
+        return "it trains adapters beside a pretrained network"
     if spec.accumulate > 1:
         return "its batches are computed in parts, and stacking pays for small batches"
     path = optimizer_path(spec.optimizer)
