@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from builders import spec_of, tiny
 from optstudy.analysis.space_audit import audit_spaces, untestable
@@ -211,3 +212,17 @@ def test_the_audit_calls_a_choice_without_effect_inert() -> None:
     study, audit = audited(0.0)
     assert audit.of("one").inert == ["x"]
     assert untestable(study, audit) == {frozenset(("one", "two")): "one and two are trained alike"}
+
+
+def test_a_group_may_have_betas_of_its_own_given_whole() -> None:
+    from optstudy.training.groups import values_of
+
+    own = {"name": "a", "like": "adam", "groups": [{"name": "g", "ndim": 1}], "fixed": {"g.betas": [0.8, 0.9]}}
+    study = tiny(optimizers=[own])
+    [contender] = study.optimizers
+    spec = study.spec(contender, 0, 0, contender.row().defaults)
+    values = values_of(spec, spec.groups[0])
+    assert (values["betas"], "beta1" in values) == ((0.8, 0.9), False)
+    assert spec.hyperparameters["beta1"] == 0.9  # the contender's own
+    with pytest.raises(ValidationError, match=r"fixed\.g\.betas: are all of them, and there is g\.beta2, too"):
+        tiny(optimizers=[{**own, "fixed": {"g.betas": [0.8, 0.9], "g.beta2": 0.9}}])
