@@ -77,7 +77,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 # Resolve again for every supported Python; no index addresses in the file.
 lock: $(VENV)/ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --group dev --extra text --extra optimizers pyproject.toml -o requirements.lock
+		--no-emit-find-links --no-header --group dev --extra text --extra language --extra optimizers pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV)

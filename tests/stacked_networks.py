@@ -16,7 +16,8 @@ from optstudy.spec import RunResult, RunSpec
 from optstudy.tasks.arrays import Arrays, Inputs
 from optstudy.tasks.loaders.images import digits
 from optstudy.tasks.models import MODELS
-from optstudy.training.stacked.networks import Networks, cross_entropies
+from optstudy.training.modules.classification import Classification
+from optstudy.training.stacked.networks import Networks
 from optstudy.training.stacked.optimizers import RULES
 
 STACKABLE = [
@@ -271,7 +272,7 @@ def same_bits(networks: list[nn.Module], inputs: Inputs, examples: int) -> bool:
     def computed(rows: list[int]) -> tuple[Tensor, Tensor]:
         together = Networks([networks[row] for row in rows], False)
         logits = together(x[rows])
-        return logits, together.gradients_of(cross_entropies(logits, y[rows]))
+        return logits, together.gradients_of(Classification.row_losses(logits, y[rows]))
 
     whole = computed(list(range(8)))
     return all(

@@ -55,6 +55,10 @@ def of_ravine(before: str, after: str) -> str:
     return edited("model: linear", "model: point").replace("data: digits", "data: ravine").replace(before, after)
 
 
+def with_gpt(arguments: str) -> str:
+    return with_model(f"{{name: gpt, arguments: {arguments}}}").replace("data: digits", "data: shakespeare")
+
+
 def with_pretraining(optimizer: str, rest: str = "") -> str:
     block = f"pretraining: {{data: digits, optimizer: {optimizer}, epochs: 3{rest}}}\n"
     return with_model("{name: linear, pretrained: pretraining}") + block

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from optstudy.metrics import METRICS, difference, level, metric, number, present, probability, span
+from optstudy.metrics import (
+    METRICS,
+    declare,
+    difference,
+    direction,
+    find_metric,
+    level,
+    metric,
+    number,
+    present,
+    probability,
+    span,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,15 +47,28 @@ def test_p_values_have_two_or_three_decimals(p: float | None, text: str) -> None
     assert probability(p) == text
 
 
+# Of all metrics of the tables; of the others, less is better.
+HIGHER = {"accuracy", "f1", "precision", "recall", "auroc", "kappa", "mcc", "r2", "tolerance"}
+
+
 @pytest.mark.parametrize("name", METRICS)
-def test_lower_is_better_for_losses_gaps_and_counts_only(name: str) -> None:
-    assert metric(name).higher == name.endswith(("accuracy", "learning_rate_tolerance"))
+def test_lower_is_better_for_losses_errors_gaps_and_counts_only(name: str) -> None:
+    assert metric(name).higher == (name.rpartition("_")[2] in HIGHER and name != "steps_to_tolerance")
+    assert direction(name) == ("maximize" if metric(name).higher else "minimize")
 
 
-def test_a_metric_of_a_users_own_model_is_named_after_its_column() -> None:
-    assert (metric("test_f1").label, metric("test_f1").higher, metric("my_loss").higher) == ("test f1", True, False)
+def test_a_metric_of_no_table_has_no_direction_until_a_study_declares_it() -> None:
+    assert find_metric("test_regret") is None
+    with pytest.raises(KeyError, match="test_regret: no table has this metric, and no study declares it"):
+        metric("test_regret")
+    declare("s", {"regret": {"better": "lower", "margin": None}})
+    assert (metric("test_regret").label, metric("test_regret").higher) == ("test regret", False)
 
 
-def test_metrics_are_in_the_order_of_the_table_and_others_come_last() -> None:
+def test_metrics_are_in_the_order_of_the_table_but_the_objective_on_the_test_part_comes_first() -> None:
     columns = ["contender", "test_f1_mean", "epochs_to_target_mean", "test_accuracy_mean", "test_accuracy_sd"]
-    assert present(columns) == ["test_accuracy", "epochs_to_target", "test_f1"]
+    assert present([*columns, "odd_mean"]) == ["test_accuracy", "epochs_to_target", "test_f1"]
+    assert present(columns, "val/f1") == ["test_f1", "test_accuracy", "epochs_to_target"]
+    assert present(columns, "val/loss") == ["test_accuracy", "epochs_to_target", "test_f1"]
+    assert present(["epochs_to_target_mean", "val_f1_mean"], "val/f1") == ["val_f1", "epochs_to_target"]
+    assert present(["steps_to_tolerance_mean", "loss_mean"], "loss") == ["steps_to_tolerance", "loss"]

@@ -9,16 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optstudy.running.stages import run_study as run
+    from optstudy.running.library import Results, run
     from optstudy.study.study import Study, load_study
     from optstudy.training.train import train
 
-__all__ = ["Study", "load_study", "run", "train"]
+__all__ = ["Results", "Study", "load_study", "run", "train"]
 
 _HOMES = {
+    "Results": ("optstudy.running.library", "Results"),
     "Study": ("optstudy.study.study", "Study"),
     "load_study": ("optstudy.study.study", "load_study"),
-    "run": ("optstudy.running.stages", "run_study"),
+    "run": ("optstudy.running.library", "run"),
     "train": ("optstudy.training.train", "train"),
 }
 

@@ -1,14 +1,19 @@
-"""The tables that study, planning and training share: optimizers, schedules, samplers, objectives.
+"""The tables that study, planning and training share: optimizers, schedules, samplers.
 
 Functions are named by their path and imported when they are called, so that reading a study file imports no torch.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+# The value of a hyperparameter; a tuple is written as a list in a study file.
+Value = bool | float | str | tuple[bool | float | str | None, ...]
+Hyperparameters = Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,66 @@ class Space:
         if self.log:
             return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Return the values between which all others lie."""
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Values to choose from, all with the same share. They have no order, and so no end that a value is close to."""
+
+    choices: tuple[Value, ...]
+
+    def at(self, u: float) -> Value:
+        """Return the value at `u` in [0, 1): each has an equal part of it."""
+        return self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
+
+    def index(self, value: object) -> int:
+        """Return the place of a value, or of its label as a table has it. Raises ValueError if it is none of them."""
+        for place, choice in enumerate(self.choices):
+            if choice == value or label(choice) == value:
+                return place
+        raise ValueError(f"{value!r} is none of {', '.join(map(label, self.choices))}")
+
+    def position(self, value: object) -> float:
+        """Return the middle of the part that `at` has for a value."""
+        return (self.index(value) + 0.5) / len(self.choices)
+
+    @property
+    def ends(self) -> tuple[Value, ...]:
+        """Return all values: none lies between others."""
+        return self.choices
+
+    @property
+    def numeric(self) -> bool:
+        """Return whether all choices are numbers, so that a column of a table has numbers."""
+        return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in self.choices)
+
+
+def label(value: object) -> str:
+    """Return a value as tables and figures write it: text as it is, anything else as JSON.
+
+    Text that could be read as something else, such as `1`, `true` or `nan`, is in quotes.
+    """
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        json.loads(value)
+    except ValueError:
+        if value and value.lower() != "nan":
+            return value
+    return json.dumps(value)
+
+
+def labelled(hyperparameters: Hyperparameters) -> dict[str, float | str]:
+    """Return hyperparameters as the cells of a table: numbers, and the labels of all others."""
+    return {
+        name: label(value) if isinstance(value, bool | str | tuple) else value
+        for name, value in hyperparameters.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -83,12 +148,24 @@ class OptimizerRow:
 
     optimizer: str
     decay: Literal["coupled", "decoupled"] | None
-    defaults: Mapping[str, float]
-    fixed: Mapping[str, float | bool]
-    search: Mapping[str, Space]
+    defaults: Hyperparameters
+    fixed: Hyperparameters
+    search: Mapping[str, Space | Choices]
     groups: tuple[ParameterGroup, ...] = ()
     rate_free: bool = False
     schedule_free: bool = False
+
+    @property
+    def rates(self) -> Space | None:
+        """Return the space of learning rates, which are never a choice; None if they are not searched."""
+        space = self.search.get("learning_rate")
+        return space if isinstance(space, Space) else None
+
+    def interval(self, name: str) -> Space:
+        """Return the space of a hyperparameter that is searched over an interval."""
+        space = self.search[name]
+        assert isinstance(space, Space), f"{name} has choices"
+        return space
 
 
 # Defaults are the protocol's. Each learning-rate space spans three decades around the rates that the literature
@@ -299,14 +376,4 @@ SAMPLERS: Mapping[str, Sampler] = {
     "sobol": Sampler("optstudy.planning.samplers.sobol_points"),
     "random": Sampler("optstudy.planning.samplers.random_points"),
     "tpe": Sampler("optstudy.planning.samplers.tpe_point", adaptive=True),
-}
-
-
-Direction = Literal["maximize", "minimize"]
-
-# The metrics by which a search can select, each with the direction that is better.
-OBJECTIVES: Mapping[str, Direction] = {
-    "val/accuracy": "maximize",
-    "val/loss": "minimize",
-    "loss": "minimize",
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from optstudy.errors import StudyError
 
 ROUNDING = 1e-9  # relative to the sum of the magnitudes added: differences of 1e-5 carry the rounding of values near 1
 BEYOND = 1e-6  # how far beyond 0 or 1 an accuracy summed in single precision may lie
@@ -63,10 +66,75 @@ class Metric:
 
 SOONER = "train for more `epochs`, or set a lower `target`"  # if trainings miss their target
 
+
+@dataclass(frozen=True)
+class Computed:
+    """A score of classifiers that a study may declare: torchmetrics computes it from the logits of a whole part.
+
+    Attributes:
+        label: Its name for people.
+        function: Name of its function in `torchmetrics.functional.classification`.
+        arguments: The function's arguments besides predictions, labels and `num_classes`.
+        higher: Whether higher is better.
+        share: Whether it is a fraction in [0, 1].
+    """
+
+    label: str
+    function: str
+    arguments: Mapping[str, Any]
+    higher: bool = True
+    share: bool = True
+
+
+MACRO = {"average": "macro"}  # the mean over classes
+COMPUTED: Mapping[str, Computed] = {
+    "f1": Computed("macro F1", "multiclass_f1_score", MACRO),
+    "precision": Computed("macro precision", "multiclass_precision", MACRO),
+    "recall": Computed("macro recall", "multiclass_recall", MACRO),
+    "auroc": Computed("AUROC", "multiclass_auroc", MACRO),
+    "average_precision": Computed("average precision", "multiclass_average_precision", MACRO),
+    "top3_accuracy": Computed("top-3 accuracy", "multiclass_accuracy", {"average": "micro", "top_k": 3}),
+    "top5_accuracy": Computed("top-5 accuracy", "multiclass_accuracy", {"average": "micro", "top_k": 5}),
+    "calibration_error": Computed("calibration error", "multiclass_calibration_error", {"n_bins": 15}, higher=False),
+    "kappa": Computed("Cohen's kappa", "multiclass_cohen_kappa", {}, share=False),
+    "mcc": Computed("Matthews correlation", "multiclass_matthews_corrcoef", {}, share=False),
+}
+
+PARTS = {"test": "test", "val": "validation", "train": "training"}  # the prefix of a column, and its word
+
+
+def of_parts(name: str, label: str, higher: bool, share: bool, margin: float) -> dict[str, Metric]:
+    """Return the rows of a score on each part, by column: claims can be about those on the test and validation part."""
+    return {
+        f"{part}_{name}": Metric(
+            f"{word} {label}",
+            higher,
+            share,
+            margin=None if part == "train" else margin,
+            heading="" if part == "train" else f"{part} {label}",
+            validation=part == "val",
+        )
+        for part, word in PARTS.items()
+    }
+
+
+SCORES: Mapping[str, Metric] = {  # of classifiers, by column
+    column: metric
+    for name, row in COMPUTED.items()
+    for column, metric in of_parts(name, row.label, row.higher, row.share, 0.005 if row.share else 0.01).items()
+}
+
+# Their margins are about those of 0.01 in a loss of 1.6 nats per byte. The closing table has the loss, which says all.
+OF_LANGUAGE: Mapping[str, Metric] = {
+    column: replace(row, heading="")
+    for name, label, margin in (("perplexity", "perplexity", 0.05), ("bits_per_byte", "bits per byte", 0.015))
+    for column, row in of_parts(name, label, higher=False, share=False, margin=margin).items()
+}
+
 # In the order in which tables and answers show them. The margin of accuracies is that of rule 10 in docs/protocol.md;
 # the other margins are ours: an epoch, a few of a ravine's hundreds of steps, a quarter of a decade. For steps and
 # seconds to the target it depends on the study.
-METRICS = {
+METRICS: Mapping[str, Metric] = {
     "test_accuracy": Metric("test accuracy", True, share=True, margin=0.005, heading="test accuracy"),
     "generalisation_gap": Metric("generalisation gap", False, share=True, margin=0.005, heading="gap"),
     "epochs_to_target": Metric(
@@ -119,21 +187,93 @@ METRICS = {
     "val_loss": Metric("validation loss", False, margin=0.01, heading="val loss", validation=True),
     "train_accuracy": Metric("training accuracy", True, share=True),
     "train_loss": Metric("training loss", False),
-    "test_loss": Metric("test loss", False),
+    "test_loss": Metric("test loss", False, margin=0.01, heading="test loss"),
     GRADIENTS_PER_STEP: Metric("gradients per step", False),
+    **SCORES,
+    **of_parts("rmse", "RMSE", higher=False, share=False, margin=0.0),
+    **of_parts("mae", "MAE", higher=False, share=False, margin=0.0),
+    **of_parts("r2", "R²", higher=True, share=False, margin=0.01),
+    **OF_LANGUAGE,
 }
+
 HEADLINES = {name: row for name, row in METRICS.items() if row.margin is not None}
 
-
-def metric(name: str) -> Metric:
-    """Return a metric's row. For a metric that a user's own model logs, it is named after its column."""
-    return METRICS.get(name) or Metric(name.replace("_", " "), not name.endswith("loss"))
+BEST = "best_"  # prefix of a column with the best value of all epochs
+_DECLARED: dict[str, tuple[str, Metric]] = {}  # by column: the study that declares it, and its row
 
 
-def present(columns: Iterable[str]) -> list[str]:
-    """Return the metrics that a comparison has, in the table's order."""
+def declare(study: str, scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make the scores known that a study declares and no table has: {name: {"better", "margin"}}.
+
+    A name means the same in all studies that a process reads, or tables and pages over several studies would mislead.
+    Raises StudyError if another study has declared one of them with another direction.
+    """
+    for column, row in declared_rows(scores).items():
+        owner, before = _DECLARED.get(column, (study, row))
+        if owner != study and before.higher != row.higher:
+            message = f"{owner} declares the other direction: give one of them another name"
+            raise StudyError(f"{study}: metrics: {row.label}: {message}")
+        _DECLARED[column] = (study, row)
+
+
+def declared_rows(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Metric]:
+    """Return the rows of declared scores by column, those that `declare` makes known."""
+    rows: dict[str, Metric] = {}
+    for name, score in scores.items():
+        label, higher = name.replace("_", " "), score["better"] == "higher"
+        rows |= of_parts(name, label, higher, False, score["margin"] or 0.0)
+    return rows
+
+
+def find_metric(column: str) -> Metric | None:
+    """Return a metric's row; None if no table has it and no study declares it."""
+    if column.startswith(BEST):
+        row = find_metric(column.removeprefix(BEST))
+        return None if row is None else replace(row, label=f"best epoch's {row.label}")
+    return METRICS.get(column) or _DECLARED.get(column, ("", None))[1]
+
+
+def metric(column: str) -> Metric:
+    """Return a metric's row. Raises KeyError if its direction is not known (see `find_metric`)."""
+    found = find_metric(column)
+    if found is None:
+        raise KeyError(f"{column}: no table has this metric, and no study declares it")
+    return found
+
+
+def column_of(name: str) -> str:
+    """Return the column of a metric in tables: `val/accuracy` is in `val_accuracy`."""
+    return name.replace("/", "_")
+
+
+Direction = Literal["maximize", "minimize"]
+
+
+def direction(name: str) -> Direction:
+    """Return in which direction a search goes by a metric, as Optuna calls it."""
+    return "maximize" if metric(column_of(name)).higher else "minimize"
+
+
+def main_first(names: Iterable[str], objective: str) -> list[str]:
+    """Return columns in their order, but first the score that a study's answer is about.
+
+    It is the objective on the test part; without that, the first score on the test part; without one, the objective.
+    """
+    columns, own = list(names), column_of(objective)
+    if not own.startswith("val_"):
+        return columns
+    tested = [name for name in columns if name.startswith("test_")]
+    candidates = (own.replace("val_", "test_", 1), *tested, own)
+    main = [name for name in candidates if name in columns][:1]
+    return [*main, *(name for name in columns if name not in main)]
+
+
+def present(columns: Iterable[str], objective: str = "") -> list[str]:
+    """Return the metrics that a comparison has, in the table's order, but first the one of the objective."""
     names = [column.removesuffix("_mean") for column in columns if column.endswith("_mean")]
-    return sorted(names, key=lambda name: list(METRICS).index(name) if name in METRICS else len(METRICS))
+    order = list(METRICS)
+    known = sorted(filter(find_metric, names), key=lambda name: order.index(name) if name in METRICS else len(order))
+    return main_first(known, objective)
 
 
 def number(value: float, half: float) -> str:

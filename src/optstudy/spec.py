@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from optstudy.catalogue import Hyperparameters
 from optstudy.keys import canonical
 
 Status = Literal["completed", "diverged", "failed"]
@@ -26,10 +27,11 @@ class RunSpec:
 
     Attributes:
         data: {"name", "class", "kind", "arguments", "validation_share", "train_size", "scaling", "augment"}. Of `name`
-            and `class` one is None.
+            and `class` one is None. "batches" is "by_length" if examples of a batch have about the same length.
         model: {"name", "class", "arguments"}. Of `name` and `class` one is None.
         optimizer: The name of a row of the optimizer table, or the path of a class.
-        hyperparameters: Values by the study file's names (`learning_rate`, `weight_decay`, `momentum`, ...).
+        hyperparameters: Values by the study file's names (`learning_rate`, `weight_decay`, `momentum`, ...):
+            numbers, true or false, text, or tuples of these.
         schedule: {"name", "interval", "warmup"}, and arguments of its row that differ from their defaults.
         epochs: Number of epochs, for an analytic function of steps.
         batch_size: Number of examples per step.
@@ -44,16 +46,20 @@ class RunSpec:
             from training alone, and are the same in any group.
         clip_value: Largest magnitude of each element of the gradient, None for no clipping by value.
         accumulate: In how many parts the gradient of a batch is computed, one after the other.
+        metrics: {name: value at chance} of further metrics: those of `metrics.COMPUTED` are computed, and diverged
+            trainings get the values, None for those of predictions without training. None if there are no such metrics.
         average: {"name": "ema", "decay"} or {"name": "swa", "start"} (see `averaging`), None for no averaging.
         groups: {"name", "optimizer", "ndim", "names", "modules", "hidden", "multiply"} of each group of parameters (see
             `catalogue.ParameterGroup`), without what is not given. A hyperparameter of the group `muon` is named
             `muon.learning_rate`.
+        lora: {"rank", "alpha", "targets"} of the adapters that are trained in place of the weights that the network
+            starts from (see `adapters`), None for none.
     """
 
     data: Mapping[str, Any]
     model: Mapping[str, Any]
     optimizer: str
-    hyperparameters: Mapping[str, float | bool]
+    hyperparameters: Hyperparameters
     schedule: Mapping[str, Any]
     epochs: int
     batch_size: int
@@ -68,7 +74,9 @@ class RunSpec:
     clip_value: float | None = None
     accumulate: int = 1
     average: Mapping[str, Any] | None = None
+    metrics: Mapping[str, float | None] | None = None
     groups: tuple[Mapping[str, Any], ...] = ()
+    lora: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,11 +178,12 @@ def spec_fields(spec: RunSpec) -> dict[str, Any]:
 def group_key(spec: RunSpec) -> str:
     """Return text that two specs share if they can be stacked together.
 
-    They may differ in their seeds and in the values of numeric hyperparameters.
+    They may differ in their seeds and in the values of hyperparameters that are numbers.
     """
     shared = spec_fields(spec)
     del shared["seed"], shared["split_seed"]
     shared["hyperparameters"] = {
-        name: value if isinstance(value, bool) else "number" for name, value in spec.hyperparameters.items()
+        name: "number" if isinstance(value, int | float) and not isinstance(value, bool) else value
+        for name, value in spec.hyperparameters.items()
     }
     return canonical(shared)

@@ -26,7 +26,9 @@ from golden.compute import (
     DIVERGING,
     FILES,
     KIND_SPECS,
+    adapters_training,
     augmented,
+    by_length,
     data_set,
     descents,
     fresh_weights,
@@ -53,7 +55,8 @@ from golden.compute import (
 )
 from golden.store import Values
 from golden.trainings import DIGITS, MOMENTUM, custom_data, model, schedule, trained, trained_in_a_stack
-from optstudy.catalogue import EXTRA_PACKAGES, OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES
+from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SAMPLERS, SCHEDULES
+from optstudy.metrics import COMPUTED, direction
 from optstudy.study.groups import resolved_groups
 from optstudy.study.study import Study
 from optstudy.tasks.datasets import DATASETS
@@ -62,6 +65,7 @@ from optstudy.tasks.models import MODELS
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.stacked.optimizers import RULES
 
+OBJECTIVES = tuple(dict.fromkeys(name for task in TASKS.values() for name in task.objectives))
 PRECISIONS = get_args(Study.model_fields["precision"].annotation)
 
 # The tables, by the prefix of their cases' names. A row `adam` of `optimizer` has the case `optimizer/adam`, or some
@@ -71,7 +75,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "rule": tuple(RULES),
     "schedule": tuple(SCHEDULES),
     "points": tuple(SAMPLERS),
-    "objective": tuple(OBJECTIVES),
+    "objective": OBJECTIVES,
     "task": tuple(TASKS),
     "kind": tuple(KINDS),
     "data": tuple(name for name, row in DATASETS.items() if row.kind != "function"),
@@ -155,7 +159,7 @@ def optimizer_cases(name: str) -> dict[str, Case]:
 
 def model_cases(name: str) -> dict[str, Case]:
     """Return the cases of a model; an analytic function's starting points have a case already."""
-    needs = "transformers" if name == "transformer" else ""
+    needs = "transformers" if name in ("transformer", "causal_lm") else ""
     cases = {f"model/{name}/trained": Case(partial(model_training, name), LARGE_FLOAT32, needs)}
     if "function" in MODELS[name].kinds:
         return cases
@@ -200,7 +204,7 @@ CASES: Mapping[str, Case] = {
         for row, sampler in SAMPLERS.items()
     },
     "points/spaces": Case(spaces, FLOAT64),
-    **{f"objective/{row}": Case(lambda row=row: {"direction": OBJECTIVES[row]}) for row in OBJECTIVES},
+    **{f"objective/{row}": Case(lambda row=row: {"direction": direction(row)}) for row in OBJECTIVES},
     **{f"task/{row}": Case(partial(task_training, row), FLOAT32) for row in DIVERGING},
     **{f"kind/{row}": Case(partial(kind_training, row), FLOAT32) for row in KIND_SPECS},
     **{f"data/{row}": Case(partial(data_set, row), FLOAT64) for row in FILES},
@@ -210,12 +214,15 @@ CASES: Mapping[str, Case] = {
     **{name: case for row in MODELS for name, case in model_cases(row).items()},
     **{f"precision/{row}": Case(lambda row=row: trained(precision=row), BFLOAT16) for row in PRECISIONS},
     **{f"augmentation/{row}": Case(partial(augmented, row)) for row in AUGMENTATIONS},
+    "metrics/alone": training(metrics=dict.fromkeys(COMPUTED)),
+    "metrics/stacked": stack(metrics=dict.fromkeys(COMPUTED)),
     "split/digits": Case(split_of_digits),
     "split/whole": Case(partial(splits, None)),
     "split/train_size": Case(partial(splits, 90)),
     "seed/derive_seed": Case(seeds),
     "tokens/words": Case(words),
     "tokens/transformer": Case(transformer_tokens, needs="transformers"),
+    "batches/by_length": Case(by_length, FLOAT32),
     "augment/alone": training(data=AUGMENTED),
     "augment/stacked": stack(data=AUGMENTED),
     "clip/alone": training(clip=0.1),
@@ -232,6 +239,7 @@ CASES: Mapping[str, Case] = {
     "freeze/body/alone": training(freeze=("body.0",)),
     "freeze/body/stacked": stack(freeze=("body.0",)),
     "freeze/head": training(freeze=("head",)),
+    "lora": Case(adapters_training, FLOAT32, needs="peft"),
     "weights/file": Case(pretrained_training, FLOAT32),
     "evaluation/many-examples/alone": training(data=ALL_DIGITS, model=model("linear"), batch_size=256),
     "evaluation/many-examples/stacked": stack(data=ALL_DIGITS, model=model("linear"), batch_size=256),

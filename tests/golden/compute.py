@@ -153,7 +153,8 @@ def arrays_of(arrays: Arrays) -> Values:
     """Return a data set's arrays; of a large one every thousandth example."""
     every = 1 if len(arrays.y) < 5000 else 1000
     parts = {name: getattr(arrays, name)[::every] for name in ("x", "y", "test_x", "test_y")}
-    return {**parts, "classes": arrays.classes, "tokens": arrays.tokens}
+    of_stream = {} if arrays.stream is None else {"token_bytes": arrays.stream.token_bytes}
+    return {**parts, "classes": arrays.classes, "tokens": arrays.tokens, **of_stream}
 
 
 def data_set(name: str) -> Values:
@@ -174,7 +175,12 @@ FILES: Mapping[str, Callable[[ExitStack], Mapping[str, Any]]] = {
     "image_folder": lambda _: inputs.write_image_folder(),
     "text": lambda _: inputs.write_sentences(),
     "trec6": lambda _: inputs.write_trec(),
+    "shakespeare": lambda _: inputs.write_shakespeare(),
+    "text_file": lambda _: inputs.write_book(),
     "hub": inputs.install_hub,
+    "table": lambda _: inputs.write_table("number"),
+    "table_classes": lambda _: inputs.write_table("word"),
+    "diabetes": lambda _: {},
 }
 
 
@@ -231,6 +237,8 @@ def model_data(name: str) -> dict[str, Any]:
         return DIGITS if row.least_side <= 8 else custom_data("colours", "image")
     if "sequence" in row.kinds:
         return custom_data("waves", "sequence")
+    if "language" in row.kinds:
+        return book()
     return sentences() if "text" in row.kinds else function_data("ravine")
 
 
@@ -238,6 +246,17 @@ def sentences() -> dict[str, Any]:
     """Return `RunSpec.data` for a small data set of sentences."""
     arguments = {**inputs.write_sentences(), "tokenizer": "words", "length": 6}
     return {**DATA, "name": "text", "kind": "text", "arguments": arguments}
+
+
+def by_length() -> Values:
+    """Return a training on sentences whose batches have about the same length each."""
+    return ends(spec(data={**sentences(), "batches": "by_length"}, model=model("bag", width=8), batch_size=4))
+
+
+def book() -> dict[str, Any]:
+    """Return `RunSpec.data` for a short text of characters: three batches an epoch of windows of seven."""
+    arguments = {**DATASETS["text_file"].arguments, **inputs.write_book(), "context": 7, "steps": 3}
+    return {**DATA, "name": "text_file", "kind": "language", "arguments": arguments}
 
 
 def model_row(name: str) -> dict[str, Any]:
@@ -266,7 +285,14 @@ def model_training(name: str) -> Values:
 ARGUMENTS: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "torchvision": {"architecture": lambda: "squeezenet1_1"},
     "transformer": {"folder": inputs.write_encoder},
+    "causal_lm": {"folder": inputs.write_decoder},
 }
+
+
+def adapters_training() -> Values:
+    """Return a training of the adapters of a language model with random weights."""
+    lora = {"rank": 2, "alpha": 4.0, "targets": ("q_proj", "v_proj")}
+    return ends(language(model=model_row("causal_lm"), lora=lora))
 
 
 def pretrained_training() -> Values:
@@ -301,14 +327,37 @@ def descents(name: str) -> Values:
 
 def task_training(name: str) -> Values:
     """Return a task's first objective, by which a search selects, and how it scores trainings that diverge."""
-    return {"objective": TASKS[name].objectives[0], **ends(*DIVERGING[name])}
+    return {"objective": next(iter(TASKS[name].objectives), ""), **ends(*DIVERGING[name]())}
 
 
 # Trainings of each task that diverge.
-DIVERGING: Mapping[str, tuple[RunSpec, ...]] = {
-    "classification": tuple(spec(hyperparameters={**MOMENTUM, "learning_rate": rate}) for rate in (1e9, 2.0)),
-    "descent": (descent("ravine", hyperparameters={"learning_rate": 10.0}),),
+DIVERGING: Mapping[str, Callable[[], tuple[RunSpec, ...]]] = {
+    "classification": lambda: tuple(spec(hyperparameters={**MOMENTUM, "learning_rate": rate}) for rate in (1e9, 2.0)),
+    "regression": lambda: tuple(
+        spec(
+            data=custom_data("plane", "tabular"),
+            model=model("linear"),
+            hyperparameters={**MOMENTUM, "learning_rate": r},
+        )
+        for r in (1e30, 2.0)
+    ),
+    "language": lambda: tuple(language(hyperparameters={**MOMENTUM, "learning_rate": rate}) for rate in (1e12, 1.0)),
+    "own": lambda: (
+        spec(
+            data=custom_data("masks", "own"),
+            model={"name": None, "class": "golden.inputs.OwnMasks", "arguments": {}},
+            hyperparameters={**MOMENTUM, "learning_rate": 1e38},
+            metrics={"iou": 0.125},
+        ),
+    ),
+    "descent": lambda: (descent("ravine", hyperparameters={"learning_rate": 10.0}),),
 }
+
+
+def language(**changes: Any) -> RunSpec:
+    """Return the spec of a small training of a language model, with changes."""
+    gpt = model("gpt", **{**MODELS["gpt"].arguments, "layers": 1, "heads": 2, "width": 8})
+    return spec(**{"data": book(), "model": gpt, "batch_size": 4, **changes})
 
 
 def kind_training(name: str) -> Values:
@@ -322,7 +371,15 @@ KIND_SPECS: Mapping[str, Callable[[], RunSpec]] = {
     "sequence": lambda: spec(
         data=custom_data("waves", "sequence", scaling="standardised"), model=model("lstm", width=8)
     ),
+    "tabular": lambda: spec(
+        data=custom_data("plane", "tabular", scaling="standardised"), model=model("mlp", width=8), batch_size=8
+    ),
+    "tabular_classes": lambda: spec(data=custom_data("rows", "tabular_classes"), model=model("mlp", width=8)),
+    "own": lambda: spec(
+        data=custom_data("masks", "own"), model={"name": None, "class": "golden.inputs.OwnMasks", "arguments": {}}
+    ),
     "text": lambda: spec(data=sentences(), model=model("bag", width=8)),
+    "language": language,
     "function": lambda: descent("rosenbrock"),
 }
 

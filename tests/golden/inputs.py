@@ -42,6 +42,24 @@ def _examples(*shape: int) -> tuple[Any, ...]:
     return x[:40], y[:40], x[40:], y[40:]
 
 
+def rows() -> tuple[Any, ...]:
+    """Return rows of five numbers with classes."""
+    return _examples(5)
+
+
+def plane() -> tuple[Any, ...]:
+    """Return rows of five numbers with the real numbers that a plane over them has."""
+    x, _, test_x, _ = _examples(5)
+    slopes = np.arange(5) / 10
+    return x, 300 * (x @ slopes) + 20, test_x, 300 * (test_x @ slopes) + 20
+
+
+def masks() -> tuple[Any, ...]:
+    """Return small images, and which of their pixels are bright."""
+    x, _, test_x, _ = _examples(1, 6, 6)
+    return x, x[:, 0] > 0.5, test_x, test_x[:, 0] > 0.5
+
+
 def uneven() -> tuple[Any, ...]:
     """Return 4,000 inputs of zeros. The labels of the first 1,024 are 0, of the next 1,024 are 1, then both alternate.
 
@@ -90,6 +108,27 @@ class OwnModule(pl.LightningModule):
         return loss
 
 
+class OwnMasks(pl.LightningModule):
+    """A user's LightningModule for images with masks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Conv2d(1, 1, 3, padding=1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(self.network(batch[0])[:, 0], batch[1].float())
+
+    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        self.log("val/iou", self._iou(*batch))
+
+    def test_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        self.log("test/iou", self._iou(*batch))
+
+    def _iou(self, x: Tensor, y: Tensor) -> Tensor:
+        found = self.network(x)[:, 0] > 0
+        return (found & (y > 0)).sum() / (found | (y > 0)).sum().clamp(min=1)
+
+
 # Files below the data root, in the forms that loaders read. Their names begin with `golden`, as the arrays of a file
 # are kept by its name as long as the process lives.
 
@@ -101,6 +140,28 @@ def write_sentences() -> dict[str, Any]:
         lines = [f"{' '.join(rng.choice(WORDS, rng.integers(2, 9)))}\tlabel {index % 3}\n" for index in range(count)]
         (data_root() / f"golden-{part}.tsv").write_text("".join(lines))
     return {"train": "golden-train.tsv", "test": "golden-test.tsv"}
+
+
+def write_book() -> dict[str, Any]:
+    """Write a text of words with some characters beyond ASCII; return the arguments of the row `text_file`."""
+    words = np.random.default_rng(0).choice([*WORDS, "café", "£5", "🙂"], 120)
+    (data_root() / "golden-book.txt").write_text(" ".join(words), encoding="utf-8")
+    return {"path": "golden-book.txt"}
+
+
+def write_shakespeare() -> dict[str, Any]:
+    """Write a book where that of the row `shakespeare` is looked up."""
+    (data_root() / "tinyshakespeare").mkdir()
+    (data_root() / "tinyshakespeare" / "input.txt").write_text("To be, or not to be: that is the question.\n" * 5)
+    return {}
+
+
+def write_table(target: str) -> dict[str, Any]:
+    """Write a table with numbers, words, and targets that are numbers and words; return the arguments of its row."""
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.normal():.6f},{'red' if n % 3 else 'blue'},{n / 7:.4f},{'abc'[n % 3]}\n" for n in range(30)]
+    (data_root() / "golden-table.csv").write_text("size,colour,number,word\n" + "".join(lines))
+    return {"path": "golden-table.csv", "target": target}
 
 
 def write_trec() -> dict[str, Any]:
@@ -188,6 +249,17 @@ def write_encoder() -> str:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     BertConfig(vocab_size=40, max_position_embeddings=16, **sizes).save_pretrained(data_root() / "golden-encoder")
     return "golden-encoder"
+
+
+def write_decoder() -> str:
+    """Write the configuration of a tiny Llama for the characters of the book, without weights; return its folder."""
+    from transformers import LlamaConfig
+
+    book = (data_root() / write_book()["path"]).read_text(encoding="utf-8")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = LlamaConfig(vocab_size=len(set(book)), max_position_embeddings=16, tie_word_embeddings=True, **sizes)
+    config.save_pretrained(data_root() / "golden-decoder")
+    return "golden-decoder"
 
 
 def write_tokenizer() -> str:

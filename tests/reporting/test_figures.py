@@ -19,6 +19,7 @@ from optstudy.analysis.verdicts import worded_verdict
 from optstudy.inference.tuning_curves import expected_best
 from optstudy.keys import derive_seed
 from optstudy.planning.layout import StudyPaths
+from optstudy.reporting import plots
 from optstudy.reporting.figures import PLOTS
 from optstudy.reporting.plots import budget, curves, differences, sensitivity, trajectories
 from optstudy.reporting.specification_curves import specification_curves
@@ -284,3 +285,24 @@ def test_the_figure_of_differences_shows_units_and_verdicts_with_their_limits(re
     shown = figure.axes[0].texts[0].get_text().replace("\n", " ")
     assert shown == worded_verdict(claim)
     assert shown.endswith(", post hoc, from weights pretrained by adam")
+
+
+def test_choices_are_drawn_as_categories_and_every_trial_beside_its_own(tmp_path: Path) -> None:
+    search = {"betas": {"choices": [[0.9, 0.99], [0.8, 0.999]]}, "amsgrad": {"choices": [True, False]}}
+    study = tiny(optimizers=["sgd", {"name": "adam", "search": search}], tuning={"trials": 8})
+    paths = StudyPaths(study, tmp_path / "results", tmp_path / "mlruns")
+    answer_study(paths)
+    results = read_study_results(paths.tables)
+    figure = plots.choices(results)
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes] == ["adam: betas", "adam: amsgrad"]
+    ticks = [[label.get_text() for label in axes.get_xticklabels()] for axes in figure.axes]
+    assert ticks == [["[0.9, 0.99]", "[0.8, 0.999]"], ["true", "false"]]
+    own = results.tuning[results.tuning["contender"] == "adam"]
+    for axes, name, labels in zip(figure.axes, ("betas", "amsgrad"), ticks, strict=True):
+        points = np.concatenate([np.asarray(drawn.get_offsets()) for drawn in axes.collections])
+        shown = sorted((labels[round(x)], y) for x, y in points)
+        assert shown == sorted(zip(own[name], own["val_accuracy"], strict=True))
+    page = (paths.tables / "report.html").read_text()
+    assert 'id="choices-' in page
+    assert plots.choices(replace(results, tuning=results.tuning[results.tuning["contender"] == "sgd"])) is None

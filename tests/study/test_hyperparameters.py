@@ -55,7 +55,48 @@ LINES: dict[str, tuple[str, list[str]]] = {
     ),
     "torch's names": (
         contender("{name: adam, fixed: {lr: 0.5, betas: 1, params: 2}}"),
-        ["fixed.lr: 0.5: is torch's name: write learning_rate", "fixed.betas: 1.0: is", "fixed.params: 2.0: is"],
+        [
+            "fixed.lr: 0.5: is torch's name: write learning_rate",
+            "fixed.betas: 1.0: must be a list of 2",
+            "fixed.params: 2.0: is",
+        ],
+    ),
+    "betas, whole and one by one": (
+        contender("{name: adam, fixed: {betas: [0.9, 0.99], beta1: 0.8}}"),
+        ["fixed.betas: are all of them, and there is beta1, too: write one or the other"],
+    ),
+    "betas of another length, or outside their range": (
+        contender("{name: adam, search: {betas: {choices: [[0.9, 0.99], [0.9, 0.99, 0.999], [0.9, 1.0]]}}}"),
+        [
+            "search.betas.choices.1: (0.9, 0.99, 0.999): must be a list of 2 numbers, one for each beta",
+            "search.betas.choices.2: (0.9, 1.0): must be numbers; each must be at least 0 and below 1",
+        ],
+    ),
+    "choices of another kind": (
+        contender("{name: adam, search: {amsgrad: {choices: [true, 1.5]}, eps: {choices: [1.0e-8, small]}}}"),
+        [
+            "search.amsgrad.choices.1: 1.5: must be true or false",
+            "search.eps.choices.1: 'small': must be a number, not text",
+        ],
+    ),
+    "choices that are no choice": (
+        contender("{name: adam, search: {eps: {choices: [1.0e-8]}, amsgrad: {choices: [true, true], log: true}}}"),
+        [
+            "search.eps.choices: [1e-08]: must have at least 2 items",
+            "search.amsgrad.log: True: unknown key; allowed: choices",
+        ],
+    ),
+    "choices twice": (
+        contender("{name: adam, search: {eps: {choices: [1.0e-8, 1.0e-6, 1.0e-8]}}}"),
+        ["search.eps.choices.2: 1e-08: is there already"],
+    ),
+    "learning rates from a list": (
+        contender("{name: adam, search: {learning_rate: {choices: [0.1, 0.2]}}}"),
+        ["search.learning_rate: [0.1, 0.2]: must be an interval"],
+    ),
+    "whole numbers that are not whole": (
+        contender("{name: adam, search: {eps: {low: 0.5, high: 4, whole: true}}}"),
+        ["search.eps.low: 0.5: must be a whole number, because of `whole: true`"],
     ),
     "flags and numbers": (
         contender("{name: adam, fixed: {learning_rate: true, amsgrad: 1}}"),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from builders import tiny
-from optstudy.catalogue import OBJECTIVES, SAMPLERS, SCHEDULES
+from optstudy.catalogue import SAMPLERS, SCHEDULES
+from optstudy.metrics import METRICS, Metric
 from optstudy.tasks.kinds import TASKS
 from study_texts import (
     CLASS,
@@ -21,6 +22,7 @@ from study_texts import (
     with_claim,
     with_contender,
     with_data,
+    with_gpt,
     with_model,
     with_pretraining,
 )
@@ -30,6 +32,18 @@ WORDS: dict[str, tuple[str, list[str]]] = {
     "unknown argument": (
         edited("model: linear", "model: {name: cnn, arguments: {depth: 3}}"),
         ["model", "depth", "width"],
+    ),
+    "adapters of a network without pretrained weights": (
+        with_contender("  - {name: adam, lora: {targets: [body]}}\n"),
+        ["optimizers.1.lora", "transformer or causal_lm", "`pretrained`"],
+    ),
+    "adapters of nothing": (
+        with_contender("  - {name: adam, lora: {rank: 0, targets: []}}\n"),
+        ["optimizers.1.lora.rank", "optimizers.1.lora.targets"],
+    ),
+    "images by length": (
+        edited("data: digits", "data: {name: digits, batches: by_length}"),
+        ["data.batches", "by_length", "kind text, not image"],
     ),
     "duplicates": (edited("- adam", "- sgd"), ["optimizers", "distinct", "sgd"]),
     "duplicates but for case": (
@@ -201,6 +215,28 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         of_ravine("data: ravine", "data: {name: ravine, arguments: {condition: 1e400}}"),
         ["data.arguments.condition", "inf", "a finite number above 0"],
     ),
+    "a model that reads no stream of tokens": (
+        with_data("shakespeare"),
+        ["model.name", "linear", "does not read data of kind 'language'", "gpt, token_lstm"],
+    ),
+    "scaling of a stream of tokens": (
+        with_gpt("{}").replace("data: shakespeare", "data: {name: shakespeare, scaling: standardised}"),
+        ["data.scaling", "standardised", "not language"],
+    ),
+    "a user's own stream of tokens": (
+        with_data("{class: sklearn.datasets.load_digits, kind: language}"),
+        ["data.kind", "language", "image, sequence, text"],
+    ),
+    "accuracy of a language": (
+        with_gpt("{}").replace("trials: 2", "trials: 2\n  objective: val/accuracy"),
+        ["tuning.objective", "val/accuracy", "val/loss, val/perplexity, val/bits_per_byte"],
+    ),
+    "dropout below 0": (
+        with_gpt("{dropout: -0.1}"),
+        ["model.arguments.dropout", "-0.1", "a finite number of 0 or more"],
+    ),
+    "biases in words": (with_gpt("{bias: some}"), ["model.arguments.bias", "'some'", "true or false"]),
+    "heads of a gpt": (with_gpt("{heads: 3}"), ["model.arguments.heads", "3", "must divide the width: 128"]),
     "a width of 400 digits": (
         with_model(f"{{name: mlp, arguments: {{width: {10**400}}}}}"),
         ["model.arguments.width", "at most 1000000000"],
@@ -416,7 +452,7 @@ def test_a_claim_about_a_sweep_is_checked_in_a_study_without_trainings(write: An
 def test_rows_that_are_added_to_the_tables_are_valid_in_a_study_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCHEDULES, "falling", SCHEDULES["linear"])
     monkeypatch.setitem(SAMPLERS, "halton", SAMPLERS["sobol"])
-    monkeypatch.setitem(OBJECTIVES, "val/error", "minimize")
+    monkeypatch.setitem(METRICS, "val_error", Metric("validation error", higher=False))
     task = TASKS["classification"]
     monkeypatch.setitem(TASKS, "classification", replace(task, objectives=(*task.objectives, "val/error")))
     study = tiny(schedule="falling", tuning={"sampler": "halton", "objective": "val/error"})

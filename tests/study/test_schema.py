@@ -66,7 +66,6 @@ WORDS: dict[str, tuple[str, list[str]]] = {
         ["replicates.looks.1", "'x'", "integer"],
     ),
     "replicates in words": (edited("replicates: 2", "replicates: many"), ["replicates", "'many'", "integer"]),
-    "target above one": (edited("epochs: 2", "epochs: 2\ntarget: 90"), ["target", "90", "less than or equal to 1"]),
     "sweep of two points": (
         edited("epochs: 2", "epochs: 2\nsweep: {contenders: [sgd], points: 2}"),
         ["sweep.points", "2", "greater than or equal to 3"],

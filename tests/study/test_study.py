@@ -48,10 +48,27 @@ def test_the_documented_contenders_are_valid() -> None:
     assert [contender.name for contender in study.optimizers] == ["sgd", "adam-constant", "heavy", "nadam"]
 
 
+def test_the_documented_search_spaces_are_valid() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
+    search = parse_yaml(page.split("### Search spaces")[1].split("```yaml\n")[1].split("```")[0])["search"]
+    update = search.pop("update_every")
+    row = tiny(optimizers=[{"name": "n", "class": "torch.optim.SGD", "search": no_betas(search)}]).optimizers[0].row()
+    assert row.search["nesterov"].at(0.7) is False
+    own = {"name": "own", "class": "optimizer_classes.Open", "search": {"learning_rate": search["learning_rate"]}}
+    own["search"] |= {"betas": search["betas"], "update_every": update}
+    row = tiny(optimizers=[own]).optimizers[0].row()
+    assert row.search["betas"].at(0.9) == (0.9, 0.999)
+    assert {row.search["update_every"].at(u / 100) for u in range(100)} == set(range(1, 11))
+
+
+def no_betas(search: dict[str, Any]) -> dict[str, Any]:
+    return {name: space for name, space in search.items() if name != "betas"}
+
+
 def test_the_documented_claims_are_valid() -> None:
     page = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
-    block = page.split("```yaml\n")[2].split("```")[0]
-    study = tiny(**parse_yaml(block), optimizers=["sgd", "momentum", "adam", "adamw"])
+    [block] = [text for text in page.split("```yaml\n") if "\nclaims:" in text.split("```")[0]]
+    study = tiny(**parse_yaml(block.split("```")[0]), optimizers=["sgd", "momentum", "adam", "adamw"])
     assert study.claims[0].contrasts("tuned") == ({("momentum", "tuned"): 1.0, ("adam", "tuned"): -1.0},)
     assert len(study.claims[1].contrasts("tuned")) == 2
     assert len(study.claims[2].contrasts("tuned", [contender.name for contender in study.optimizers])) == 3

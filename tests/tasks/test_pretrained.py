@@ -341,7 +341,7 @@ def test_a_source_of_weights_that_is_not_a_file_is_refused() -> None:
 
 
 def test_a_folder_is_for_transformers_alone(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is a folder; a file of weights ends in .*; only the model `transformer`"):
+    with pytest.raises(DataError, match=r"is a folder; a file of weights ends in .*; only the models `transformer`"):
         load_pretrained(cnn(), {"source": str(tmp_path), "digest": ""}, "")
 
 

@@ -17,7 +17,7 @@ from builders import spec_of, tiny
 from optstudy.planning.dry_run import last_part
 from optstudy.spec import RunSpec, TrainingEnded, spec_fields
 from optstudy.training.batches import ArrayData
-from optstudy.training.modules.classification import start_network
+from optstudy.training.modules.examples import start_network
 from optstudy.training.train import seeded, train
 
 EPOCHS = 4

@@ -28,6 +28,8 @@ def few(name: str, kind: str, arguments: dict[str, Any]) -> Arrays:
     """Return a data set cut to 64 examples in each part: one batch of it is what these tests are about."""
     whole = load_arrays({"name": name, "class": None, "kind": kind, "arguments": arguments})
     order = np.argsort(np.random.default_rng(0).random(len(whole.y)))[:64]
+    if whole.stream is not None:
+        order = np.arange(64)  # tokens that follow each other
     return replace(whole, x=whole.x[order], y=whole.y[order], test_x=whole.test_x[:64], test_y=whole.test_y[:64])
 
 
@@ -44,6 +46,9 @@ def data_arguments(name: str, folder: Path) -> dict[str, Any]:
                     pixels = rng.integers(0, 255, (40, 30, 3), dtype=np.uint8)
                     Image.fromarray(pixels).save(folder / part / label / f"{index}.png")
         return {"train": str(folder / "train"), "test": str(folder / "test"), "size": 32}
+    if DATASETS[name].kind == "language":
+        (folder / "book.txt").write_text("to be, or not to be: that is the question. " * 30)
+        return {"context": 8, "steps": 1} | ({"path": str(folder / "book.txt")} if name == "text_file" else {})
     if name == "text":
         for part in ("train", "test"):
             (folder / f"{part}.tsv").write_text("a fine film\t1\na poor one\t0\n" * 8)
@@ -66,6 +71,8 @@ def test_one_batch_trains(data: str, model: str, tmp_path: Path, monkeypatch: py
         pytest.skip("Fashion-MNIST is not at hand: set OPTSTUDY_DATA")
     if data == "trec6" and not (SHARED / "trec6").exists():
         pytest.skip("TREC-6 is not at hand: set OPTSTUDY_DATA")
+    if data == "shakespeare" and not (SHARED / "tinyshakespeare").exists():
+        pytest.skip("tiny Shakespeare is not at hand: set OPTSTUDY_DATA")
     if row.side is not None and row.side < MODELS[model].least_side:
         pytest.skip("an input error: the images are smaller than the model's layers need")
     if model == "transformer":

@@ -22,7 +22,9 @@ from optstudy.tasks.networks import build_network
 from optstudy.training import optimizers
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.batches import ArrayData
-from optstudy.training.modules.classifier import Classifier, Sums
+from optstudy.training.modules.classification import Classification
+from optstudy.training.modules.classifier import Classifier
+from optstudy.training.modules.scoring import Sums
 from optstudy.training.stacked.module import Stack
 from optstudy.training.train import start_network
 from stacked_networks import STACKABLE
@@ -52,7 +54,7 @@ def test_no_step_of_a_training_alone_waits_for_its_device(
     monkeypatch.setattr(alone, "_optimizer", lambda: chosen)
     optimizers.set_mode(chosen, "train")
     steps = count(chosen.step, monkeypatch, chosen)
-    alone.sums = Sums()
+    alone.sums = Sums(Classification)
     for turn in alone.train_dataloader():
         alone.training_step(turn, 0)
     assert len(steps) == len(alone.data.train_dataloader())
@@ -73,7 +75,7 @@ def test_no_step_of_a_stack_waits_for_its_device(
 ) -> None:
     members = [member(optimizer, seed, monkeypatch, clip=clip, model="cnn") for seed in (1, 2)]
     stack = Stack(members, lambda _: None)
-    stack.sums = Sums()
+    stack.sums = Sums(Classification)
     for turn in stack.train_dataloader():
         stack.training_step(turn, 0)
     assert stack.optimizer.steps == len(stack.batches)
@@ -88,14 +90,15 @@ def step_on_meta(network: nn.Module, inputs: Inputs) -> None:
     """Take the forward and backward pass of a step; raises where it would wait for its device."""
     shape = (4, *inputs.shape)
     x = torch.ones(shape, dtype=torch.int64, device=META) if inputs.tokens else torch.zeros(shape, device=META)
-    loss = functional.cross_entropy(network.to(META)(x), torch.zeros(4, dtype=torch.int64, device=META))
+    logits = network.to(META)(x).flatten(0, -2)  # a language model gives some of each token
+    loss = functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=META))
     loss.backward()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_network_of_the_table_waits_for_its_device(name: str) -> None:
     row = MODELS[name]
-    inputs = Inputs((7,), 10, 50) if "text" in row.kinds else Inputs((3, 32, 32), 10)
+    inputs = Inputs((7,), 10, 50) if row.kinds & {"text", "language"} else Inputs((3, 32, 32), 10)
     network = build_network({"name": name, "class": None, "arguments": row.arguments}, inputs)
     step_on_meta(network, inputs)
     assert all(parameter.grad is not None for parameter in network.parameters())

@@ -19,8 +19,10 @@ from builders import TINY, spec_of, tiny
 from golden.compute import KIND_SPECS, searched
 from golden.trainings import golden_conditions
 from optstudy.catalogue import OPTIMIZERS
+from optstudy.planning import fingerprints
+from optstudy.planning.fingerprints import code_digest
 from optstudy.planning.weight_decay import found_decay
-from optstudy.spec import RunSpec, TrainingEnded
+from optstudy.spec import RunSpec, TrainingEnded, spec_fields
 from optstudy.tasks.networks import build_network
 from optstudy.training.batches import ArrayData
 from optstudy.training.optimizers import build_optimizer, decay_groups, set_mode, take_step, takes_closure
@@ -314,11 +316,30 @@ def test_a_row_without_a_stacked_form_says_why_it_is_trained_alone(name: str) ->
     assert (OPTIMIZERS[name].optimizer in reason) != (name in STACKABLE)
 
 
+def test_only_a_class_that_is_the_rows_alone_may_have_its_name() -> None:
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-1}}
+    own = {"name": "NAdam", "class": "torch.optim.NAdam", "search": space}
+    assert tiny(optimizers=["adam", own]).contender("NAdam").optimizer == "torch.optim.NAdam"
+    for name, path in (("nesterov", "torch.optim.SGD"), ("lion", "torch.optim.Adam")):
+        with pytest.raises(ValueError, match=f"'{name}' is the name of a row of the table"):
+            tiny(optimizers=["adam", {"name": name, "class": path, "search": space}])
+
+
 def test_a_row_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)  # as if it were not installed
     words = r"like: needs the package pytorch-optimizer: pip install 'optstudy\[optimizers\]'"
     with pytest.raises(ValueError, match=words):
         tiny(optimizers=["adam", {"name": "mine", "like": "lion"}])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_package_of_a_row_is_part_of_its_trainings_keys(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed(name)
+    spec = spec_fields(spec_of(name))
+    before = code_digest(spec)
+    assert bool(before) == (not OPTIMIZERS[name].optimizer.startswith("torch."))
+    monkeypatch.setattr(fingerprints, "version", lambda _: "0.0")
+    assert (code_digest(spec) != before) == bool(before)
 
 
 def test_reading_a_study_of_rows_imports_neither_torch_nor_their_packages() -> None:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from builders import spec_of, tiny
 from optstudy.catalogue import SCHEDULES
-from optstudy.study.schema import Schedule
+from optstudy.study.contender_blocks import Schedule
 from optstudy.training.schedules import build_schedule, schedule_factor
 from optstudy.training.train import train
 

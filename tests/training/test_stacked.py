@@ -104,9 +104,9 @@ def test_a_stack_scores_each_member_as_it_would_be_alone(network: str, scaling: 
         for row, index in stack.batches.firsts():
             alone = stack.members[index].score(part, most)
             assert together[row].loss == pytest.approx(alone.loss, abs=1e-5)
-            assert together[row].right == alone.right
-            assert len(alone.right) == len(stack.members[index].data.parts[part][1][:most])
-        assert len({tuple(score.right) for score in together}) == 3
+            assert together[row].marks == alone.marks
+            assert len(alone.marks["right"]) == len(stack.members[index].data.parts[part][1][:most])
+        assert len({tuple(score.marks["right"]) for score in together}) == 3
 
 
 def test_a_diverged_member_leaves_and_its_neighbours_do_not_notice() -> None:

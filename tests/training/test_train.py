@@ -110,7 +110,7 @@ def test_a_finished_training_leaves_no_tensors_behind(stacked: bool, monkeypatch
             super().__init__(*given)
             kept.append(weakref.ref(self))
 
-    for module in ("train", "classification"):
+    for module in ("train", "modules.examples"):
         monkeypatch.setattr(f"optstudy.training.{module}.ArrayData", Noted)
     study = tiny()
     rates = [{"learning_rate": 0.1, "weight_decay": 0.0}, {"learning_rate": 0.2, "weight_decay": 0.0}]

@@ -21,9 +21,9 @@ from optstudy.inference.meta_analysis import (
     profiles,
     random_effects,
 )
+from optstudy.metrics import find_metric, main_first
 from optstudy.study.claim import TOPICS
 
-TASK_METRIC = "test_accuracy"  # the error of a task is 1 minus it
 TAUS = np.round(np.geomspace(1.0, 8.0, 85), 6)  # of profiles: up to eight times the least error
 
 
@@ -175,9 +175,24 @@ def _ranking(studies: Sequence[StudyResults]) -> Ranking | None:
 
 
 def _errors(results: StudyResults) -> dict[str, NDArray[np.float64]]:
-    """Return the errors of a study's contenders by replicate, in the variant that the study compares."""
-    logged = {name: results.values.get((name, results.variant), {}).get(TASK_METRIC) for name in results.contenders}
-    return {name: 1 - np.asarray(own, dtype=float) for name, own in logged.items() if own is not None}
+    """Return the errors of a study's contenders by replicate, in the variant that the study compares.
+
+    The error is 1 minus the score that the answer is about, if that is a fraction of which more is better, or the
+    score itself if less of it is better. Other scores, and those of a validation part, are no errors: there are none.
+    """
+    own = {contender: results.values.get((contender, results.variant), {}) for contender in results.contenders}
+    names = main_first(
+        dict.fromkeys(name for values in own.values() for name in values), results.study.get("objective") or ""
+    )
+    row = find_metric(names[0]) if names and names[0].startswith("test_") else None
+    if row is None or not (row.share or not row.higher):
+        return {}
+    logged = {contender: values.get(names[0]) for contender, values in own.items()}
+    return {
+        contender: 1 - np.asarray(values, dtype=float) if row.higher else np.asarray(values, dtype=float)
+        for contender, values in logged.items()
+        if values is not None
+    }
 
 
 def _roster(errors: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:

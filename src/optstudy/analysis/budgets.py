@@ -157,14 +157,15 @@ def leads_by_budget(curves: pd.DataFrame, tested: str, groups: Mapping[str, str]
     `groups` has the words for the group of each contender. The numbers of trials are those of the table: a lead starts
     at the first one at which it is seen.
     """
-    wide = curves.pivot(index="trials", columns="contender", values="test") if len(curves) else curves
-    sign = metric(tested).sign
+    if curves.empty:  # nothing was searched
+        return []
+    wide, sign = curves.pivot(index="trials", columns="contender", values="test"), metric(tested).sign
     by_group: dict[str, Any] = {}
     for contender in dict.fromkeys(curves["contender"]):
         group = groups.get(contender, contender)
         own = sign * wide[contender].to_numpy()
         by_group[group] = np.maximum(by_group[group], own) if group in by_group else own
-    ks = wide.index.tolist() if len(curves) else []
+    ks = wide.index.tolist()
     found = crossings({group: own.tolist() for group, own in by_group.items()})
     return [Lead(ks[lead.first - 1], ks[lead.last - 1], lead.leader) for lead in found]
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.analysis import verdicts
-from optstudy.catalogue import OBJECTIVES, SAMPLERS, Space
+from optstudy.catalogue import SAMPLERS, Space
 from optstudy.errors import StudyError
 from optstudy.inference.looks import level_of
 from optstudy.inference.redraws import Pool, ranks, redraw, sobol_strata
 from optstudy.inference.targets import Reached
 from optstudy.keys import canonical, digest
-from optstudy.metrics import HEADLINES, ROUNDING, metric
+from optstudy.metrics import ROUNDING, column_of, metric
 from optstudy.planning.journal import Stated
 from optstudy.spec import unpack
 from optstudy.study.claim import SWEPT, Arm, ClaimSpec, Contrast
@@ -45,7 +45,7 @@ def contrasts(study: Study, claim: ClaimSpec) -> list[dict[Arm, float]]:
 
 def margin(claim: ClaimSpec) -> float:
     """Return the claim's margin in its metric's unit."""
-    return claim.margin if claim.margin is not None else float(HEADLINES[claim.metric].margin or 0.0)
+    return claim.margin if claim.margin is not None else float(metric(claim.metric).margin or 0.0)
 
 
 def claim_hash(study: Study, claim: ClaimSpec) -> str:
@@ -166,7 +166,7 @@ def redrawn_values(
     """
     import pandas as pd
 
-    rates = {c.name: study.row(c).search.get("learning_rate") for c in study.optimizers if c.name in trials}
+    rates = {c.name: study.row(c).rates for c in study.optimizers if c.name in trials}
     if not rates or study.tuning.once or SAMPLERS[study.tuning.sampler].adaptive:
         return {}
     # A cell is empty if a trial did not log the metric: a user's own model may do so.
@@ -185,8 +185,8 @@ def _pool(study: Study, trials: pd.DataFrame, space: Space | None) -> Pool:
         rates = [float(rate) for rate in trials["learning_rate"]]
         held = replace(space, low=min(space.low, *rates), high=max(space.high, *rates))
         positions = [held.position(rate) for rate in rates]
-    sign = 1.0 if OBJECTIVES[study.objective] == "maximize" else -1.0
-    scores = (sign * trials[study.objective.replace("/", "_")]).tolist()
+    column = column_of(study.objective)
+    scores = (metric(column).sign * trials[column]).tolist()
     losses = trials["val_loss"].fillna(0.0).tolist() if "val_loss" in trials else [0.0] * len(trials)
     return Pool(np.array(positions), ranks(scores, losses))
 

@@ -114,7 +114,9 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     runs, curves, sweep = (stacked(folder, kind, names) for kind in ("runs", "curves", "sweep"))
     within = study.sweep.within if study.sweep else 0.0
     prices = prices_in(read_table(folder / "price.csv")) if (folder / "price.csv").exists() else {}
-    values = replicate_values(runs, curves, sweep, study.epochs, study.target, within, prices)
+    values = replicate_values(
+        runs, curves, sweep, study.epochs, study.target, within, prices, study.columns, study.score
+    )
     return _findings(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
 
 
@@ -201,7 +203,7 @@ def _unsearched_decay(design: Design) -> Iterator[Finding]:
 
 def _narrow_space(design: Design) -> Iterator[Finding]:
     for contender in design.study.optimizers:
-        space = design.study.row(contender).search.get("learning_rate")
+        space = design.study.row(contender).rates
         decades = math.log10(space.high / space.low) if space and space.log else 0.0
         if space and decades < MIN_DECADES - 1e-9:
             words = f"its learning-rate space {space.low:g} to {space.high:g} is truncated: {decades:.1f} decades"
@@ -211,8 +213,8 @@ def _narrow_space(design: Design) -> Iterator[Finding]:
 def _default_outside_space(design: Design) -> Iterator[Finding]:
     for contender in design.study.optimizers:
         row = design.study.row(contender)
-        space, default = row.search.get("learning_rate"), row.defaults.get("learning_rate")
-        if space and default is not None and not space.low <= default <= space.high:
+        space, default = row.rates, row.defaults.get("learning_rate")
+        if space and isinstance(default, int | float) and not space.low <= default <= space.high:
             words = f"its default learning rate {default:g} is outside its space {space.low:g} to {space.high:g}"
             yield _finding(1, contender.name, words)
 
@@ -221,7 +223,7 @@ def _shared_space(design: Design) -> Iterator[Finding]:
     families: dict[tuple[float, float], set[str]] = defaultdict(set)
     for contender in design.study.optimizers:
         row = design.study.row(contender)
-        if space := row.search.get("learning_rate"):
+        if space := row.rates:
             family = row.optimizer.replace("AdamW", "Adam") + str(row.fixed.get("momentum", ""))
             families[space.low, space.high].add(family)
     if len(families) == 1 and any(len(sharing) > 1 for sharing in families.values()):
@@ -234,7 +236,8 @@ def _coarse_sweep(design: Design) -> Iterator[Finding]:
     if study.sweep is None or not margins:
         return
     for name in study.sweep.contenders:
-        space = study.row(study.contender(name)).search["learning_rate"]
+        space = study.row(study.contender(name)).rates
+        assert space is not None
         step = math.log10(space.high / space.low) / (study.sweep.points - 1)
         if step > min(margins) + 1e-9:
             words = f"the rates of its sweep are {step:.2g} decades apart, but a claim's margin is {min(margins):g}"
@@ -287,16 +290,18 @@ def _selected_at_edges(tables: Tables) -> Iterator[Finding]:
 
 
 def _tolerance_beyond_sweep(tables: Tables) -> Iterator[Finding]:
-    study, sweep = tables.study, tables.sweep
-    if study.sweep is None or "val_accuracy" not in sweep:
+    study, sweep, score = tables.study, tables.sweep, tables.study.score
+    if study.sweep is None or score not in sweep:
         return
     for name, own in sweep.groupby("contender", sort=False):
         ends = [
-            reaches_an_end(rows["learning_rate"].tolist(), rows["val_accuracy"].tolist(), study.sweep.within)
+            reaches_an_end(
+                rows["learning_rate"].tolist(), (metric(score).sign * rows[score]).tolist(), study.sweep.within
+            )
             for _, rows in own.groupby("replicate")
         ]
         if any(ends):
-            within = amount("val_accuracy", study.sweep.within)
+            within = amount(score, study.sweep.within)
             words = f"in {sum(ends)} of {len(ends)} replicates an end of the sweep is within {within} of its best"
             yield _finding(13, str(name), f"its learning-rate tolerance is a lower bound: {words}")
 

@@ -19,7 +19,7 @@ from optstudy.analysis.space_audit import headline, positions_of, scores_of
 from optstudy.analysis.tables import write_table
 from optstudy.inference.intervals import LEVEL
 from optstudy.inference.redraws import Pool, leads, ranks, redraw, sobol_strata
-from optstudy.metrics import ROUNDING, metric
+from optstudy.metrics import BEST, ROUNDING, find_metric, metric
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.study import Study
 
@@ -33,15 +33,6 @@ BASELINE_DRAWS = 2_000
 DRAWS = 200  # of each other specification
 CUT = 0.5  # decades
 SEED = 0
-
-# Rules of selection: the column of trials that they select by. The study's own objective is always the first.
-RULES = {
-    "val_accuracy": "validation accuracy",
-    "val_loss": "validation loss",
-    "best_val_accuracy": "best epoch's validation accuracy",
-    "best_val_loss": "best epoch's validation loss",
-}
-ALTERNATIVES = ("val_accuracy", "val_loss", "best_val_accuracy")
 
 Numbers = NDArray[np.float64]
 Columns = Mapping[str, Numbers]  # values by metric, higher is better
@@ -187,12 +178,13 @@ def _trials(study: Study, tuning: pd.DataFrame) -> dict[str, Trials]:
     found = {}
     for contender in study.optimizers:
         own = tuning[tuning["contender"] == contender.name] if "replicate" in tuning else tuning[:0]
-        space = study.row(contender).search.get("learning_rate")
-        columns = {name: scores_of(own, name) for name in own.columns if name in RULES or metric(name).margin}
+        space = study.row(contender).rates
+        scores = [name for name in own.columns if (row := find_metric(name)) is not None and row.margin is not None]
+        columns = {name: scores_of(own, name) for name in scores}
         known = {name: column for name, column in columns.items() if column is not None}
         if study.objective.replace("/", "_") not in known:
             return {}
-        positions = positions_of(space, own["learning_rate"].to_numpy(dtype=float)) if space else np.zeros(len(own))
+        positions = positions_of(space, own["learning_rate"]) if space else np.zeros(len(own))
         decades = math.log10(space.high / space.low) if space and space.log else 0.0
         found[contender.name] = Trials(positions, own["replicate"].to_numpy(dtype=np.int64), known, decades)
     return found
@@ -201,9 +193,8 @@ def _trials(study: Study, tuning: pd.DataFrame) -> dict[str, Trials]:
 def specifications(study: Study, trials: Mapping[str, Trials]) -> list[Specification]:
     """Return the ways to do a study again, its own first."""
     own = study.objective.replace("/", "_")
-    rules = [
-        rule for rule in dict.fromkeys((own, *ALTERNATIVES)) if all(rule in one.columns for one in trials.values())
-    ]
+    asked = dict.fromkeys((own, "val_accuracy", "val_loss", f"{BEST}{study.score}"))
+    rules = [rule for rule in asked if all(rule in one.columns for one in trials.values())]
     most = study.tuning.trials
     budgets = dict.fromkeys([most, max(1, round(most / 2)), max(1, round(most / 4))])
     decades = min(one.decades for one in trials.values())

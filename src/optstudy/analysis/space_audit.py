@@ -7,7 +7,7 @@ docs/protocol.md explains it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optstudy.catalogue import OptimizerRow, Space
+from optstudy.catalogue import Choices, OptimizerRow, Space, Value
 from optstudy.files import read_derived
 from optstudy.inference.importance import shares_of_variance
 from optstudy.inference.intervals import LEVEL, t_interval
 from optstudy.inference.response import response, trend_p
-from optstudy.metrics import HEADLINES, ROUNDING, counted, difference, metric
+from optstudy.metrics import ROUNDING, counted, difference, metric
 from optstudy.spec import RunSpec
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
@@ -53,7 +53,8 @@ class ContenderAudit:
         in_good: How many trials of a search lie in it, on average.
         missed: Replicates, counted from 0, whose search has no trial in it.
         shares: The share of the variance of good scores that each other hyperparameter explains.
-        trends: The p of the rank correlation of each with what the learning rate leaves unexplained in good trials.
+        trends: The p of the rank correlation of each with what the learning rate leaves unexplained in good trials; of
+            choices, which have no order, the p of their difference in it.
         untuned_ahead: Mean and interval of untuned minus tuned, in the unit of the metric and positive if untuned is
             better; None unless the whole interval is above zero.
     """
@@ -121,12 +122,15 @@ def audit_spaces(study: Study, tuning: pd.DataFrame, values: Values) -> SpaceAud
 def headline(study: Study, values: Values) -> str:
     """Return the metric that a study's answer is about, the first that all contenders have; empty if there is none."""
     arms = [values.get((contender.name, study.variants[0]), {}) for contender in study.optimizers]
-    compared = [name for name, row in HEADLINES.items() if row.compared]
+    compared = [name for name in study.columns if metric(name).compared]
     return next((name for name in compared if all(name in own for own in arms)), "")
 
 
-def positions_of(space: Space, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where values lie in their space, 0 to 1, on its scale."""
+def positions_of(space: Space | Choices, column: pd.Series) -> NDArray[np.float64]:
+    """Return where the values of a column lie in their space, 0 to 1, on its scale; choices lie in their own order."""
+    if isinstance(space, Choices):
+        return np.array([space.position(cell) for cell in column])
+    values = column.to_numpy(dtype=float)
     return np.array([min(max(space.position(float(value)), 0.0), 1.0) for value in values])
 
 
@@ -147,11 +151,12 @@ def _of_trials(study: Study, name: str, trials: pd.DataFrame) -> dict[str, Any]:
     scores = scores_of(trials, study.objective)
     if scores is None or not set(search) <= set(trials):
         return {}
-    positions = {key: positions_of(space, trials[key].to_numpy(dtype=float)) for key, space in search.items()}
+    positions = {key: positions_of(space, trials[key]) for key, space in search.items()}
     others = [key for key in search if key != "learning_rate"]
     found: dict[str, Any] = {"shares": shares_of_variance(positions, scores, others)}
-    if "learning_rate" in search:
-        found |= _of_rates(study, trials, search["learning_rate"], positions, scores)
+    space, unordered = study.row(study.contender(name)).rates, {k for k, s in search.items() if isinstance(s, Choices)}
+    if space is not None:
+        found |= _of_rates(study, trials, space, positions, scores, unordered)
     return found
 
 
@@ -161,8 +166,9 @@ def _of_rates(
     space: Space,
     positions: Mapping[str, NDArray[np.float64]],
     scores: NDArray[np.float64],
+    unordered: Collection[str],
 ) -> dict[str, Any]:
-    """Return what the response to the learning rate says."""
+    """Return what the response to the learning rate says; `unordered` are hyperparameters without order."""
     rates, replicates = positions["learning_rate"], trials["replicate"].to_numpy(dtype=np.int64)
     decades = math.log10(space.high / space.low) if space.low > 0 else 1.0
     fitted = response(rates, scores, replicates, decades)
@@ -178,7 +184,9 @@ def _of_rates(
         "good": (space.at(low), space.at(high)),
         "in_good": float(np.mean(list(counts.values()))),
         "missed": tuple(replicate for replicate, count in counts.items() if not count),
-        "trends": {name: trend_p(fitted, rates, scores, own) for name, own in others.items()},
+        "trends": {
+            name: trend_p(fitted, rates, scores, own, ordered=name not in unordered) for name, own in others.items()
+        },
     }
 
 
@@ -290,7 +298,7 @@ def _without_decay(row: OptimizerRow) -> str:
     return "torch.optim.Adam" if row.optimizer == "torch.optim.AdamW" else row.optimizer
 
 
-def _setting(row: OptimizerRow, name: str) -> Space | float | None:
+def _setting(row: OptimizerRow, name: str) -> Space | Choices | Value | None:
     """Return the space of a hyperparameter, or its fixed value; None if the optimizer has its class's default."""
     return row.search.get(name) or row.fixed.get(name)
 
@@ -305,7 +313,12 @@ def _is_inert(audit: SpaceAudit, name: str, pairs: tuple[tuple[str, OptimizerRow
     if not searching or not all(name in audit.of(contender).inert for contender, _ in searching):
         return False
     space = searching[0][1]
-    return all(
-        value is not None and value <= space.high * (1 + ROUNDING) and (name == DECAY or value >= space.low)
-        for value in fixed
-    )
+    return all(_is_within(space, value, name) for value in fixed)
+
+
+def _is_within(space: Space | Choices, value: Value | None, name: str) -> bool:
+    if isinstance(space, Choices):
+        return value in space.choices
+    if not isinstance(value, int | float):
+        return False
+    return value <= space.high * (1 + ROUNDING) and (name == DECAY or value >= space.low)

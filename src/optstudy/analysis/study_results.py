@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ import pandas as pd
 from optstudy.analysis.budgets import no_curves, read_curves
 from optstudy.analysis.price import prices_in
 from optstudy.analysis.robustness import no_card, read_card
-from optstudy.analysis.tables import Values, read_table, replicate_values, stacked
-from optstudy.catalogue import OBJECTIVES
-from optstudy.metrics import present
+from optstudy.analysis.tables import Values, read_table, replicate_values, stacked, text_columns
+from optstudy.catalogue import Choices, Space
+from optstudy.metrics import HEADLINES, column_of, declare, present
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import Task, task_of
 
@@ -48,6 +48,15 @@ class StudyResults:
     card: pd.DataFrame = field(default_factory=no_card)
     tuning_curves: pd.DataFrame = field(default_factory=no_curves)
 
+    def __post_init__(self) -> None:
+        """Make the metrics known that the study declares."""
+        declare(self.name, self.study.get("new_metrics", {}))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore results from another process, which knew the metrics that the study declares."""
+        vars(self).update(state)
+        self.__post_init__()
+
     @property
     def contenders(self) -> list[str]:
         """Return the contenders in the study's order."""
@@ -75,8 +84,18 @@ class StudyResults:
 
     @property
     def metrics(self) -> list[str]:
-        """Return the metrics of the comparison, in the order of `metrics.METRICS`."""
-        return present(self.comparison.columns)
+        """Return the metrics of the comparison, in the order of `metrics.METRICS`, but first the objective's."""
+        return present(self.comparison.columns, self.study.get("objective") or "")
+
+    @property
+    def main(self) -> str:
+        """Return the score that the answer is about: the first metric on the test or validation part; else empty."""
+        return next((name for name in self.metrics if name.startswith(("test_", "val_"))), "")
+
+    @property
+    def score(self) -> str:
+        """Return the column of the curves that targets and sweeps count by."""
+        return str(self.study.get("score", "val_accuracy"))
 
     @property
     def groups(self) -> dict[str, str]:
@@ -90,7 +109,7 @@ class StudyResults:
     @property
     def objective(self) -> str:
         """Return the column of trials by which the search selects; of a sweep alone, an objective that it has."""
-        names = [name.replace("/", "_") for name in (self.study.get("objective") or "", *OBJECTIVES)]
+        names = [column_of(name) for name in (self.study.get("objective") or "", *self.task.objectives)]
         return next((name for name in names if name in self.tuning or name in self.sweep), "")
 
 
@@ -111,6 +130,9 @@ def study_facts(study: Study) -> dict[str, Any]:
         "trials": study.tuning.trials,
         "sampler": study.tuning.sampler,
         "objective": study.objective,
+        "score": study.score,
+        "columns": study.columns,
+        "new_metrics": study.new_metrics,
         "once": study.tuning.once,
         "pretrained_by": study.pretrained_by,
         "seed": study.seed,
@@ -128,8 +150,37 @@ def _contender_facts(study: Study, name: str) -> dict[str, Any]:
         "like": "" if contender.class_path is not None else contender.like or contender.name,
         "optimizer": row.optimizer,
         "defaults": dict(row.defaults),
-        "search": {key: {"low": s.low, "high": s.high, "log": s.log} for key, s in row.search.items()},
+        "search": {key: _space_facts(space) for key, space in row.search.items()},
     }
+
+
+def _space_facts(space: Space | Choices) -> dict[str, Any]:
+    if isinstance(space, Choices):
+        return {"choices": list(space.choices)}
+    return {"low": space.low, "high": space.high, "log": space.log}
+
+
+def spaces_of(study: Mapping[str, Any], contender: str) -> dict[str, Space | Choices]:
+    """Return a contender's search spaces as study.json has them; empty in a file of an older version."""
+    search = study.get("contenders", {}).get(contender, {}).get("search", {})
+    return {name: _space(facts) for name, facts in search.items()}
+
+
+def searched_choices(results: StudyResults) -> list[tuple[str, str, Choices]]:
+    """Return contender, name and space of each hyperparameter that is chosen from a list and has trials."""
+    tried = set(results.tuning["contender"]) if results.objective in results.tuning else set[str]()
+    return [
+        (contender, name, space)
+        for contender in results.contenders
+        for name, space in spaces_of(results.study, contender).items()
+        if isinstance(space, Choices) and contender in tried
+    ]
+
+
+def _space(facts: Mapping[str, Any]) -> Space | Choices:
+    if "choices" in facts:
+        return Choices(tuple(tuple(one) if isinstance(one, list) else one for one in facts["choices"]))
+    return Space(facts["low"], facts["high"], facts["log"])
 
 
 def read_study_results(folder: Path) -> StudyResults:
@@ -137,8 +188,10 @@ def read_study_results(folder: Path) -> StudyResults:
     comparison = _numeric(read_table(folder / "comparison.csv"))
     names = list(dict.fromkeys(comparison["contender"]))
     kinds = ("runs", "curves", "tuning", "sweep", "selected")
-    tables = {kind: _numeric(stacked(folder, kind, names)) for kind in kinds}
     study = _read(folder / "study.json")
+    declare(study["name"], study.get("new_metrics", {}))
+    text = {name: text_columns(spaces_of(study, name)) for name in names}
+    tables = {kind: _numeric(stacked(folder, kind, names, text), text) for kind in kinds}
     price = _numeric(read_table(folder / "price.csv")) if (folder / "price.csv").exists() else pd.DataFrame()
     return StudyResults(
         name=folder.name,
@@ -158,6 +211,8 @@ def read_study_results(folder: Path) -> StudyResults:
             study.get("target"),
             study["within"],
             prices_in(price),
+            study.get("columns", list(HEADLINES)),
+            study.get("score", "val_accuracy"),
         ),
         card=read_card(folder),
         tuning_curves=read_curves(folder),
@@ -168,8 +223,12 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _numeric(table: pd.DataFrame) -> pd.DataFrame:
-    """Convert all columns but `TEXT` to numbers; an empty cell (a contender lacks the metric) becomes NaN."""
+def _numeric(table: pd.DataFrame, text: Mapping[str, Collection[str]] | None = None) -> pd.DataFrame:
+    """Convert all columns but those of text to numbers; an empty cell (a contender lacks the metric) becomes NaN.
+
+    `text` has the columns of each contender with labels of choices.
+    """
+    kept = {*TEXT, *(name for names in (text or {}).values() for name in names)}
     return table.assign(
-        **{name: pd.to_numeric(table[name], errors="coerce") for name in table.columns if name not in TEXT}
+        **{name: pd.to_numeric(table[name], errors="coerce") for name in table.columns if name not in kept}
     )

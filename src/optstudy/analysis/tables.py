@@ -12,12 +12,13 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.price import Price
+from optstudy.catalogue import Choices, Space, Value
 from optstudy.errors import StudyError
 from optstudy.files import write_text
 from optstudy.inference.intervals import t_interval
 from optstudy.inference.learning_rates import learning_rate_tolerance
 from optstudy.inference.targets import PRIMARY_SHARE, SHARES, replicate_target, restricted, time_to_target
-from optstudy.metrics import HEADLINES, metric
+from optstudy.metrics import HEADLINES, find_metric, metric
 from optstudy.planning.selection import Selections
 from optstudy.study.claim import Arm
 
@@ -34,13 +35,17 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, text: Iterable[str] = ()) -> pd.DataFrame:
     """Read a CSV; pandas 3.1 restores every float exactly. A contender may have a name such as `007`.
+
+    Columns named in `text` are read as they are written: they have choices of a hyperparameter (see `labelled`).
 
     Raises StudyError if the file is damaged.
     """
     try:
-        table = pd.read_csv(path, dtype={"contender": str}, keep_default_na=False, na_values=["nan"])
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(["contender", *text], str), keep_default_na=False, na_values=["nan"]
+        )
     except ValueError as error:
         raise _damaged(path) from error
     if not {"contender", "replicate"} & set(table):  # each table has one of them
@@ -52,23 +57,39 @@ def _damaged(path: Path) -> StudyError:
     return StudyError(f"{path}: is damaged: `optstudy report` writes it again from the journal")
 
 
-def read_selections(path: Path, searched: Iterable[str]) -> Selections:
+def text_columns(search: Mapping[str, Space | Choices]) -> list[str]:
+    """Return the columns of a contender's tables that have labels of choices instead of numbers."""
+    return [name for name, space in search.items() if isinstance(space, Choices) and not space.numeric]
+
+
+def read_selections(path: Path, search: Mapping[str, Space | Choices]) -> Selections:
     """Return the selected hyperparameters by replicate."""
-    names = list(searched)
-    rows = read_table(path).to_dict("records")
+    rows = read_table(path, text_columns(search)).to_dict("records")
     try:
-        return {int(row["replicate"]): {name: float(row[name]) for name in names} for row in rows}
+        return {
+            int(row["replicate"]): {name: _value(space, row[name]) for name, space in search.items()} for row in rows
+        }
     except (KeyError, ValueError) as error:
         raise _damaged(path) from error
 
 
-def stacked(folder: Path, kind: str, contenders: Iterable[str]) -> pd.DataFrame:
+def _value(space: Space | Choices, cell: Any) -> Value:
+    """Return the value of a hyperparameter in a cell."""
+    if isinstance(space, Choices):
+        return space.choices[space.index(cell)]
+    return int(cell) if space.whole else float(cell)
+
+
+def stacked(
+    folder: Path, kind: str, contenders: Iterable[str], text: Mapping[str, Iterable[str]] | None = None
+) -> pd.DataFrame:
     """Return the rows of folder/kind/<contender>.csv of all contenders, with a column `contender`.
 
-    If there are none, the table is empty.
+    If there are none, the table is empty. `text` has the columns of each contender that are read as text.
     """
     paths = {name: folder / kind / f"{name}.csv" for name in contenders}
-    read = {name: read_table(path) for name, path in paths.items() if path.exists()}
+    columns = {name: (text or {}).get(name, ()) for name in paths}
+    read = {name: read_table(path, columns[name]) for name, path in paths.items() if path.exists()}
     frames = [table.assign(contender=name) for name, table in read.items() if len(table)]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"contender": [], "variant": []})
 
@@ -86,21 +107,24 @@ class Targets:
         return metric(self.score).higher
 
 
-def targets_of(runs: pd.DataFrame, given: float | None, share: float = PRIMARY_SHARE) -> Targets | None:
-    """Return the target of each replicate; None if the runs have no validation score, or `given` but no accuracy.
+def targets_of(
+    runs: pd.DataFrame, given: float | None, share: float = PRIMARY_SHARE, score: str = "val_accuracy"
+) -> Targets | None:
+    """Return the target of each replicate; None if the runs have no validation score, or `given` but not the study's.
 
-    It is the validation accuracy `given` in the study, or else `share` of the median over contenders of their best
-    validation accuracy (of the loss, if no accuracy is logged) in that replicate. Untuned runs count if none is tuned.
+    It is the value of the study's `score` that is `given` in the study, or else `share` of the median over contenders
+    of their best score in that replicate. If it is not logged, the validation accuracy or loss stands for it. Untuned
+    runs count if none is tuned.
     """
-    scores = [name for name in ("val_accuracy", "val_loss") if f"best_{name}" in runs]
-    if not scores or (given and scores[0] != "val_accuracy"):
+    scores = [name for name in dict.fromkeys((score, "val_accuracy", "val_loss")) if f"best_{name}" in runs]
+    if not scores or (given and scores[0] != score):
         return None
-    score, tuned = scores[0], runs[runs["variant"] == "tuned"]
-    best = {int(r): own[f"best_{score}"].dropna() for r, own in (tuned if len(tuned) else runs).groupby("replicate")}
+    found, tuned = scores[0], runs[runs["variant"] == "tuned"]
+    best = {int(r): own[f"best_{found}"].dropna() for r, own in (tuned if len(tuned) else runs).groupby("replicate")}
     if not any(map(len, best.values())):
         return None
-    higher = metric(score).higher
-    return Targets(score, {r: given or replicate_target(own.tolist(), share, higher) for r, own in best.items()})
+    higher = metric(found).higher
+    return Targets(found, {r: given or replicate_target(own.tolist(), share, higher) for r, own in best.items()})
 
 
 def times_to_target(runs: pd.DataFrame, curves: pd.DataFrame, targets: Targets) -> list[int | None]:
@@ -123,17 +147,20 @@ def replicate_values(
     target: float | None,
     within: float,
     prices: Mapping[str, Price] | None = None,
+    names: Sequence[str] = tuple(HEADLINES),
+    score: str = "val_accuracy",
 ) -> dict[Arm, dict[str, list[float]]]:
     """Return the values of each headline metric, replicate by replicate, for each contender and variant.
 
-    `target` is the one given in the study. Times that are counted up to a goal are restricted to the budget of
+    `names` are the metrics that claims can be about, `score` is the one that targets and sweeps count by, and `target`
+    is the one given in the study. Times that are counted up to a goal are restricted to the budget of
     `epochs`, and `reached` has 1 for each replicate that reached the goal, else 0. The variant `sweep` holds
-    learning-rate tolerances: decades `within` of the sweep's best validation accuracy.
+    learning-rate tolerances: decades `within` of the sweep's best score.
     """
     by_arm: dict[Arm, dict[str, list[float]]] = {}
-    targets = targets_of(runs, target)
+    targets = targets_of(runs, target, score=score)
     for arm, own, paths in arms_of(runs, curves):
-        values = {name: own[name].tolist() for name in HEADLINES if name in own and own[name].notna().all()}
+        values = {name: own[name].tolist() for name in names if name in own and own[name].notna().all()}
         if targets is not None:
             values |= times_of(times_to_target(own, paths, targets), epochs, (prices or {}).get(arm[0]))
         elif TOLERANCE in values:
@@ -142,9 +169,9 @@ def replicate_values(
             values[TOLERANCE] = known.pop("epochs_to_target")
             values |= {name: own for name, own in known.items() if name != "steps_to_target"}
         by_arm[arm] = values
-    for contender, points in sweep.groupby("contender", sort=False) if "val_accuracy" in sweep else ():
+    for contender, points in sweep.groupby("contender", sort=False) if score in sweep else ():
         tolerances = [
-            learning_rate_tolerance(own["learning_rate"].tolist(), own["val_accuracy"].tolist(), within)
+            learning_rate_tolerance(own["learning_rate"].tolist(), (metric(score).sign * own[score]).tolist(), within)
             for _, own in points.groupby("replicate")
         ]
         by_arm[contender, "sweep"] = {"learning_rate_tolerance": tolerances}
@@ -170,7 +197,12 @@ def times_of(times: Sequence[float | None], epochs: int, price: Price | None) ->
 
 
 def target_rows(
-    runs: pd.DataFrame, curves: pd.DataFrame, epochs: int, given: float | None, prices: Mapping[str, Price]
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    epochs: int,
+    given: float | None,
+    prices: Mapping[str, Price],
+    score: str = "val_accuracy",
 ) -> list[dict[str, Any]]:
     """Return the rows of targets.csv: for each share and arm, how many reached the target and their restricted means.
 
@@ -178,7 +210,7 @@ def target_rows(
     """
     rows = []
     for share in (None,) if given else SHARES:
-        targets = targets_of(runs, given, share or PRIMARY_SHARE)
+        targets = targets_of(runs, given, share or PRIMARY_SHARE, score)
         for (contender, variant), own, paths in arms_of(runs, curves) if targets is not None else ():
             assert targets is not None
             values = times_of(times_to_target(own, paths, targets), epochs, prices.get(contender))
@@ -193,8 +225,8 @@ def comparison(runs: pd.DataFrame, values: Values, targets: Targets | None) -> p
     """Return one row per contender and variant with n, and mean, sd and 95% t interval of each headline metric.
 
     `reached` is the number of replicates that reached the target (of functions: the tolerance); `target_val_accuracy`
-    is the median of the targets. A contender's first row also has its learning-rate tolerance. Validation metrics are
-    left out if it has a test accuracy.
+    (or another score) is the median of the targets. A contender's first row also has its learning-rate tolerance.
+    Validation metrics are left out if it has a score on the test part.
     """
     rows = []
     diverged = runs[runs["status"] == "diverged"].groupby(["contender", "variant"]).size()
@@ -213,8 +245,10 @@ def comparison(runs: pd.DataFrame, values: Values, targets: Targets | None) -> p
                 row[f"target_{targets.score}"] = median(targets.by_replicate.values())
             if "reached" in known:
                 row["reached"] = int(sum(known["reached"]))
-            for name, shown in HEADLINES.items():
-                if name in known and shown.compared and not (name.startswith("val_") and "test_accuracy" in known):
+            tested = any(name.startswith("test_") for name in known)
+            for name in known:
+                shown = find_metric(name)
+                if shown is not None and shown.compared and not (name.startswith("val_") and tested):
                     row |= _summary(name, known[name])
             rows.append(row)
     return pd.DataFrame(rows)

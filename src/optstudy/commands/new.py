@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 from optstudy.errors import StudyError
 
 if TYPE_CHECKING:
-    from optstudy.catalogue import Space
+    from optstudy.catalogue import Hyperparameters, Space
     from optstudy.study.new_study import NewContender
     from optstudy.user_process import UserProcess
 
@@ -114,7 +115,7 @@ def _contender_of_class(option: str, path: str, taken: list[str], decays: bool) 
         raise StudyError(f"{option}: {path!r}: {error}") from error
 
 
-def _found(path: str, defaults: dict[str, float]) -> str:
+def _found(path: str, defaults: Hyperparameters) -> str:
     from optstudy.planning.weight_decay import found_decay
 
     try:
@@ -135,7 +136,7 @@ def tasks() -> None:
     _print_table(("task", "kind", "new uses", "what it is and needs"), rows)
 
 
-def _needed(arguments: dict[str, object]) -> list[str]:
+def _needed(arguments: Mapping[str, object]) -> list[str]:
     return [name for name, default in arguments.items() if default is None] or ["nothing"]
 
 
@@ -151,8 +152,8 @@ def optimizers() -> None:
         package = EXTRA_PACKAGES.get(module, module)
         if find_spec(module) is None:
             missing.add(package)
-        rate = _shown(row.search["learning_rate"]) if "learning_rate" in row.search else "estimated"
-        rows.append((name, str(row.decay), rate, _shown(row.search["weight_decay"]), package))
+        rate = _shown(row.rates) if row.rates else "estimated"
+        rows.append((name, str(row.decay), rate, _shown(row.interval("weight_decay")), package))
     _print_table(("optimizer", "decay", "learning rates", "weight decays", "package"), rows)
     if missing:
         typer.echo(f"Not installed: {', '.join(sorted(missing))}. pip install 'optstudy[optimizers]'")
@@ -163,7 +164,7 @@ def _shown(space: Space) -> str:
     return f"{space.low:g} to {space.high:g}"
 
 
-def _print_table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print columns; the last one is not padded."""
     widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading) - 1)]
     for row in (heading, *rows):

@@ -54,19 +54,22 @@ class Response:
         return inside[0][0], inside[-1][1]
 
 
-def trend_p(fitted: Response, positions: Numbers, scores: Numbers, others: Numbers) -> float:
+def trend_p(fitted: Response, positions: Numbers, scores: Numbers, others: Numbers, ordered: bool = True) -> float:
     """Return the p of the rank correlation of another hyperparameter with what the learning rate leaves unexplained.
 
     All are arrays over trials; `others` are values of the other hyperparameter, on any scale. Only the half of the
-    trials with the better fitted scores counts (Spearman's test).
+    trials with the better fitted scores counts (Spearman's test). Values that are not `ordered` are groups, which the
+    test of Kruskal and Wallis compares.
     """
-    from scipy.stats import spearmanr
+    from scipy.stats import kruskal, spearmanr
 
     expected = fitted.at(positions)
     good = expected >= np.median(expected)
     left = (scores - expected)[good]
     if np.ptp(left) == 0 or np.ptp(others[good]) == 0:
         return 1.0
+    if not ordered:
+        return float(kruskal(*(left[others[good] == one] for one in np.unique(others[good]))).pvalue)
     return float(spearmanr(others[good], left).pvalue)
 
 

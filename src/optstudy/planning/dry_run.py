@@ -9,15 +9,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.catalogue import OPTIMIZERS, Hyperparameters, optimizer_path
 from optstudy.errors import DataError, error_prefix, one_line
+from optstudy.metrics import COMPUTED
 from optstudy.spec import RunSpec
 from optstudy.study.groups import own_part
 from optstudy.study.hyperparameters import parameters_of, trains_matrices_only
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
-from optstudy.tasks.arrays import split
-from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays
+from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays, split_of
 from optstudy.tasks.kinds import task_of
 from optstudy.training.optimizers import (
     build_optimizer,
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-Hyperparameters = Mapping[str, float | bool]
-
 
 def points_to_try(study: Study, contender: Contender) -> list[Hyperparameters]:
     """Return the hyperparameters with which a contender's optimizer is tried: its defaults, and the ends of its spaces.
@@ -49,10 +47,9 @@ def points_to_try(study: Study, contender: Contender) -> list[Hyperparameters]:
     points: list[Hyperparameters] = [row.defaults] if study.untuned else []
     if study.tuning.trials:
         middle = {name: space.at(0.5) for name, space in row.search.items()}
-        points += [{**middle, name: end} for name, space in row.search.items() for end in (space.low, space.high)]
+        points += [{**middle, name: end} for name, space in row.search.items() for end in space.ends]
     if study.sweep is not None and contender.name in study.sweep.contenders:
-        space = row.search["learning_rate"]
-        points += [{**row.defaults, "learning_rate": end} for end in (space.low, space.high)]
+        points += [{**row.defaults, "learning_rate": end} for end in (row.rates.ends if row.rates else ())]
     return [{**row.fixed, **point} for point in points]
 
 
@@ -293,9 +290,13 @@ def try_network(spec: RunSpec) -> nn.Module:
 
 
 def training_examples(spec: RunSpec) -> int:
-    """Return the number of training examples. Raises DataError if the data cannot be split."""
-    train, _ = split(load_arrays(spec.data).y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
-    return len(train)
+    """Return the number of training examples, of a stream that of the windows which an epoch draws.
+
+    Raises DataError if the data cannot be split.
+    """
+    train, _ = split_of(spec.data, spec.split_seed)
+    stream = load_arrays(spec.data).stream
+    return len(train) if stream is None else stream.steps * spec.batch_size
 
 
 def _build_and_read(spec: RunSpec) -> nn.Module:
@@ -349,13 +350,20 @@ def _read(network: nn.Module, spec: RunSpec, count: int) -> None:
             if spec.clip is not None and spec.clip_value is not None:
                 raise ValueError("Lightning clips the gradients of a LightningModule by `clip` or by `clip_value`")
             return
+    task = task_of(spec.data["kind"])
+    if task.targets == "any":
+        raise ValueError("data of kind own need a LightningModule, which knows what to do with them")
+    if logged := [name for name in spec.metrics or () if name not in COMPUTED and f"val_{name}" not in task.metrics]:
+        raise ValueError(f"only a LightningModule logs the metric {logged[0]}; computed are {', '.join(COMPUTED)}")
     arrays = load_arrays(spec.data)
-    x = torch.from_numpy(arrays.x[:count].copy())
+    x = torch.from_numpy(arrays.first(count).copy())
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         logits = network(x)
+    outputs = "logits" if task.classifies else "outputs"
     shape = tuple(getattr(logits, "shape", ())) or type(logits).__name__
-    if shape != (len(x), arrays.classes):
-        raise ValueError(f"expected logits {(len(x), arrays.classes)} of inputs {tuple(x.shape)}, found {shape}")
+    expected = (len(x), arrays.classes) if arrays.stream is None else (*x.shape, arrays.classes)
+    if shape != expected:
+        raise ValueError(f"expected {outputs} {expected} of inputs {tuple(x.shape)}, found {shape}")
 
 
 def start_from_pretraining(before: RunSpec, spec: RunSpec) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
+from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, optimizer_path
 from optstudy.environment import device_kind, torch_minor
 from optstudy.keys import TRAINING_VERSION, canonical, content_key, digest, training_key
 from optstudy.planning.journal import Entry
@@ -63,12 +65,20 @@ class Fingerprints:
 def code_digest(spec: Mapping[str, Any]) -> str:
     """Return the digest of the user's classes and functions that a training needs; empty if there are none.
 
-    Data are left out: their values have a digest of their own.
+    A row whose class is not torch's counts as well, by the version of its package: another one may compute other
+    numbers. Data are left out: their values have a digest of their own.
     """
     groups = (group.get("optimizer", "") for group in spec.get("groups", ()))
     paths = (spec["optimizer"], spec["model"]["class"] or "", spec["schedule"]["name"], *groups)
     digests = [user_code_digest(path) for path in paths if "." in path]
+    digests += _package_version(spec["optimizer"])
     return digest(canonical(digests)) if any(digests) else ""
+
+
+def _package_version(optimizer: str) -> list[str]:
+    """Return the package and version of a row of the table; nothing for torch's rows, and for classes."""
+    package = EXTRA_PACKAGES.get(optimizer_path(optimizer).partition(".")[0]) if optimizer in OPTIMIZERS else None
+    return [f"{package} {version(package)}"] if package else []
 
 
 def device_of(kind: str) -> str:

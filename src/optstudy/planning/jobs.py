@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optstudy.catalogue import OBJECTIVES, SAMPLERS
+from optstudy.catalogue import SAMPLERS, Hyperparameters
 from optstudy.environment import minor_version, torch_minor
 from optstudy.keys import TRAINING_VERSION, derive_seed
+from optstudy.metrics import direction
 from optstudy.planning.fingerprints import Fingerprints, code_digest, device_of
 from optstudy.planning.journal import Entry
 from optstudy.planning.samplers import drawn_points, next_point
@@ -18,7 +19,7 @@ from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
 # Fields of a spec that are resolved only where they are used.
-LEFT_OUT = {"clip_value", "accumulate", "average", "groups"}
+LEFT_OUT = {"clip_value", "accumulate", "average", "groups", "lora"}
 VARIANTS = ("pretraining", "trial", "tuned", "untuned", "sweep")  # of trainings, in their order
 
 
@@ -42,7 +43,7 @@ class Job:
     variant: str
     trial: int
     seed: int
-    hyperparameters: Mapping[str, float]
+    hyperparameters: Hyperparameters
     spec: RunSpec
     key: str
 
@@ -97,7 +98,7 @@ def trial_jobs(
     contender, tuning = study.contender(name), study.tuning
     spaces = study.row(contender).search
 
-    def job(index: int, hyperparameters: Mapping[str, float]) -> Job:
+    def job(index: int, hyperparameters: Hyperparameters) -> Job:
         seed = derive_seed(study.seed, replicate, "trial", index)
         return _job(study, contender, replicate, "trial", index, seed, hyperparameters, fingerprints)
 
@@ -106,10 +107,10 @@ def trial_jobs(
             return list(known)
         points = drawn_points(tuning.sampler, study.seed, replicate, tuning.trials, spaces)
         return [job(index, point) for index, point in enumerate(points)]
-    jobs, direction = list(known), OBJECTIVES[study.objective]
+    jobs, goal = list(known), direction(study.objective)
     while len(jobs) < tuning.trials and all(job.key in done for job in jobs[-1:]):
         history = [(job.hyperparameters, done[job.key].result.metrics[study.objective]) for job in jobs]
-        jobs.append(job(len(jobs), next_point(tuning.sampler, study.seed, replicate, spaces, history, direction)))
+        jobs.append(job(len(jobs), next_point(tuning.sampler, study.seed, replicate, spaces, history, goal)))
     return jobs
 
 
@@ -124,12 +125,12 @@ def selected_trial(study: Study, trials: Sequence[Job], done: Mapping[str, Entry
 
 
 def final_jobs(
-    study: Study, name: str, replicate: int, fingerprints: Fingerprints, selected: Mapping[str, float] | None
+    study: Study, name: str, replicate: int, fingerprints: Fingerprints, selected: Hyperparameters | None
 ) -> list[Job]:
     """Return a replicate's final runs: of the selected hyperparameters if they are known, and of the defaults."""
     contender = study.contender(name)
     seed = derive_seed(study.seed, replicate, "final")
-    variants: list[tuple[str, Mapping[str, float]]] = []
+    variants: list[tuple[str, Hyperparameters]] = []
     if selected is not None:
         variants.append(("tuned", selected))
     if study.untuned:
@@ -144,7 +145,8 @@ def sweep_jobs(study: Study, name: str, replicate: int, fingerprints: Fingerprin
     row = study.row(contender)
     jobs = []
     for index in range(points):
-        hyperparameters = {**row.defaults, "learning_rate": row.search["learning_rate"].at(index / (points - 1))}
+        assert row.rates is not None
+        hyperparameters = {**row.defaults, "learning_rate": row.rates.at(index / (points - 1))}
         jobs.append(_job(study, contender, replicate, "sweep", index, seed, hyperparameters, fingerprints))
     return jobs
 
@@ -164,7 +166,7 @@ def unit_jobs(
     `known` is as in `trial_jobs`.
     """
     jobs: list[Job] = []
-    chosen: Mapping[str, float] | None = None
+    chosen: Hyperparameters | None = None
     if selections is None:
         jobs = trial_jobs(study, unit.contender, unit.replicates[0], fingerprints, done, known)
         selected = selected_trial(study, jobs, done)
@@ -252,7 +254,7 @@ def _job(
     variant: str,
     trial: int,
     seed: int,
-    hyperparameters: Mapping[str, float],
+    hyperparameters: Hyperparameters,
     fingerprints: Fingerprints,
 ) -> Job:
     spec = study.spec(

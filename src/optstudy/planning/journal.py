@@ -180,6 +180,9 @@ def _senseless_value(spec: RunSpec, entry: Entry) -> str:
     result = entry.result
     if spec.data["kind"] not in KINDS:
         return f"spec.data.kind: {spec.data['kind']!r}: must be one of {', '.join(KINDS)}"
+    rate = spec.hyperparameters.get("learning_rate", 0.0)
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        return f"spec.hyperparameters.learning_rate: {rate!r}: must be a number"
     if not isinstance(entry.facts.get("training_version", 0), int):
         return f"facts.training_version: {entry.facts['training_version']!r}: must be a number"
     if len(entry.epoch_ms) != len(result.curve):

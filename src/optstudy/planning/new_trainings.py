@@ -59,7 +59,7 @@ def _other_values(job: Job, before: Sequence[Mapping[str, Any]]) -> str:
     """Return which hyperparameters have other values than those `before` at the same place of the study, and why."""
     if not before:
         return ""
-    now = job.spec.hyperparameters
+    now = json.loads(canonical(job.spec.hyperparameters))  # as a journal has it: lists for tuples
     names = min(([n for n in {**old, **now} if old.get(n) != now.get(n)] for old in before), key=len)
     if not names:
         return "the split changed, as another scikit-learn draws it"

@@ -8,16 +8,19 @@ random sampler repeats its first point after a restart.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optstudy.catalogue import SAMPLERS, Direction, Space
+from optstudy.catalogue import SAMPLERS, Choices, Hyperparameters, Space, Value, label
 from optstudy.keys import derive_seed
+from optstudy.metrics import Direction
 from optstudy.user_code import import_class
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+Spaces = Mapping[str, Space | Choices]
 
 
 def sobol_points(seed: int, replicate: int, trials: int, dimensions: int) -> list[list[float]]:
@@ -38,9 +41,7 @@ def random_points(seed: int, replicate: int, trials: int, dimensions: int) -> li
     return [[float(u) for u in rng.random(dimensions)] for rng in rngs]
 
 
-def drawn_points(
-    sampler: str, seed: int, replicate: int, trials: int, spaces: Mapping[str, Space]
-) -> list[dict[str, float]]:
+def drawn_points(sampler: str, seed: int, replicate: int, trials: int, spaces: Spaces) -> list[dict[str, Value]]:
     """Return the hyperparameters of every trial of a search whose sampler is not adaptive."""
     points = import_class(SAMPLERS[sampler].points)(seed, replicate, trials, len(spaces))
     return [{name: space.at(u) for (name, space), u in zip(spaces.items(), point, strict=True)} for point in points]
@@ -50,22 +51,22 @@ def next_point(
     sampler: str,
     seed: int,
     replicate: int,
-    spaces: Mapping[str, Space],
-    history: Sequence[tuple[Mapping[str, float], float]],
+    spaces: Spaces,
+    history: Sequence[tuple[Hyperparameters, float]],
     direction: Direction,
-) -> dict[str, float]:
+) -> dict[str, Value]:
     """Return the next point of an adaptive sampler, given (hyperparameters, objective) of all trials before it."""
-    point: dict[str, float] = import_class(SAMPLERS[sampler].points)(seed, replicate, spaces, history, direction)
+    point: dict[str, Value] = import_class(SAMPLERS[sampler].points)(seed, replicate, spaces, history, direction)
     return point
 
 
 def tpe_point(
     seed: int,
     replicate: int,
-    spaces: Mapping[str, Space],
-    history: Sequence[tuple[Mapping[str, float], float]],
+    spaces: Spaces,
+    history: Sequence[tuple[Hyperparameters, float]],
     direction: Direction,
-) -> dict[str, float]:
+) -> dict[str, Value]:
     """Return the next point of a TPE search (Bergstra et al. 2011); the arguments are those of `next_point`.
 
     An in-memory study is filled with the history and asked once, with a seed that depends on the trial's index alone:
@@ -78,16 +79,31 @@ def tpe_point(
     sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, replicate, "tpe", len(history)))
     study = optuna.create_study(direction=direction, sampler=sampler)
     for hyperparameters, value in history:
-        past = optuna.trial.create_trial(params=dict(hyperparameters), distributions=distributions, value=value)
+        past = optuna.trial.create_trial(
+            params=optuna_params(hyperparameters), distributions=distributions, value=value
+        )
         study.add_trial(past)
     trial = study.ask(distributions)
-    return {name: trial.params[name] for name in spaces}
+    return {name: _value(space, trial.params[name]) for name, space in spaces.items()}
 
 
-def distribution(space: Space) -> BaseDistribution:
+def _value(space: Space | Choices, found: Any) -> Value:
+    """Return the value that Optuna's parameter stands for."""
+    value: Value = space.choices[space.index(found)] if isinstance(space, Choices) else found
+    return value
+
+
+def optuna_params(hyperparameters: Hyperparameters) -> dict[str, bool | float | str]:
+    """Return hyperparameters as Optuna's parameters: its categories cannot be tuples, so these are text."""
+    return {name: label(value) if isinstance(value, tuple) else value for name, value in hyperparameters.items()}
+
+
+def distribution(space: Space | Choices) -> BaseDistribution:
     """Return Optuna's form of a search space."""
-    from optuna.distributions import FloatDistribution, IntDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+    if isinstance(space, Choices):
+        return CategoricalDistribution([label(one) if isinstance(one, tuple) else one for one in space.choices])
     if space.whole:
         return IntDistribution(int(space.low), int(space.high), log=space.log)
     return FloatDistribution(space.low, space.high, log=space.log)

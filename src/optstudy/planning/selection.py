@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from optstudy.catalogue import OBJECTIVES, Space
+from optstudy.catalogue import Choices, Hyperparameters, Space
+from optstudy.metrics import column_of, metric
 from optstudy.spec import RunResult
 
-Selections = Mapping[int, Mapping[str, float]]  # selected hyperparameters by replicate
+Selections = Mapping[int, Hyperparameters]  # selected hyperparameters by replicate
 
 EDGE_SHARE = 0.05  # the protocol's rule 6
 
@@ -27,8 +28,7 @@ def validation(result: RunResult, objective: str) -> Validation:
     The validation loss counts as 0 if it was not logged: a user's own model may log its objective only.
     """
     value = result.metrics[objective]
-    score = value if OBJECTIVES[objective] == "maximize" else -value
-    return Validation(score, result.metrics.get("val/loss", 0.0))
+    return Validation(metric(column_of(objective)).sign * value, result.metrics.get("val/loss", 0.0))
 
 
 def select(trials: Sequence[Validation]) -> int:
@@ -36,14 +36,17 @@ def select(trials: Sequence[Validation]) -> int:
     return min(range(len(trials)), key=lambda index: (-trials[index].score, trials[index].loss, index))
 
 
-def edges(hyperparameters: Mapping[str, float], spaces: Mapping[str, Space]) -> list[str]:
+def edges(hyperparameters: Hyperparameters, spaces: Mapping[str, Space | Choices]) -> list[str]:
     """Return the names of values within 5% of an end of their space, in its own (log) scale, as `name:low` or `:high`.
 
-    Wilson et al. 2017 (arXiv:1705.08292) extended a grid whose best value lay at its end.
+    Choices have no ends. Wilson et al. 2017 (arXiv:1705.08292) extended a grid whose best value lay at its end.
     """
     found = []
     for name, space in spaces.items():
-        position = space.position(hyperparameters[name])
+        value = hyperparameters[name]
+        if isinstance(space, Choices) or not isinstance(value, int | float):
+            continue
+        position = space.position(value)
         if position <= EDGE_SHARE:
             found.append(f"{name}:low")
         elif position >= 1 - EDGE_SHARE:

@@ -39,7 +39,10 @@ def decisions(
     """
     decided, problems = dict[str, Decision](), list[str]()
     for contender in study.optimizers:
-        spec = study.spec(contender, 0, 0, study.row(contender).defaults, weights)
+        row = study.row(contender)
+        # What is searched without a default counts: the stacked form may lack it.
+        middle = {name: space.at(0.5) for name, space in row.search.items() if name not in row.defaults}
+        spec = study.spec(contender, 0, 0, {**middle, **row.defaults}, weights)
         points = points_to_try(study, contender)
         versions = [code_digest(spec_fields(spec)), TRAINING_VERSION, torch_minor()]
         key = digest(canonical([group_key(spec), points, study.stack, data_digest, versions]))

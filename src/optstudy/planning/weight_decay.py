@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from optstudy.catalogue import Hyperparameters
 from optstudy.training.optimizers import build_optimizer, set_mode, take_step, takes_closure
 from optstudy.user_code import import_class, may_decay
 
@@ -19,9 +20,7 @@ DECAYS = (0.05, 0.1)
 TOLERANCE = 1e-3
 
 
-def found_decay(
-    optimizer: str, hyperparameters: Mapping[str, float | bool]
-) -> Literal["coupled", "decoupled", "none", ""]:
+def found_decay(optimizer: str, hyperparameters: Hyperparameters) -> Literal["coupled", "decoupled", "none", ""]:
     """Return how the class applies weight decay; "none" if it has none, empty if trying it does not decide.
 
     Coupled decay adds the weights, multiplied by the decay, to the gradient: three steps with it are three steps
@@ -69,7 +68,7 @@ def _share_taken(without: Tensor, decayed: Tensor) -> float:
 
 
 def _trajectory(
-    optimizer: str, hyperparameters: Mapping[str, float | bool], weights: Tensor, decay: float, gradient: Gradient
+    optimizer: str, hyperparameters: Hyperparameters, weights: Tensor, decay: float, gradient: Gradient
 ) -> Tensor:
     """Return the weights (steps, 4, 3) after each step from the same start, as its optimizer wants them judged."""
     parameter = nn.Parameter(weights.clone())

@@ -31,8 +31,10 @@ def log_model(client: MlflowClient, experiment: str, run: str, job: Job, weights
         if model.name == job.contender:
             client.delete_logged_model(model.model_id)  # the process or the store ended before the run had its tag
     arrays = load_arrays(job.spec.data)
-    inputs = {"shape": arrays.x.shape[1:], "classes": arrays.classes, "tokens": arrays.tokens}
-    facts = json.dumps({"model": job.spec.model, **inputs})
+    example = np.zeros_like(arrays.first(1))
+    inputs = {"shape": example.shape[1:], "classes": arrays.classes, "tokens": arrays.tokens}
+    adapted = {} if job.spec.lora is None else {"lora": job.spec.lora, "pretrained": job.spec.pretrained}
+    facts = json.dumps({"model": job.spec.model, **inputs, **adapted})
     # MLflow shows progress bars and warns of missing type hints and examples, which the signature makes unnecessary.
     with TemporaryDirectory() as folder, redirect_stderr(StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -42,7 +44,7 @@ def log_model(client: MlflowClient, experiment: str, run: str, job: Job, weights
         _use_store(client.tracking_uri, experiment)
         facts_file = Path(folder) / "facts.json"
         facts_file.write_text(facts, encoding="utf-8")
-        logits = np.zeros((1, arrays.classes), "float32")
+        logits = np.zeros((*(example.shape if arrays.stream else (1,)), arrays.classes), "float32")
         logged = Model.log(
             artifact_path=None,
             name=job.contender,
@@ -50,7 +52,7 @@ def log_model(client: MlflowClient, experiment: str, run: str, job: Job, weights
             run_id=run,
             python_model=str(Path(__file__).with_name("mlflow_model.py")),
             artifacts={"weights": str(weights), "facts": str(facts_file)},
-            signature=infer_signature(np.zeros((1, *arrays.x.shape[1:]), arrays.x.dtype), logits),
+            signature=infer_signature(example, logits),
             pip_requirements=["optstudy"],
         )
     client.set_tag(run, "optstudy.model", logged.model_uri)

@@ -19,13 +19,18 @@ class Network(PythonModel):
         """Build the network and load its weights. torch is imported here, because logging a model does not need it."""
         from safetensors.torch import load_file
 
+        from optstudy.tasks.adapters import add_adapters
         from optstudy.tasks.arrays import Inputs
         from optstudy.tasks.networks import build_network
+        from optstudy.tasks.pretrained import load_pretrained
 
         facts = json.loads(Path(context.artifacts["facts"]).read_text(encoding="utf-8"))
         inputs = Inputs(tuple(facts["shape"]), facts["classes"], facts["tokens"])
         network = build_network(facts["model"], inputs)
-        network.load_state_dict(load_file(context.artifacts["weights"]))
+        if "lora" in facts:  # the file has what was trained beside the pretrained weights
+            load_pretrained(network, facts["pretrained"], "")
+            add_adapters(network, facts["lora"])
+        network.load_state_dict(load_file(context.artifacts["weights"]), strict="lora" not in facts)
         self.network = network.eval()
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002

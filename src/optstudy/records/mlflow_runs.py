@@ -54,7 +54,7 @@ MAX_TAG = 8000  # of a tag of a run
 MAX_EXPERIMENT_TAG = 20_000
 MAX_DATA_NAME, MAX_DATA_SOURCE = 500, 65_535
 CUT = "\n\n... (cut at the length that MLflow allows; report.html among the files of the run `comparison` has it whole)"
-TAG_COLUMNS = {"n", "diverged", "target_val_accuracy"}  # of the comparison: the UI would plot them if they were metrics
+TAG_COLUMNS = ("n", "diverged", "target_")  # of the comparison: the UI would plot them if they were metrics
 
 
 def create_store(root: Path) -> str:
@@ -250,7 +250,7 @@ class MlflowRecorder:
             for name, value in row.items()
             if isinstance(value, int | float) and math.isfinite(value)
         }
-        facts = {name: value for name, value in values.items() if name.rpartition("/")[2] in TAG_COLUMNS}
+        facts = {name: value for name, value in values.items() if _is_tag(name.rpartition("/")[2])}
         aggregates = {metric_of_column(name): float(value) for name, value in values.items() if name not in facts}
         parameters, run = _params(settings), self._parent(contender, ended_ms)
         if _is_outdated(self._client.get_run(run), parameters, aggregates, ended_ms):
@@ -362,6 +362,10 @@ def _tags(values: Mapping[str, object]) -> dict[str, str]:
 def _cut(note: str, limit: int) -> str:
     """Return a note at the length that MLflow allows, with a pointer to the report if it was longer."""
     return note if len(note) <= limit else note[: limit - len(CUT)] + CUT
+
+
+def _is_tag(column: str) -> bool:
+    return any(column == own or (own.endswith("_") and column.startswith(own)) for own in TAG_COLUMNS)
 
 
 def metric_name(name: str) -> str:

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optstudy.catalogue import OBJECTIVES, Space
+from optstudy.metrics import direction
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
-from optstudy.planning.samplers import distribution
+from optstudy.planning.samplers import Spaces, distribution, optuna_params
 from optstudy.records.databases import create_missing, optuna_storage, sqlite_file
 from optstudy.records.ownership import OWNER, check_owner, make_project, name_prefix, read_project
 from optstudy.records.recorder import Projection
@@ -31,11 +31,12 @@ class OptunaRecorder:
 
     store = "Optuna (OPTSTUDY_OPTUNA_STORAGE)"
 
-    def __init__(self, root: Path, study: str, spaces: Mapping[str, Mapping[str, Space]], objective: str) -> None:
+    def __init__(self, root: Path, study: str, spaces: Mapping[str, Spaces], objective: str) -> None:
         self._root, self._study, self._spaces, self._objective = root, study, spaces, objective
         self._is_default = not os.environ.get("OPTSTUDY_OPTUNA_STORAGE")
-        self._direction = OBJECTIVES[objective]
-        self._studies: dict[str, tuple[optuna.Study, set[str]]] = {}  # with the keys of their trials, by contender
+        self._direction = direction(objective)
+        # By contender, with the keys of their trials, and whether they take trials of its spaces.
+        self._studies: dict[str, tuple[optuna.Study, set[str], bool]] = {}
 
     def check(self) -> None:
         """Raise StudyError if a contender's name is taken; the default database is the project's own."""
@@ -73,8 +74,8 @@ class OptunaRecorder:
         """Add a finished trial, unless it was added already. Other trainings are ignored."""
         if job.stage != "tuning":
             return
-        study, keys = self._contender_study(job.contender)
-        if job.key not in keys:
+        study, keys, fits = self._contender_study(job.contender)
+        if fits and job.key not in keys:
             study.add_trial(_frozen_trial(job, entry, self._spaces[job.contender], self._objective))
             keys.add(job.key)
 
@@ -102,11 +103,11 @@ class OptunaRecorder:
 
     def _is_outdated(self, contender: str, wanted: set[str]) -> bool:
         """Return whether a contender's Optuna study has other trials, or is for another objective."""
-        study, keys = self._contender_study(contender)
-        return bool(keys - wanted) or study.direction.name.lower() != self._direction
+        study, keys, fits = self._contender_study(contender)
+        return bool(keys - wanted) or study.direction.name.lower() != self._direction or not fits
 
-    def _contender_study(self, contender: str) -> tuple[optuna.Study, set[str]]:
-        """Return a contender's Optuna study, created if it is missing, and the keys of its trials."""
+    def _contender_study(self, contender: str) -> tuple[optuna.Study, set[str], bool]:
+        """Return a contender's Optuna study, created if it is missing, and what `_studies` has beside it."""
         if contender not in self._studies:
             import optuna
 
@@ -117,8 +118,9 @@ class OptunaRecorder:
             )
             if OWNER not in study.user_attrs:
                 study.set_user_attr(OWNER, self._project)
-            keys = {trial.user_attrs.get("key", "") for trial in study.get_trials(deepcopy=False)}
-            self._studies[contender] = study, keys
+            trials = study.get_trials(deepcopy=False)
+            keys = {trial.user_attrs.get("key", "") for trial in trials}
+            self._studies[contender] = study, keys, _fits(trials[:1], self._spaces[contender])
         return self._studies[contender]
 
     def _name(self, contender: str) -> str:
@@ -150,6 +152,22 @@ class OptunaRecorder:
         return str(owner) if owner is not None else self._project if by_earlier else None
 
 
+def _fits(trials: Sequence[optuna.trial.FrozenTrial], spaces: Spaces) -> bool:
+    """Return whether an Optuna study with these trials takes trials of other spaces: its choices can never change.
+
+    One that does not is written again by `complete`.
+    """
+    from optuna.distributions import check_distribution_compatibility
+
+    for trial in trials:
+        for name in trial.distributions.keys() & spaces.keys():
+            try:
+                check_distribution_compatibility(trial.distributions[name], distribution(spaces[name]))
+            except ValueError:
+                return False
+    return True
+
+
 def _create_tables(storage: str) -> None:
     from optuna.storages import RDBStorage
 
@@ -158,12 +176,12 @@ def _create_tables(storage: str) -> None:
     database.engine.dispose()
 
 
-def _frozen_trial(job: Job, entry: Entry, spaces: Mapping[str, Space], objective: str) -> optuna.trial.FrozenTrial:
+def _frozen_trial(job: Job, entry: Entry, spaces: Spaces, objective: str) -> optuna.trial.FrozenTrial:
     from optuna.trial import create_trial
 
     attributes = {name: getattr(job, name) for name in ("replicate", "trial", "seed", "key")}
     trial = create_trial(
-        params=dict(job.hyperparameters),
+        params=optuna_params(job.hyperparameters),
         distributions={name: distribution(space) for name, space in spaces.items()},
         value=entry.result.metrics[objective],
         user_attrs={**attributes, "status": entry.result.status},

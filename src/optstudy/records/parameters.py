@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.catalogue import OPTIMIZERS, Choices, Hyperparameters, Space, label, labelled, optimizer_path
 from optstudy.errors import DataError
 from optstudy.planning.dry_run import weight_decay_of
 from optstudy.planning.jobs import Job
@@ -23,10 +23,7 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
     """Return what all trainings of a contender share and what distinguishes it from other contenders."""
     contender = study.contender(name)
     row, spec = study.row(contender), study.spec(contender, 0, 0, {})
-    spaces = {
-        f"search {key}": f"{space.low:g} to {space.high:g}{'' if space.log else ', linear'}"
-        for key, space in row.search.items()
-    }
+    spaces = {f"search {key}": _space(space) for key, space in row.search.items()}
     freeze = {"freeze": ", ".join(spec.freeze) or "none"} if task_of(study.kind).examples else {}
     return {
         **_shared(spec, row.fixed),
@@ -35,11 +32,18 @@ def contender_parameters(study: Study, name: str) -> dict[str, object]:
         "clip": "none" if spec.clip is None else f"gradient norm {spec.clip:g}",
         **({"clip_value": spec.clip_value} if spec.clip_value else {}),
         **({"average": _pairs(spec.average)} if spec.average else {}),
+        **({"lora": _pairs(spec.lora)} if spec.lora else {}),
         **({"accumulate": spec.accumulate} if spec.accumulate > 1 else {}),
         **{f"group {group['name']}": _group(group) for group in spec.groups},
         **spaces,
         **freeze,
     }
+
+
+def _space(space: Space | Choices) -> str:
+    if isinstance(space, Choices):
+        return f"one of {', '.join(map(label, space.choices))}"
+    return f"{space.low:g} to {space.high:g}{'' if space.log else ', linear'}{', whole numbers' if space.whole else ''}"
 
 
 def _group(group: Mapping[str, Any]) -> str:
@@ -77,10 +81,10 @@ def training_parameters(job: Job) -> dict[str, object]:
     """
     spec = job.spec
     fixed = {name: value for name, value in spec.hyperparameters.items() if name not in job.hyperparameters}
-    return {"data": spec.data["name"] or spec.data["class"], **_shared(spec, fixed), **job.hyperparameters}
+    return {"data": spec.data["name"] or spec.data["class"], **_shared(spec, fixed), **labelled(job.hyperparameters)}
 
 
-def _shared(spec: RunSpec, fixed: Mapping[str, float | bool]) -> dict[str, object]:
+def _shared(spec: RunSpec, fixed: Hyperparameters) -> dict[str, object]:
     parameters: dict[str, object] = {
         "optimizer": optimizer_path(spec.optimizer),
         "with": _pairs(fixed) or "no fixed hyperparameters",
@@ -95,7 +99,7 @@ def _shared(spec: RunSpec, fixed: Mapping[str, float | bool]) -> dict[str, objec
 
 
 def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    return ", ".join(f"{name} {label(value) if isinstance(value, tuple) else value}" for name, value in values.items())
 
 
 def _schedule(schedule: Mapping[str, Any]) -> str:

@@ -82,7 +82,9 @@ def _rank_rows(ranking: Ranking | None) -> list[tuple[str, str]]:
 
 def _too_few(ranking: Ranking | None) -> str:
     if ranking is None:
-        return "No two contenders share two tasks with a test accuracy, so contenders are not ranked over tasks."
+        return (
+            "No two contenders share two tasks with an error on a test part, so contenders are not ranked over tasks."
+        )
     if ranking.friedman is not None:
         return ""
     count, tasks = len(ranking.contenders), len(ranking.tasks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optstudy.metrics import metric
+from optstudy.metrics import find_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,16 +65,21 @@ def scaled(axes: Axes, which: str, name: str) -> str:
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=4))
         axis.set_major_formatter(FuncFormatter(_tick))
-    elif axes.get_yscale() == "function" or (metric(name).share and low < 0.7 and high - 0.045 * (high - low) > 0.9):
+    elif axes.get_yscale() == "function" or (_is_share(name) and low < 0.7 and high - 0.045 * (high - low) > 0.9):
         axes.set_yscale("function", functions=(_by_error, _from_error))
         axes.set_ylim(max(low, 0), min(high, 1.002))
         axis.set_major_locator(FixedLocator(ACCURACY_TICKS))
         axis.set_major_formatter(FuncFormatter(_tick))
         label = ", error scale"
-    elif metric(name).share:
+    elif _is_share(name):
         axis.set_major_locator(MaxNLocator(6))
     axis.set_minor_locator(NullLocator())
     return label
+
+
+def _is_share(name: str) -> bool:
+    row = find_metric(name)  # None for a hyperparameter
+    return row is not None and row.share
 
 
 def _tick(value: float, _: int) -> str:

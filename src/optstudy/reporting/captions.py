@@ -16,8 +16,6 @@ from optstudy.analysis.verdicts import confidence
 from optstudy.inference.targets import PRIMARY_SHARE
 from optstudy.metrics import METRICS, amount, counted, metric
 
-SCORES = ("val_accuracy", "val_loss", "loss")  # the first that a study has is drawn against seconds
-
 
 def _replicates(results: StudyResults) -> str:
     return counted(int(results.comparison["n"].max()), "replicate")
@@ -34,14 +32,16 @@ def means(words: str) -> Callable[[StudyResults], str]:
     return caption
 
 
-def headline(*names: str) -> Callable[[StudyResults], str]:
-    """Return the caption of `plots.means(*names)`, which shows the first of these metrics that the study has."""
+def headline(results: StudyResults) -> str:
+    """Return the caption of `plots.headline`."""
+    label = metric(headline_of(results)).label
+    return means(label[0].upper() + label[1:])(results)
 
-    def caption(results: StudyResults) -> str:
-        name = next(name for name in names if name in results.metrics)
-        return means(metric(name).label.capitalize())(results)
 
-    return caption
+def headline_of(results: StudyResults) -> str:
+    """Return the metric whose means are drawn first; empty if the study has none."""
+    names = (results.main, "steps_to_tolerance", "loss")
+    return next((name for name in names if name in results.metrics), "")
 
 
 def differences(results: StudyResults) -> str:
@@ -83,6 +83,12 @@ def sensitivity(results: StudyResults) -> str:
     words += f"; crosses: {diverged} diverged trainings, scored at {diverged_score(results)}" if diverged else ""
     words += f"; line: median of the sweep over {_replicates(results)}" if len(results.sweep) else ""
     return f"{words}."
+
+
+def choices(results: StudyResults) -> str:
+    """Return the caption of the objective of each choice."""
+    words = f"{metric(results.objective).label.capitalize()} of each choice of a hyperparameter: {_pool(results)}"
+    return f"{words}, with their medians; other hyperparameters differ from trial to trial."
 
 
 def diverged_score(results: StudyResults) -> str:
@@ -138,16 +144,17 @@ def goal_in_words(results: StudyResults) -> str:
     """Return what trainings count up to: a target or, of a function, the tolerance."""
     if not results.task.examples:
         return "the tolerance"
-    return target_in_words(results.study.get("target"), "target_val_loss" in results.comparison)
+    score = next((name for name in results.comparison if name.startswith("target_")), f"target_{results.score}")
+    return target_in_words(results.study.get("target"), score.removeprefix("target_"))
 
 
-def target_in_words(given: float | None, is_loss: bool) -> str:
-    """Return the target of time to target: the accuracy `given` in the study, or a share of each replicate's median."""
+def target_in_words(given: float | None, score: str) -> str:
+    """Return the target of time to target: the score `given` in the study, or a share of each replicate's median."""
+    row = metric(score)
     if given is not None:
-        return f"{given:g} validation accuracy"
-    if is_loss:
-        return f"{2 - PRIMARY_SHARE:g} times the replicate's median best validation loss"
-    return f"{PRIMARY_SHARE:.0%} of the replicate's median best validation accuracy"
+        return f"{given:g} {row.label}"
+    share = f"{PRIMARY_SHARE:.0%} of" if row.higher else f"{2 - PRIMARY_SHARE:g} times"
+    return f"{share} the replicate's median best {row.label}"
 
 
 def price(results: StudyResults) -> str:
@@ -188,14 +195,14 @@ def swept(results: StudyResults) -> str:
     steps = sorted({round(math.log10(own[-1] / own[0]) / (len(own) - 1), 2) for own in rates})
     apart = " or ".join(amount("learning_rate_tolerance", step) for step in steps)
     grid = f"{' or '.join(map(str, points))} rates, {apart} apart"
-    within = amount("val_accuracy", results.study["within"])
-    return f"decades of learning rate within {within} of the sweep's best validation accuracy ({grid})"
+    within = amount(results.score, results.study["within"])
+    return f"decades of learning rate within {within} of the sweep's best {metric(results.score).label} ({grid})"
 
 
 def score_of(results: StudyResults) -> str:
     """Return the score that is drawn against seconds; empty if no curve has one."""
-    own = results.curves
-    return next((score for score in SCORES if score in own and own[score].notna().any()), "")
+    own, scores = results.curves, (results.score, "val_accuracy", "val_loss", "loss")
+    return next((score for score in scores if score in own and own[score].notna().any()), "")
 
 
 def counted_up_to(results: StudyResults) -> str:

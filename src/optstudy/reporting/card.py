@@ -8,7 +8,6 @@ import pandas as pd
 
 from optstudy.analysis.budgets import leads_by_budget, leads_in_words, tested_by
 from optstudy.analysis.leaders import leader
-from optstudy.analysis.robustness import RULES
 from optstudy.analysis.study_results import StudyResults
 from optstudy.metrics import amount, counted, metric
 
@@ -80,7 +79,7 @@ def _way(row: pd.Series) -> str:
     """Return a specification in words."""
     if not pd.isna(row["left_out"]):
         return f"without replicate {int(row['left_out'])}"
-    rule = RULES.get(row["rule"], metric(row["rule"]).label)
+    rule = metric(row["rule"]).label
     space = "whole space" if row["space"] == "whole" else row["space"]
     return f"{counted(int(row['trials']), 'trial')}, {space}, by {rule}"
 

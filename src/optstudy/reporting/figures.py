@@ -138,17 +138,17 @@ def price(results: StudyResults) -> Figure | None:
     return figure
 
 
-HEADLINE = ("test_accuracy", "steps_to_tolerance", "val_accuracy", "val_loss", "loss")
 PRICE = "price"  # the figure that the page shows beside its table of prices
 _GAP = "Generalisation gap (training accuracy minus test accuracy of the final weights)"
 
 # The figures of a report, in its order.
 PLOTS = (
-    Plot("headline", captions.headline(*HEADLINE), plots.means(*HEADLINE)),
+    Plot("headline", captions.headline, plots.headline),
     Plot("differences", captions.differences, plots.differences),
     Plot("curves", captions.curves, plots.curves),
     Plot("trajectories", captions.trajectories, plots.trajectories),
     Plot("sensitivity", captions.sensitivity, plots.sensitivity),
+    Plot("choices", captions.choices, plots.choices),
     Plot("maps", captions.maps, plots.maps),
     Plot("budget", captions.budget, plots.budget),
     Plot("robustness", captions.robustness, specification_curves),

@@ -15,7 +15,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from optstudy.analysis.study_results import StudyResults, read_study_results
+from optstudy.analysis.study_results import StudyResults, read_study_results, spaces_of
 from optstudy.analysis.verdicts import confidence, worded_effect, worded_verdict
 from optstudy.files import write_text
 from optstudy.inference.looks import level_of
@@ -106,7 +106,7 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         **_family(results.claims),
         "trials": counted(results.study["trials"], "trial"),
         "budget": counted(results.study["epochs"], results.epoch),
-        "objective": metric(results.objective).label,
+        "objective": metric(results.objective).label if results.objective else "",  # nothing is searched
         "variants": [_table(results, variant) for variant in results.variants],
         "figures": [figure for figure in shown if figure[0] != PRICE],
         "price": _price(results),
@@ -127,6 +127,19 @@ def _parts(results: StudyResults, figures: Mapping[str, str]) -> dict[str, Any]:
         ],
         "notes": _notes(results),
     }
+
+
+def answer_in_html(results: StudyResults, headline: str) -> str:
+    """Return what a notebook shows of a study: its answer, its tables, its claims and the headline figure's SVG."""
+    return page_of(
+        "answer.html",
+        title=results.study["question"] or results.name,
+        answer=summary.answer(results),
+        variants=[_table(results, variant) for variant in results.variants],
+        claims=[_claim(claim) for claim in results.claims],
+        confidence=confidence(results.claims) if results.claims else "",
+        figure=inline(f"{results.name}-headline", headline) if headline else "",
+    )
 
 
 def _looks(study: Mapping[str, Any]) -> str:
@@ -269,9 +282,11 @@ def _hyperparameters(results: StudyResults, contender: str, variant: str) -> str
     """Return the defaults, or the range of the selected values over the replicates."""
     facts = results.study["contenders"][contender]
     if variant == "untuned":
-        return ", ".join(f"{_words(name)} {value:.2g}" for name, value in facts["defaults"].items())
+        values = facts["defaults"].items()
+        return ", ".join(f"{_words(name)} {summary.value_in_words(value)}" for name, value in values)
     own = results.selected[results.selected["contender"] == contender]
-    return ", ".join(f"{_words(name)} {own[name].min():.2g} to {own[name].max():.2g}" for name in facts["search"])
+    spaces = spaces_of(results.study, contender).items()
+    return ", ".join(f"{_words(name)} {summary.selected_in_words(own[name], space, ' to ')}" for name, space in spaces)
 
 
 def _notes(results: StudyResults) -> list[str]:

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from optstudy.analysis.budgets import leads_by_budget, tested_by
-from optstudy.analysis.study_results import StudyResults
+from optstudy.analysis.study_results import StudyResults, searched_choices
 from optstudy.analysis.verdicts import worded_verdict
+from optstudy.catalogue import label
 from optstudy.keys import derive_seed
 from optstudy.metrics import metric
+from optstudy.reporting import captions
 from optstudy.reporting.axes import grid_height, legend, new_figure, new_panels, scaled
 from optstudy.reporting.style import INK, PAPER, Style, styles_of
 from optstudy.tasks.datasets import function_of
@@ -35,6 +37,11 @@ def means(*names: str) -> Callable[[StudyResults], Figure | None]:
         return _means(results.comparison, shown[0], styles_of(results)) if shown else None
 
     return draw
+
+
+def headline(results: StudyResults) -> Figure | None:
+    """Draw the metric that the answer is about, tuned beside untuned."""
+    return means(captions.headline_of(results))(results)
 
 
 def _means(comparison: pd.DataFrame, name: str, styles: Mapping[str, Style]) -> Figure:
@@ -75,7 +82,8 @@ def curves(results: StudyResults) -> Figure | None:
     from matplotlib.ticker import MaxNLocator
 
     own = results.curves[results.curves["variant"] == results.variant]
-    names = (("train_accuracy", "val_accuracy"), ("train_loss", "val_loss"), ("loss",))
+    scores = dict.fromkeys((results.score, "val_accuracy", "val_loss"))
+    names = (*((score.replace("val_", "train_", 1), score) for score in scores), ("loss",))
     rows = [[name for name in row if name in own and own[name].notna().any()] for row in names]
     rows = [row for row in rows if row]
     if not rows:
@@ -141,14 +149,42 @@ def sensitivity(results: StudyResults) -> Figure | None:
     return figure
 
 
-def _trials(axes: Axes, rows: pd.DataFrame, y: str, style: Style, **drawn: Any) -> Any:
+def _trials(axes: Axes, rows: pd.DataFrame, y: str, style: Style, x: str = "learning_rate", **drawn: Any) -> Any:
     """Draw trials over their learning rates, diverged ones as crosses; return the points of the others."""
     diverged = rows["status"] == "diverged"
     many = len(rows) > MANY
     # Crosses are not clipped: a diverged training is scored at chance, on the edge of the axes.
     crosses: dict[str, Any] = {"s": 22, "color": INK, "marker": "x", "linewidths": 1, "clip_on": False}
-    axes.scatter("learning_rate", y, data=rows[diverged], rasterized=many, **crosses)
-    return axes.scatter("learning_rate", y, data=rows[~diverged], marker=style.marker, rasterized=many, **drawn)
+    axes.scatter(x, y, data=rows[diverged], rasterized=many, **crosses)
+    return axes.scatter(x, y, data=rows[~diverged], marker=style.marker, rasterized=many, **drawn)
+
+
+def choices(results: StudyResults) -> Figure | None:
+    """Draw the objective of each choice of a hyperparameter: trials as points, crosses if diverged, and medians."""
+    name, searched = results.objective, searched_choices(results)
+    if not name or not searched:
+        return None
+    figure, panels = new_panels(len(searched), grid_height(len(searched)), columns=3, sharey=True)
+    styles = styles_of(results)
+    for axes, (contender, key, space) in zip(panels, searched, strict=False):
+        own, style = results.tuning[results.tuning["contender"] == contender], styles[contender]
+        own = own.assign(**{name: _above_floor(own[name], name)})
+        # Points of one choice stand beside each other: in the order of the table, so that a figure can be repeated.
+        places = own[key].map(space.index)
+        own = own.assign(place=places + 0.3 * ((own.groupby(places).cumcount() * GOLDEN) % 1 - 0.5))
+        _trials(axes, own, name, style, "place", s=14, color=style.colour, alpha=0.7, linewidths=0)
+        for place, middle in own.groupby(places)[name].median().items():
+            axes.plot([place - 0.3, place + 0.3], [middle, middle], color=style.colour, linewidth=2)
+        axes.set_xticks(range(len(space.choices)), [label(choice) for choice in space.choices])
+        axes.set_xlim(-0.5, len(space.choices) - 0.5)
+        axes.set_title(f"{contender}: {key.replace('_', ' ')}")
+    for axes in panels:
+        scale = scaled(axes, "y", name)
+    figure.supylabel(metric(name).label + scale, fontsize=9)
+    return figure
+
+
+GOLDEN = 0.618  # multiples of the golden ratio, modulo 1, spread over the interval
 
 
 def maps(results: StudyResults) -> Figure | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from optstudy.analysis.leaders import leader
-from optstudy.analysis.robustness import RULES, SPACES
+from optstudy.analysis.robustness import SPACES
 from optstudy.analysis.study_results import StudyResults
 from optstudy.metrics import counted, metric
 from optstudy.reporting.axes import new_figure
@@ -79,7 +79,7 @@ def _choices(axes: Axes, rows: pd.DataFrame) -> None:
     lines: list[tuple[str, pd.Series]] = [
         *((counted(trials, "trial"), (rows["trials"] == trials) & whole) for trials in budgets),
         *((f"space: {space}", (rows["space"] == space) & whole) for space in SPACES),
-        *((f"by {RULES.get(rule, metric(rule).label)}", (rows["rule"] == rule) & whole) for rule in rules),
+        *((f"by {metric(rule).label}", (rows["rule"] == rule) & whole) for rule in rules),
         (LEFT_OUT, ~whole),
     ]
     for place, (_, chosen) in enumerate(lines):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from optstudy.analysis.leaders import Leader, Rival, leader
 from optstudy.analysis.robustness import winner_in_words
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import about_a_mean, confidence, worded_effect, worded_verdict
+from optstudy.catalogue import Choices, Space, label
 from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
 from optstudy.metrics import counted, difference, in_unit, level, metric
@@ -26,8 +28,13 @@ UNSTABLE = 0.05  # share of diverged trainings
 OSCILLATES = 0.25  # share of epochs after which the training loss is higher than before; of steps with a function
 
 
+MAIN = ""  # see StudyResults.main
+
+
 class Situation(NamedTuple):
     """A situation in which a metric decides; `variant` None is the variant that the study compares.
+
+    The metric `MAIN` is the score that the study's answer is about.
 
     A metric that also favours contenders that learn nothing, such as the gap, decides only among the best contenders in
     the metric `among`.
@@ -41,12 +48,11 @@ class Situation(NamedTuple):
 
 # If several rows describe the same situation, the first whose metric the study has is used.
 SITUATIONS = (
-    Situation("You can tune", "test_accuracy"),
-    Situation("You can tune", "val_loss"),
-    Situation("You will not tune", "test_accuracy", "untuned"),
+    Situation("You can tune", MAIN),
+    Situation("You will not tune", MAIN, "untuned"),
     Situation("Training time is limited", "epochs_to_target"),
     Situation("You do not know the learning rate", "learning_rate_tolerance", "sweep"),
-    Situation("Overfitting is a concern", "generalisation_gap", among="test_accuracy"),
+    Situation("Overfitting is a concern", "generalisation_gap", among="test_accuracy"),  # a gap of accuracies
     Situation("The valley is narrow and steps are limited", "steps_to_tolerance"),
     Situation("The path must not oscillate", "sign_changes", among="steps_to_tolerance"),
 )
@@ -132,16 +138,17 @@ def choices(results: StudyResults) -> list[Choice]:
         variant = situation.variant or results.variant
         if situation.when in rows or situation.variant == results.variant:
             continue
+        name = situation.metric or results.main
         among = leader(results, situation.among, results.variant) if situation.among else None
-        first = leader(results, situation.metric, variant, among.best if among else None)
+        first = leader(results, name, variant, among.best if among else None) if name else None
         if first is None:
             continue
-        words = [f"{_level(results, (first.contender, variant), situation.metric)} for {first.contender}"]
+        words = [f"{_level(results, (first.contender, variant), name)} for {first.contender}"]
         words.append(_rivals(first, intervals=True))
         if len(first.rivals) + 1 < len(results.contenders):
             others = f"tied for the best {metric(situation.among).label}" if situation.among else "that have it"
             words.append(f"among those {others}")
-        if (situation.metric, variant) == ("test_accuracy", "tuned"):
+        if (situation.metric, variant) == (MAIN, "tuned"):
             words += _costs_of_tuning(results)
         rows[situation.when] = Choice(situation.when, first.best if first.beaten else (), "; ".join(words))
     return list(rows.values())
@@ -151,12 +158,13 @@ def _costs_of_tuning(results: StudyResults) -> list[str]:
     """Return the contenders that tuning made worse: the whole interval of tuned minus untuned lies below zero."""
     costs = []
     for name in results.contenders:
-        tuned, untuned = (results.values.get((name, v), {}).get("test_accuracy") for v in ("tuned", "untuned"))
+        tuned, untuned = (results.values.get((name, v), {}).get(results.main) for v in ("tuned", "untuned"))
         if tuned is None or untuned is None:
             continue
-        loss = t_interval((np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float)).tolist())
+        sign = metric(results.main).sign
+        loss = t_interval((sign * (np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float))).tolist())
         if loss.low > 0:
-            cost = difference("test_accuracy", loss.mean, loss.low, loss.high).lstrip("+")
+            cost = difference(results.main, loss.mean, loss.low, loss.high).lstrip("+")
             costs.append(f"tuning cost {name} {cost} against its defaults")
     return costs
 
@@ -223,6 +231,21 @@ def _rows_of(table: pd.DataFrame, contender: str) -> pd.DataFrame:
     return table[table["contender"] == contender] if len(table) else pd.DataFrame({"status": [], "epoch": []})
 
 
+def value_in_words(value: object) -> str:
+    """Return the value of a hyperparameter: a number to two digits, or its label."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:.2g}"
+    return value if isinstance(value, str) else label(tuple(value) if isinstance(value, list) else value)
+
+
+def selected_in_words(values: pd.Series, space: Space | Choices, to: str) -> str:
+    """Return the range of selected values, or how often each choice was selected, the most frequent first."""
+    if isinstance(space, Choices):
+        counts = Counter(value_in_words(value) for value in values.tolist())
+        return ", ".join(f"{value} ({count} of {len(values)})" for value, count in counts.most_common())
+    return f"{values.min():.2g}{to}{values.max():.2g}"
+
+
 def _mean(values: Sequence[float]) -> str:
     estimate = t_interval(values)
     return level(estimate.mean, estimate.low, estimate.high)
@@ -266,6 +289,15 @@ def notes(results: StudyResults) -> dict[str, str]:
         whole += ["", f"Effects: means over n replicates with {interval}, positive as claimed."]
     each = {name: _note(results, name, words, sentence) for name, words in problems(results).items()}
     return {"": "\n".join(whole)} | each
+
+
+def notes_in_text(results: StudyResults) -> str:
+    """Return the question, the answer and a line for each claim, as text without markup."""
+    lines = [
+        f"{claim['statement']}: {worded_verdict(claim)}; {metric(claim['metric']).label}: {worded_effect(claim)}"
+        for claim in results.claims
+    ]
+    return "\n".join([results.study["question"] or results.name, answer(results), *lines])
 
 
 def _claim_line(claim: Mapping[str, Any]) -> str:

@@ -22,9 +22,9 @@ from rich.text import Text
 
 from optstudy.analysis.planner import in_hours
 from optstudy.analysis.verdicts import about_a_mean, confidence, worded_effect, worded_verdict
-from optstudy.metrics import METRICS, present, probability
+from optstudy.metrics import metric, present, probability
 from optstudy.reporting.captions import target_in_words
-from optstudy.reporting.summary import older_versions
+from optstudy.reporting.summary import older_versions, selected_in_words, value_in_words
 from optstudy.spec import Progress as State
 from optstudy.study.study import Study
 
@@ -68,6 +68,11 @@ def make_console() -> Console:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ENCODING_ERRORS)
+    return _SubstitutingConsole()
+
+
+def plain_console() -> Console:
+    """Return a console on the standard output of a program that uses optstudy, whose streams stay as they are."""
     return _SubstitutingConsole()
 
 
@@ -138,15 +143,15 @@ def closing_table(study: Study, tables: Path, comparison: pd.DataFrame) -> Table
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    metrics = [name for name in present(comparison.columns) if METRICS[name].heading]
-    for heading in ("optimizer", *(METRICS[name].heading for name in metrics), "hyperparameters"):
+    metrics = [name for name in present(comparison.columns, study.objective) if metric(name).heading]
+    for heading in ("optimizer", *(metric(name).heading for name in metrics), "hyperparameters"):
         table.add_column(heading, no_wrap=heading != "hyperparameters", min_width=len(heading))
     for variant, rows in comparison.groupby("variant", sort=True):
         table.add_section()
         table.add_row(f"[bold]{variant}[/bold]")
         for row in rows.to_dict("records"):
             name = row["contender"] + (f" ({row['diverged']} diverged)" if row["diverged"] else "")
-            cells = [_level(row, metric) for metric in metrics]
+            cells = [_level(row, one) for one in metrics]
             table.add_row(name, *cells, _hyperparameters(study, tables, row["contender"], str(variant)))
     return table
 
@@ -191,7 +196,8 @@ def plan_table(pilot: str, forecasts: Sequence[Forecast], workers: int) -> Table
 def _caption(study: Study, tables: Path, comparison: pd.DataFrame) -> str:
     sentences = [f"Mean ± half of the 95% t interval over {comparison['n'].max()} replicates."]
     if "epochs_to_target_mean" in comparison:
-        goal = target_in_words(study.target, "target_val_loss" in comparison)
+        score = next((name for name in comparison if name.startswith("target_")), f"target_{study.score}")
+        goal = target_in_words(study.target, score.removeprefix("target_"))
         sentences.append(f"epochs: to {goal}; k of n: only k of n replicates reached it.")
     elif "reached" in comparison:
         sentences.append("steps: to the tolerance; k of n: only k of n replicates reached it.")
@@ -208,31 +214,31 @@ def _caption(study: Study, tables: Path, comparison: pd.DataFrame) -> str:
 
 def _hyperparameters(study: Study, tables: Path, contender: str, variant: str) -> str:
     """Return the defaults, or the range of the selected values with the number of values at an edge."""
-    from optstudy.analysis.tables import read_table
+    from optstudy.analysis.tables import read_table, text_columns
 
     row = study.row(study.contender(contender))
     if variant == "untuned":
         rates = ("learning_rate", "weight_decay")
         values = {**{name: row.fixed[name] for name in rates if name in row.fixed}, **row.defaults}
-        return "  ".join(f"{_short(name)} {value:.2g}" for name, value in values.items())
-    selected = read_table(tables / "selected" / f"{contender}.csv")
+        return "  ".join(f"{_short(name)} {value_in_words(value)}" for name, value in values.items())
+    selected = read_table(tables / "selected" / f"{contender}.csv", text_columns(row.search))
     lines = []
-    for name in row.search:
+    for name, space in row.search.items():
         flagged = int(selected["edge"].astype(str).str.contains(f"{name}:", regex=False).sum())
         edge = f" edge {flagged}" if flagged else ""
-        lines.append(f"{_short(name)} {selected[name].min():.2g}..{selected[name].max():.2g}{edge}")
+        lines.append(f"{_short(name)} {selected_in_words(selected[name], space, '..')}{edge}")
     return "\n".join(lines)
 
 
-def _level(row: dict[object, float], metric: str) -> str:
+def _level(row: dict[object, float], name: str) -> str:
     """Return a mean with half of its interval, or how many replicates reached the goal if some missed it."""
-    if not math.isfinite(row[f"{metric}_mean"]):
+    if not math.isfinite(row[f"{name}_mean"]):
         return "–"
-    if METRICS[metric].goal and row["reached"] < row["n"]:
+    if metric(name).goal and row["reached"] < row["n"]:
         return f"{row['reached']:.0f} of {row['n']:.0f}"
-    digits = METRICS[metric].digits
-    half = (row[f"{metric}_ci_high"] - row[f"{metric}_ci_low"]) / 2
-    return f"{_decimal(row[f'{metric}_mean'], digits)} ± {_decimal(half, digits)}"
+    digits = metric(name).digits
+    half = (row[f"{name}_ci_high"] - row[f"{name}_ci_low"]) / 2
+    return f"{_decimal(row[f'{name}_mean'], digits)} ± {_decimal(half, digits)}"
 
 
 def _decimal(value: float, digits: int) -> str:

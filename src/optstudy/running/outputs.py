@@ -33,12 +33,13 @@ from optstudy.analysis.tables import (
     stacked,
     target_rows,
     targets_of,
+    text_columns,
     write_table,
 )
 from optstudy.analysis.tables import read_selections as read_table_of_selections
 from optstudy.errors import StudyError
 from optstudy.files import write_json, write_text
-from optstudy.metrics import HEADLINES, present
+from optstudy.metrics import present
 from optstudy.planning.designs import History
 from optstudy.planning.jobs import Job, named_jobs, selected_trial, trial_jobs, units
 from optstudy.planning.journal import Entry
@@ -110,10 +111,10 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     judged = _judged(session, mine)
     table, claims, history = judged.comparison, judged.claims, judged.history
     write_text(folder / "comparison.csv", table.to_csv(index=False, lineterminator="\n"))
-    targets = target_rows(judged.runs, judged.curves, study.epochs, study.target, judged.prices)
+    targets = target_rows(judged.runs, judged.curves, study.epochs, study.target, judged.prices, study.score)
     write_table(folder / "targets.csv", targets, TARGET_COLUMNS)
     write_table(folder / "price.csv", price_rows(judged.prices, judged.runs, judged.values, study.variants[0]))
-    write_text(folder / "headline.csv", _plot_of_dvc(table))
+    write_text(folder / "headline.csv", _plot_of_dvc(table, study.objective))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)
     write_json(folder / AUDIT, judged.audit.row())
@@ -153,14 +154,18 @@ def _judged(session: Session, entries: Sequence[Entry]) -> _Judged:
     """Judge a study by the contenders' tables and its finished trainings. Raises StudyError as `write_answer` does."""
     study, folder = session.study, session.paths.tables
     folders = ("runs", "curves", "sweep", "answers", "tuning")
-    runs, curves, sweep, answers, tuning = (stacked(folder, name, session.paths.contenders) for name in folders)
+    text = {contender.name: text_columns(study.row(contender).search) for contender in study.optimizers}
+    runs, curves, sweep, answers, tuning = (stacked(folder, name, session.paths.contenders, text) for name in folders)
     within = study.sweep.within if study.sweep else 0.0
     priced = prices(session, runs, entries)
-    values = replicate_values(runs, curves, sweep, study.epochs, study.target, within, priced)
+    values = replicate_values(
+        runs, curves, sweep, study.epochs, study.target, within, priced, study.columns, study.score
+    )
     if not all(values.values()):
-        message = "must log test/accuracy, val/accuracy or val/loss: there is nothing to compare"
+        *names, last = (name.replace("_", "/", 1) for name in study.columns if name.startswith(("test_", "val_")))
+        message = f"must log {', '.join(names)} or {last}: there is nothing to compare"
         raise StudyError(f"{study.name}: model.class: {study.model.class_path!r}: {message}")
-    table = comparison(runs, values, targets_of(runs, study.target))
+    table = comparison(runs, values, targets_of(runs, study.target, score=study.score))
     if study.pretrained_by:
         table["pretrained_by"] = study.pretrained_by
     audit = audit_spaces(study, tuning, values)
@@ -193,15 +198,15 @@ def _metrics_of_dvc(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) ->
     first = table["variant"].iloc[0]
     for row in table.to_dict("records"):
         prefix = "" if row["variant"] == first else f"{row['variant']}_"
-        means = {name: row.get(f"{name}_mean", math.nan) for name in HEADLINES}
+        means = {name: row.get(f"{name}_mean", math.nan) for name in present(table.columns)}
         # A metric that a contender lacks is nan, which is no JSON.
         found[row["contender"]] |= {f"{prefix}{name}_mean": mean for name, mean in means.items() if mean == mean}
     return found | {"claims": {claim["id"]: claim["effect"] for claim in claims}}
 
 
-def _plot_of_dvc(table: pd.DataFrame) -> str:
+def _plot_of_dvc(table: pd.DataFrame, objective: str) -> str:
     """Return what `dvc plots` draws, one bar a row: the mean of the study's first headline metric."""
-    name = present(table.columns)[0]
+    name = present(table.columns, objective)[0]
     rows = zip(table["contender"], table["variant"], table[f"{name}_mean"], strict=True)
     bars = pd.DataFrame([{"contender": f"{contender} ({variant})", "mean": mean} for contender, variant, mean in rows])
     return str(bars.to_csv(index=False, lineterminator="\n"))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optstudy.analysis.findings import history_findings
-from optstudy.environment import default_workers
 from optstudy.errors import StoreIncomplete, StudyError
 from optstudy.files import read_derived, write_json
 from optstudy.metrics import counted
@@ -40,7 +39,6 @@ from optstudy.running.session import Say, Session, open_session
 from optstudy.running.step_prices import measure_prices
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
 from optstudy.running.widening import widest, with_wider_spaces
-from optstudy.study.study import Study
 from optstudy.tasks.kinds import task_of
 from optstudy.tasks.pretrained import weights_file
 
@@ -77,15 +75,6 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
             if _is_last(look, say):
                 break
         return compare(look, live, executor.map)
-
-
-def run_study(study: Study, workers: int = default_workers(), results: Path = Path("results")) -> pd.DataFrame:
-    """Tune, train and compare a study without terminal output; resume it if it was interrupted.
-
-    Files are written below `results` and `mlruns` of the current folder. Returns the comparison table: one row per
-    contender and variant. Raises what `run` raises.
-    """
-    return run(StudyPaths(study, results), workers, lambda _: None, lambda _: None)
 
 
 def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from optstudy.analysis.space_audit import audit_spaces
-from optstudy.catalogue import Space
+from optstudy.catalogue import Choices, Space
 from optstudy.planning.jobs import selected_trial, trial_jobs, units
 from optstudy.records.rows import tuning_row
 from optstudy.running.session import Say, Session
@@ -57,7 +57,7 @@ def wider_spaces(session: Session, contenders: Sequence[str]) -> dict[str, Space
     trials = pd.DataFrame([{"contender": name, **row} for name, own in rows.items() for row in own or ()])
     audit = audit_spaces(study, trials, {}) if len(trials) else None
     for name in contenders:
-        space = study.row(study.contender(name)).search.get("learning_rate")
+        space = study.row(study.contender(name)).rates
         ends = audit.of(name).cut_off if audit else ()
         if space is not None and space.log and ends:
             low = space.low / DECADE if "low" in ends else space.low
@@ -66,12 +66,12 @@ def wider_spaces(session: Session, contenders: Sequence[str]) -> dict[str, Space
     return found
 
 
-def widest(study: Study, spaces: Mapping[str, Space]) -> dict[str, Space]:
+def widest(study: Study, spaces: Mapping[str, Space | Choices]) -> dict[str, Space | Choices]:
     """Return spaces that hold every trial of a study: Optuna takes no trial outside of the space that it is told."""
     most = DECADE**MOST_WIDENINGS
     return {
         name: replace(space, low=space.low / most, high=space.high * most)
-        if study.tuning.widen and name == "learning_rate" and space.log
+        if study.tuning.widen and name == "learning_rate" and isinstance(space, Space) and space.log
         else space
         for name, space in spaces.items()
     }

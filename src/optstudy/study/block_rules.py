@@ -13,21 +13,43 @@ from typing import Any
 from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRow, optimizer_path
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.contender_blocks import Average, Schedule
 from optstudy.study.group_rules import (
     group_says_what_it_means,
     groups_fit_the_contender,
     needed_by_groups,
     problem_with_value,
 )
-from optstudy.study.groups import Group
-from optstudy.study.hyperparameters import comes_with_torch, decay_of, optimizer_class, parameters_of, row_of_class
-from optstudy.study.schema import Average, Contender, Data, Interval, Looks, Model, Pretraining, Schedule, Tuning
+from optstudy.study.groups import Group, split_name
+from optstudy.study.hyperparameters import (
+    BETAS,
+    comes_with_torch,
+    decay_of,
+    is_beta,
+    optimizer_class,
+    parameters_of,
+    row_of_class,
+)
+from optstudy.study.schema import Contender, Data, Looks, Model, Pretraining, Tuning
+from optstudy.study.spaces import Categories, Interval
 from optstudy.study.validation import LARGEST_COUNT, NOTHING, Block, Problem, Rule
 from optstudy.tasks.datasets import DATASETS
-from optstudy.tasks.kinds import KINDS, kinds_of_examples
+from optstudy.tasks.kinds import KINDS, kinds_of_own_data
 from optstudy.tasks.models import MODELS
 
 LEAST_FIRST_LOOK = 6  # the exact test of five replicates has no p below 0.05
+
+
+def _ends_are_whole(interval: Interval) -> Iterator[Problem]:
+    for key in ("low", "high") if interval.whole else ():
+        if getattr(interval, key) != int(getattr(interval, key)):
+            yield Problem((key,), getattr(interval, key), "must be a whole number, because of `whole: true`")
+
+
+def _choices_are_distinct(categories: Categories) -> Iterator[Problem]:
+    for number, value in enumerate(categories.choices):
+        if value in categories.choices[:number]:
+            yield Problem(("choices", number), value, "is there already (true counts as 1, and false as 0)")
 
 
 def _low_is_below_high(interval: Interval) -> Iterator[Problem]:
@@ -63,15 +85,22 @@ def _arguments_fit_the_row(block: Data | Model) -> Iterator[Problem]:
 
 def _argument_problem(value: Any, default: Any) -> str:
     """Return what is wrong with an argument, by the type of its default; empty if nothing is."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "must be true or false"
     if isinstance(default, int) and not (type(value) is int and 1 <= value <= LARGEST_COUNT):
         return f"must be a whole number of at least 1 and at most {LARGEST_COUNT}"
-    if isinstance(default, float) and not (type(value) in {int, float} and 0 < value <= sys.float_info.max):
-        return "must be a finite number above 0"
+    if isinstance(default, float) and not _is_number(value, zero=default == 0):
+        return f"must be a finite number {'of 0 or more' if default == 0 else 'above 0'}"
     if (default is None or isinstance(default, str)) and not isinstance(value, str):
         return "must be text"
     if isinstance(default, list) and not _is_subset(value, default):
         return f"must be a list of at least two of {default}, each once"
     return ""
+
+
+def _is_number(value: Any, zero: bool) -> bool:
+    """Return whether a value is a finite number above 0, or 0 if `zero` says so."""
+    return type(value) in {int, float} and 0 <= value <= sys.float_info.max and (zero or value > 0)
 
 
 def _is_subset(values: Any, allowed: list[Any]) -> bool:
@@ -97,11 +126,15 @@ def _keys_fit_the_kind(data: Data) -> Iterator[Problem]:
     if data.class_path is None and data.kind is not None:
         yield Problem(("kind",), data.kind, "goes with `class`; the kinds of named data sets are known")
     if data.class_path is not None and data.kind is None:
-        yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_examples())}")
+        yield Problem(("kind",), NOTHING, f"a `class` needs it: one of {', '.join(kinds_of_own_data())}")
     kind = data.resolved()["kind"]
-    given = {"scaling": data.scaling if data.scaling != "unit" else None, "augment": list(data.augment)}
-    for key, value in given.items() if kind in KINDS else ():
-        allowed = [name for name, row in KINDS.items() if getattr(row, key)]
+    given = [
+        ("scaling", "scaling", data.scaling if data.scaling != "unit" else None),
+        ("augment", "augment", list(data.augment)),
+        ("batches", "tokens", data.batches if data.batches != "shuffled" else None),
+    ]
+    for key, needed, value in given if kind in KINDS else ():
+        allowed = [name for name, row in KINDS.items() if getattr(row, needed)]
         if value and kind not in allowed:
             yield Problem((key,), value, f"needs data of kind {' or '.join(allowed)}, not {kind}")
 
@@ -176,11 +209,34 @@ def _hyperparameters_are_valid(contender: Contender) -> Iterator[Problem]:
             if message := problem_with_value(contender, key, value):
                 yield Problem((block, key), value, message)
     for key, space in contender.search.items():
+        if isinstance(space, Categories):
+            yield from _choices_are_valid(contender, key, space)
+            continue
         of_low, of_high = (problem_with_value(contender, key, end) for end in (space.low, space.high))
         if of_low:
             yield Problem(("search", key, "low"), space.low, of_low)
         if of_high and of_high != of_low:
             yield Problem(("search", key, "high"), space.high, of_high)
+
+
+def _choices_are_valid(contender: Contender, key: str, space: Categories) -> Iterator[Problem]:
+    """Report invalid choices. Learning rates are none: their audit, redraws and figures need a scale."""
+    if key == "learning_rate":
+        yield Problem(("search", key), list(space.choices), "must be an interval: {low: 1.0e-4, high: 0.1}")
+        return
+    for number, value in enumerate(space.choices):
+        if message := problem_with_value(contender, key, value):
+            yield Problem(("search", key, "choices", number), value, message)
+
+
+def _betas_are_given_in_one_way(contender: Contender) -> Iterator[Problem]:
+    """Report betas that are given whole and one by one, for the contender or for one of its groups."""
+    blocks = {key: name for name in ("fixed", "search", "defaults") for key in getattr(contender, name)}
+    for key, name in blocks.items():
+        single = [one for one in sorted(blocks) if is_beta(one) and split_name(one)[0] == split_name(key)[0]]
+        if split_name(key)[1] == BETAS and single:
+            message = f"are all of them, and there is {', '.join(single)}, too: write one or the other"
+            yield Problem((name, key), NOTHING, message)
 
 
 def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
@@ -192,6 +248,9 @@ def _hyperparameters_are_given_once(contender: Contender) -> Iterator[Problem]:
         yield Problem(("defaults", key), defaults[key], "is fixed: give it in `fixed`, or search it")
     needed = [*(parameters_of(path).needed if path is not None else ()), *needed_by_groups(contender)]
     for key in needed:
+        group, _ = split_name(key)
+        if f"{group}.{BETAS}".lstrip(".") in {*fixed, *search} if is_beta(key) else split_name(key)[1] == BETAS:
+            continue
         if key not in fixed and not (key in search and key in defaults):
             owner = path if "." not in key else f"the group {key.partition('.')[0]}"
             yield Problem((), NOTHING, f"{owner} needs {key}: in `fixed`, or in `search` and in `defaults`")
@@ -212,6 +271,7 @@ def _optimizer_of_a_pretraining_is_not_searched(pretraining: Pretraining) -> Ite
         "search": (list(optimizer.search), "nothing is searched: write the values into `fixed` or `defaults`"),
         "schedule": (optimizer.schedule and optimizer.schedule.function, "write it as pretraining.schedule"),
         "freeze": (list(optimizer.freeze), "all parameters are trained"),
+        "lora": (optimizer.lora and list(optimizer.lora.targets), "it has no pretrained weights to adapt"),
         "from_scratch": (optimizer.from_scratch, "it always is"),
     }
     for key, (value, reason) in without_effect.items():
@@ -291,7 +351,8 @@ def _looks_are_as_simulated(block: Looks) -> Iterator[Problem]:
 
 
 BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
-    Interval: (_low_is_below_high,),
+    Interval: (_low_is_below_high, _ends_are_whole),
+    Categories: (_choices_are_distinct,),
     Data: (*_OF_DATA_AND_MODEL, _keys_fit_the_kind),
     Model: (*_OF_DATA_AND_MODEL, _pretrained_weights_are_known, _architecture_is_in_torchvision),
     Contender: (
@@ -300,6 +361,7 @@ BLOCK_RULES: Mapping[type[Block], tuple[Rule, ...]] = {
         _decay_is_given_only_if_unknown,
         _hyperparameters_are_valid,
         _hyperparameters_are_given_once,
+        _betas_are_given_in_one_way,
         groups_fit_the_contender,
     ),
     Group: (group_says_what_it_means,),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from optstudy.metrics import HEADLINES, ROUNDING
+from optstudy.metrics import ROUNDING, column_of
 from optstudy.study.validation import Block, Flag, Number, Positive, one_of
 
 Arm = tuple[str, str]  # contender and variant (tuned, untuned, sweep)
@@ -48,9 +48,7 @@ class ClaimSpec(Block):
     than: Names = ()
     than_each: Names = ()
     weights: dict[str, Weight] = Field(default={})
-    metric: Annotated[str, one_of(HEADLINES), BeforeValidator(lambda value: str(value).replace("/", "_"))] = (
-        "test_accuracy"
-    )
+    metric: Annotated[str, BeforeValidator(lambda value: column_of(str(value)))] = "test_accuracy"
     margin: Positive | None = None
     primary: Flag = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.catalogue import OPTIMIZERS, Value, optimizer_path
 from optstudy.study.groups import Group, optimizer_of_group, split_name
 from optstudy.study.hyperparameters import parameters_of, problem_with, trains_matrices_only
 from optstudy.study.schema import Contender
@@ -64,7 +64,7 @@ def needed_by_groups(contender: Contender) -> Iterator[str]:
             yield from (f"{group.name}.{key}" for key in needed if key not in group.multiply)
 
 
-def problem_with_value(contender: Contender, key: str, value: float | bool) -> str:
+def problem_with_value(contender: Contender, key: str, value: Value) -> str:
     """Return what is wrong with a hyperparameter of a contender, or of one of its groups; empty if nothing is."""
     name, hyperparameter = split_name(key)
     groups = {group.name: group for group in contender.unchanged().groups}

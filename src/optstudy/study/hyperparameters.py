@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from optstudy.catalogue import OPTIMIZERS, OptimizerRow
+from optstudy.catalogue import OPTIMIZERS, OptimizerRow, Value
 from optstudy.errors import one_line
 from optstudy.user_code import accepts_more, constructor_arguments, import_class
 
@@ -50,9 +50,17 @@ TORCH_BOUNDS: Mapping[str, Bounds] = {
 # torch's names for what has another name in a study file, or is decided elsewhere.
 TORCHS_NAMES = {
     "lr": "write learning_rate",
-    "betas": "write beta1, beta2, ...",
     "params": "`freeze` names parameters that are not trained",
 }
+
+BETAS = "betas"  # given whole, or by beta1, beta2, ...
+
+
+def is_beta(name: str) -> bool:
+    """Return whether a hyperparameter, of a group or not, is one of the betas: beta1, beta2, ..."""
+    own = name.rpartition(".")[2]
+    return own.startswith("beta") and own[4:].isdecimal()
+
 
 # torch's classes with decoupled weight decay (the others have coupled), those that a study cannot train with, and those
 # that train parameters of two dimensions alone, which a study sends to them by `groups`.
@@ -137,7 +145,7 @@ class Parameters:
     """The hyperparameters of a class, by their names in a study file.
 
     Attributes:
-        kinds: `float`, `int` or `bool` for each.
+        kinds: `float`, `int`, `bool`, `str` or `tuple` for each.
         needed: Those without a default.
         more: Whether the class has `**kwargs`, and so accepts any other.
     """
@@ -157,13 +165,15 @@ def parameters_of(path: str) -> Parameters:
 
 
 def _kinds(parameter: inspect.Parameter) -> list[tuple[str, type]]:
-    """Return a parameter's names in a study file, and their kinds; none if it is text or another tuple than `betas`."""
+    """Return a parameter's names in a study file, and their kinds."""
     name, default, annotation = parameter.name, parameter.default, str(parameter.annotation)
-    if name == "betas":
+    if name == BETAS:
         count = len(default) if isinstance(default, tuple | list) else 2
-        return [(f"beta{index}", float) for index in range(1, count + 1)]
-    if isinstance(default, str | tuple | list):
-        return []
+        return [*((f"beta{index}", float) for index in range(1, count + 1)), (BETAS, tuple)]
+    if isinstance(default, tuple | list):
+        return [(name, tuple)]
+    if isinstance(default, str) or _words(parameter) - {"None", "Optional", "typing"} == {"str"}:
+        return [(name, str)]
     if isinstance(default, bool) or (default is None and "bool" in annotation):
         return [(name, bool)]
     return [("learning_rate" if name == "lr" else name, int if _is_whole(parameter) else float)]
@@ -172,11 +182,22 @@ def _kinds(parameter: inspect.Parameter) -> list[tuple[str, type]]:
 def _is_whole(parameter: inspect.Parameter) -> bool:
     """Return whether a parameter is a whole number: by its annotation, or without one by its default."""
     if parameter.annotation is not parameter.empty:
-        return set(re.findall(r"\w+", str(parameter.annotation))) & {"int", "float", "Tensor"} == {"int"}
+        return _words(parameter) & {"int", "float", "Tensor"} == {"int"}
     return isinstance(parameter.default, int) and parameter.name not in {"lr", *BOUNDS, *TORCH_BOUNDS}
 
 
-def problem_with(path: str, name: str, value: float | bool) -> str:
+def _words(parameter: inspect.Parameter) -> set[str]:
+    """Return the words of a parameter's annotation; none if it has no annotation."""
+    annotation = parameter.annotation
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return set() if annotation is parameter.empty else set(re.findall(r"\w+", text))
+
+
+# What a value of each kind must be, and what it is instead.
+WANTED = {bool: "true or false", str: "text (put it in quotes)", tuple: "a list", int: "a number", float: "a number"}
+
+
+def problem_with(path: str, name: str, value: Value) -> str:
     """Return what is wrong with a hyperparameter of the class at `path`; empty if nothing is."""
     if name in TORCHS_NAMES:
         return f"is torch's name: {TORCHS_NAMES[name]}"
@@ -186,14 +207,41 @@ def problem_with(path: str, name: str, value: float | bool) -> str:
         if name not in has.kinds and not has.more:
             return f"{path} has no {name}; allowed: {', '.join(has.kinds)}"
         kind = has.kinds.get(name, float if name in BOUNDS else None)
-    if kind is not None and isinstance(value, bool) != (kind is bool):
-        return "must be true or false" if kind is bool else "must be a number, not true or false"
-    if kind is int and value != int(value):
+    if name == BETAS and kind is tuple:
+        return _problem_with_betas(path, value)
+    if kind is not None and WANTED[kind] != WANTED[type(value)]:
+        given = f", not {WANTED[type(value)]}" if kind in (int, float) else ""
+        return f"must be {WANTED[kind]}{given}"
+    if kind is int and value != int(_number(value)):
         return "must be a whole number, as its default is (or annotate the argument of the class as a float)"
     if name == "maximize" and value is True:
         return "must be false: it would maximise the loss"
     bounds = BOUNDS.get(name) or (TORCH_BOUNDS.get(name) if path.startswith("torch.optim.") else None)
-    return bounds.words if bounds is not None and not bounds.contains(value) else ""
+    is_number = isinstance(value, int | float)
+    return bounds.words if bounds is not None and is_number and not bounds.contains(_number(value)) else ""
+
+
+def _number(value: Value) -> float:
+    assert isinstance(value, int | float), "its kind was checked"
+    return value
+
+
+def _problem_with_betas(path: str, value: Value) -> str:
+    """Return what is wrong with betas that are given whole; empty if nothing is."""
+    count = sum(map(is_beta, parameters_of(path).kinds))
+    if not isinstance(value, tuple) or (count and len(value) != count):
+        return f"must be a list of {count} numbers, one for each beta of {path}"
+    inside = all(isinstance(one, int | float) and not isinstance(one, bool) and SHARE.contains(one) for one in value)
+    return "" if inside else f"must be numbers; each {SHARE.words}"
+
+
+def without_single_betas(values: Mapping[str, Value], given: Collection[str]) -> dict[str, Value]:
+    """Return the hyperparameters of a row without the betas that are `given` whole, which take their place."""
+    return {
+        name: value
+        for name, value in values.items()
+        if not (is_beta(name) and name.rpartition(".")[0] + name.rpartition(".")[1] + BETAS in given)
+    }
 
 
 def row_of_class(path: str) -> str:

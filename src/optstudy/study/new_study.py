@@ -18,8 +18,8 @@ from optstudy.user_code import constructor_arguments, import_class
 HALF_WIDTH = 1.5  # decades on each side of a class's default learning rate, as in the table
 # Weight decay of a class by how it is applied: the spaces of Adam and of AdamW.
 DECAYS: Mapping[str, Space] = {
-    "coupled": OPTIMIZERS["adam"].search["weight_decay"],
-    "decoupled": OPTIMIZERS["adamw"].search["weight_decay"],
+    "coupled": OPTIMIZERS["adam"].interval("weight_decay"),
+    "decoupled": OPTIMIZERS["adamw"].interval("weight_decay"),
 }
 CONSTANT = "  schedule: constant  # schedule-free: an average of its weights takes the place of a schedule"
 NO_RATE = 1e-3  # where the search starts if a class has no default learning rate: that of Adam
@@ -82,7 +82,7 @@ def start_of(task: str) -> Start:
 def contender_of_row(name: str) -> NewContender:
     """Return the contender of a row of the optimizer table, whose spaces are the row's."""
     row = OPTIMIZERS[name]
-    spaces = ", ".join(f"{key.replace('_', ' ')} {_shown(space)}" for key, space in row.search.items())
+    spaces = ", ".join(f"{key.replace('_', ' ')} {_shown(row.interval(key))}" for key in row.search)
     comment = f"# searches {spaces}; {row.decay} decay"
     if row.rate_free:
         comment += "; its learning rate stays 1"
@@ -105,12 +105,12 @@ def contender_of_class(path: str, decay: str, taken: Sequence[str], decays: bool
     row, arguments = class_row(path, None, {}), constructor_arguments(import_class(path))
     search, fixed, notes = dict[str, Space](), dict[str, float](), list[str]()
     if row.rate_free:
-        fixed["learning_rate"] = row.defaults.get("learning_rate", 1.0)
+        fixed["learning_rate"] = _default_rate(row, 1.0)
         notes.append("it estimates its learning rate itself, so this factor of the estimate is not searched")
     elif "lr" in arguments:
-        search["learning_rate"] = around(row.defaults.get("learning_rate", NO_RATE))
+        search["learning_rate"] = around(_default_rate(row, NO_RATE))
     if "d_coef" in arguments:
-        search["d_coef"] = OPTIMIZERS["prodigy"].search["d_coef"]
+        search["d_coef"] = OPTIMIZERS["prodigy"].interval("d_coef")
     if decays and decay in DECAYS:
         search["weight_decay"] = DECAYS[decay]
     elif decays and "weight_decay" in arguments and not decay:
@@ -121,6 +121,12 @@ def contender_of_class(path: str, decay: str, taken: Sequence[str], decays: bool
     defaults = {"learning_rate": NO_RATE} if "learning_rate" in search and not row.defaults.get("learning_rate") else {}
     name = _name_of(path, taken)
     return NewContender(name, _class_lines(name, row, decay, (search, fixed, defaults), notes, _kept(arguments)))
+
+
+def _default_rate(row: OptimizerRow, otherwise: float) -> float:
+    rate = row.defaults.get("learning_rate", otherwise)
+    assert isinstance(rate, int | float)
+    return rate
 
 
 def around(rate: float) -> Space:

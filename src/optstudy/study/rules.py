@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from optstudy.metrics import METRICS, ROUNDING
+from optstudy.metrics import ROUNDING
 from optstudy.study.block_rules import BLOCK_RULES, short_warm_up
 from optstudy.study.claim import MOST_PRIMARY, SWEPT, Arm, ClaimSpec, sum_to_zero
-from optstudy.study.schema import Data, Model, StudyFile
+from optstudy.study.metric_rules import METRIC_RULES
+from optstudy.study.schema import Contender, Data, Model, StudyFile
 from optstudy.study.validation import NOTHING, Problem, Rule, blocks_of
+from optstudy.tasks.datasets import DATASETS
 from optstudy.tasks.kinds import kinds_of_examples, task_of
 from optstudy.tasks.models import MODELS, ModelRow
 
+TOKENIZER_KEYS = {"transformer": "tokenizer", "causal_lm": "tokens"}  # arguments of the data, by model
 ANY_NETWORK = ModelRow("", frozenset(kinds_of_examples()))  # a class of the user, whose inputs are not known here
 
 
@@ -38,7 +41,7 @@ def _unreadable(model: Model, data: Data) -> Iterator[Problem]:
     row, kind, side = MODELS.get(model.name or "", ANY_NETWORK), data.resolved()["kind"], data.side()
     if kind not in row.kinds:
         key, fitting = "class" if model.name is None else "name", [n for n, r in MODELS.items() if kind in r.kinds]
-        message = f"does not read data of kind {kind!r}; these do: {', '.join(fitting)}"
+        message = f"does not read data of kind {kind!r}; these do: {', '.join(fitting) or 'your LightningModule alone'}"
         yield Problem(("model", key), model.name or model.class_path, message)
     if side is not None and side < row.least_side:
         yield Problem(("model", "name"), model.name, f"needs images of at least {row.least_side} pixels, not {side}")
@@ -57,19 +60,24 @@ def _heads_divide_the_width(study: StudyFile) -> Iterator[Problem]:
 
 def _transformer_has_its_own_tokenizer(study: StudyFile) -> Iterator[Problem]:
     """Report data with another tokenizer than the transformer was trained with: its numbers mean other words."""
+    key = TOKENIZER_KEYS.get(study.model.name or "")
+    if key is None:
+        return
     before = [(("pretraining", "data"), study.pretraining.data)] if study.pretraining is not None else []
     for path, data in [(("data",), study.data), *before]:
-        tokenizer = data.resolved()["arguments"].get("tokenizer") if data.name is not None else None
-        folder = study.model.arguments.get("folder")
-        if study.model.name == "transformer" and tokenizer not in (None, folder):
-            yield Problem((*path, "arguments", "tokenizer"), tokenizer, f"must be the model's own: {folder}")
+        arguments, folder = data.resolved()["arguments"], study.model.arguments.get("folder")
+        if data.name is None or data.resolved()["kind"] not in MODELS[study.model.name or ""].kinds:
+            continue  # another rule reports it
+        if key not in arguments:
+            having = [name for name, row in DATASETS.items() if key in row.arguments]
+            message = f"its tokens are not those of the model: use {' or '.join(having)} with `{key}: {folder}`"
+            yield Problem((*path, "name"), data.name, message)
+        elif arguments[key] != folder:
+            yield Problem((*path, "arguments", key), arguments[key], f"must be the model's own: {folder}")
 
 
 def _search_has_a_metric_to_select_by(study: StudyFile) -> Iterator[Problem]:
     task, share = task_of(study.kind), study.data.validation_share
-    if study.objective not in task.objectives:
-        message = f"must be one of {', '.join(task.objectives)} for data of kind {study.kind}"
-        yield Problem(("tuning", "objective"), study.tuning.objective, message)
     if study.tuning.trials and task.examples and share == 0:
         yield Problem(("data", "validation_share"), share, "a search needs a validation part, or write `trials: 0`")
     if not study.tuning.trials and not study.untuned:
@@ -83,6 +91,19 @@ def _pretrained_weights_exist(study: StudyFile) -> Iterator[Problem]:
     for number, contender in enumerate(study.optimizers):
         if contender.from_scratch and study.model.pretrained is None:
             yield Problem(("optimizers", number, "from_scratch"), True, "needs model.pretrained")
+        if contender.lora is not None:
+            yield from (problem.below("optimizers", number, "lora") for problem in _without_adapters(study, contender))
+
+
+def _without_adapters(study: StudyFile, contender: Contender) -> Iterator[Problem]:
+    """Report adapters of a network that is not a pretrained transformer."""
+    adapted = ("transformer", "causal_lm")
+    if study.model.name not in adapted or study.model.pretrained is None:
+        yield Problem(
+            (), NOTHING, f"needs a model {' or '.join(adapted)} with `pretrained`: adapters change its weights"
+        )
+    elif contender.from_scratch:
+        yield Problem((), NOTHING, "does not go with `from_scratch`: adapters change pretrained weights")
 
 
 def _classes_have_a_search(study: StudyFile) -> Iterator[Problem]:
@@ -144,7 +165,8 @@ def _claims_are_about_arms_with_the_metric(study: StudyFile) -> Iterator[Problem
     for number, claim in enumerate(study.claims):
         arms, first = _arms(study, claim.metric), (*study.variants, "")[0]
         if not arms:
-            yield Problem(("claims", number, "metric"), claim.metric, "no contender of this study has it")
+            message = f"no contender of this study has it; they have {', '.join(study.columns)}"
+            yield Problem(("claims", number, "metric"), claim.metric, message)
         elif claim.loses_less is not None:
             yield from _unknown_losers(study, number, claim, arms)
         else:
@@ -176,18 +198,9 @@ def _arms(study: StudyFile, metric: str) -> list[Arm]:
     """Return the contenders and variants that have a metric."""
     if metric == SWEPT:
         return [(name, "sweep") for name in (study.sweep.contenders if study.sweep else ())]
-    if metric not in task_of(study.kind).metrics:
+    if metric not in study.columns:
         return []
     return [(contender.name, variant) for contender in study.optimizers for variant in study.variants]
-
-
-def _claims_on_seconds_have_a_margin(study: StudyFile) -> Iterator[Problem]:
-    """Report claims on a metric without a default margin that give none: what matters depends on the study."""
-    for number, claim in enumerate(study.claims):
-        row = METRICS[claim.metric]
-        if claim.margin is None and not row.margin:
-            message = f"is required with `metric: {claim.metric}`: the smallest difference that matters, in {row.unit}"
-            yield Problem(("claims", number, "margin"), NOTHING, message)
 
 
 def _claims_compare_two_sides(study: StudyFile) -> Iterator[Problem]:
@@ -202,18 +215,6 @@ def _claims_compare_two_sides(study: StudyFile) -> Iterator[Problem]:
             elif sum(abs(weight) > ROUNDING for weight in contrast.values()) < 2:
                 message = "compares nothing: two sides must have weights that are not zero"
                 yield Problem(("claims", number, key), value, message)
-
-
-def _validation_metrics_have_a_validation_part(study: StudyFile) -> Iterator[Problem]:
-    examples = task_of(study.kind).examples
-    if examples and study.data.validation_share:
-        return
-    message = "needs data with a validation part: `validation_share` above 0"
-    if study.target is not None:
-        yield Problem(("target",), study.target, message)
-    for number, claim in enumerate(study.claims):
-        if examples and METRICS[claim.metric].validation:
-            yield Problem(("claims", number, "metric"), claim.metric, message)
 
 
 def _claims_are_distinct_and_few_are_primary(study: StudyFile) -> Iterator[Problem]:
@@ -240,14 +241,13 @@ RULES: tuple[Rule, ...] = (
     _classes_have_a_search,
     _functions_have_no_keys_of_networks,
     _search_has_a_metric_to_select_by,
+    *METRIC_RULES,
     _pretrained_weights_exist,
     _batches_have_as_many_examples_as_parts,
     _contenders_have_distinct_names,
     _sweep_is_over_searched_rates,
     _claims_are_about_arms_with_the_metric,
-    _claims_on_seconds_have_a_margin,
     _claims_compare_two_sides,
-    _validation_metrics_have_a_validation_part,
     _claims_are_distinct_and_few_are_primary,
     _looks_decide_primary_claims,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -21,17 +20,20 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from optstudy.catalogue import OBJECTIVES, OPTIMIZERS, SAMPLERS, SCHEDULES, OptimizerRow, Space
+from optstudy.catalogue import OPTIMIZERS, SAMPLERS, OptimizerRow, Space
+from optstudy.metrics import COMPUTED, METRICS, column_of, main_first
 from optstudy.study.claim import ClaimSpec
+from optstudy.study.contender_blocks import Average, Lora, Schedule
 from optstudy.study.groups import Group, with_groups
 from optstudy.study.hyperparameters import (
     Decay,
     class_row,
     optimizer_class,
-    schedule_function,
     whole_numbers,
     whole_numbers_of_row,
+    without_single_betas,
 )
+from optstudy.study.spaces import AnyValue, Categories, Interval, interval_or_choices, typed
 from optstudy.study.validation import (
     LARGEST_COUNT,
     Block,
@@ -46,82 +48,10 @@ from optstudy.study.validation import (
 )
 from optstudy.tasks.custom_data import data_source
 from optstudy.tasks.datasets import DATASETS
-from optstudy.tasks.kinds import kinds_of_examples, task_of
+from optstudy.tasks.kinds import kinds_of_own_data, task_of
 from optstudy.tasks.models import MODELS, model_source
 
-
-def _number_or_flag(value: Any) -> float | bool:
-    """Return true, false, or a finite number as a float. Raises ValueError for other values."""
-    if isinstance(value, bool):
-        return value
-    try:
-        number = float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError("must be a finite number, or true or false")
-    return number
-
-
 by_name = BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)  # digits: {name: digits}
-
-
-class Interval(Block):
-    """The search space of one hyperparameter."""
-
-    low: Number
-    high: Number
-    log: Flag = True
-
-
-Share = Annotated[Number, Field(gt=0, lt=1)]
-Multiple = Annotated[Number, Field(ge=0, le=1)]
-
-
-class Schedule(Block):
-    """The course of the learning rate over the whole budget: a row of the table with its arguments, or a function."""
-
-    name: Annotated[str, one_of(SCHEDULES)] | None = None
-    class_path: Annotated[str, AfterValidator(schedule_function)] | None = Field(default=None, alias="class")
-    interval: Literal["epoch", "step"] = "epoch"
-    warmup: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-    start: Multiple | None = None
-    end: Multiple | None = None
-    at: Annotated[tuple[Share, ...], Field(min_length=1)] | None = None
-    factor: Multiple | None = None
-    power: Annotated[Positive, Field(le=100)] | None = None
-    rise: Share | None = None
-    decay: Annotated[Number, Field(gt=0, le=1)] | None = None
-    timescale: Annotated[Number, Field(gt=0, le=1)] | None = None
-
-    @property
-    def function(self) -> str:
-        """Return the name of a row of the table, or the path of the user's function."""
-        return self.class_path or self.name or "cosine"
-
-    @property
-    def given(self) -> dict[str, float | tuple[float, ...]]:
-        """Return the arguments that are given."""
-        return self.model_dump(exclude={"name", "class_path", "interval", "warmup"}, exclude_none=True)
-
-    def resolved(self) -> dict[str, Any]:
-        """Return `RunSpec.schedule`; arguments at their defaults are left out."""
-        defaults = SCHEDULES[self.function].arguments if self.function in SCHEDULES else {}
-        changed = {key: value for key, value in self.given.items() if value != defaults.get(key)}
-        return {"name": self.function, "interval": self.interval, "warmup": self.warmup, **changed}
-
-
-class Average(Block):
-    """The average of the weights by which a contender is judged."""
-
-    name: Literal["ema", "swa"]
-    decay: Share = 0.999
-    start: Annotated[Number, Field(ge=0, lt=1)] = 0.75
-
-    def resolved(self) -> dict[str, Any]:
-        """Return `RunSpec.average`."""
-        key = "decay" if self.name == "ema" else "start"
-        return {"name": self.name, key: getattr(self, key)}
 
 
 class Data(Block):
@@ -131,16 +61,19 @@ class Data(Block):
     class_path: Annotated[str, AfterValidator(lambda path: data_source(path) and path)] | None = Field(
         default=None, alias="class"
     )
-    kind: Annotated[str, one_of(kinds_of_examples())] | None = None
+    kind: Annotated[str, one_of(kinds_of_own_data())] | None = None
     arguments: dict[str, Any] = Field(default={})
     validation_share: Annotated[Number, Field(ge=0, lt=1)] = 0.2
     train_size: Count | None = None
     scaling: Literal["unit", "standardised"] = "unit"
     augment: tuple[Literal["crop", "flip"], ...] = ()
+    batches: Literal["shuffled", "by_length"] = "shuffled"
 
     def resolved(self) -> dict[str, Any]:
         """Return `RunSpec.data`."""
         settings = self.model_dump(include={"validation_share", "train_size", "scaling", "augment"})
+        if self.batches != "shuffled":  # left out by default, so that it changes no key of a training without it
+            settings["batches"] = self.batches
         kind, defaults = self.kind, dict[str, Any]()
         if self.name is not None:
             kind, defaults = DATASETS[self.name].kind, dict(DATASETS[self.name].arguments)
@@ -178,9 +111,16 @@ class Contender(Block):
     class_path: Annotated[str, AfterValidator(lambda path: optimizer_class(path) and path)] | None = Field(
         default=None, alias="class"
     )
-    defaults: dict[str, Number] = Field(default={})
-    fixed: dict[str, Annotated[bool | float, PlainValidator(_number_or_flag)]] = Field(default={})
-    search: dict[str, Interval] = Field(default={})
+    defaults: dict[str, AnyValue] = Field(default={})
+    fixed: dict[str, AnyValue] = Field(default={})
+    search: dict[
+        str,
+        Annotated[
+            Interval | Categories,
+            PlainValidator(interval_or_choices),
+            PlainSerializer(lambda block: block.model_dump(exclude_defaults=True)),
+        ],
+    ] = Field(default={})
     decay: Decay | None = None
     schedule: Annotated[Schedule, by_name] | None = None
     clip: Positive | None = None
@@ -188,6 +128,7 @@ class Contender(Block):
     average: Annotated[Average, by_name] | None = None
     groups: tuple[Group, ...] = ()
     freeze: tuple[str, ...] = ()
+    lora: Lora | None = None
     from_scratch: Flag = False
 
     @model_validator(mode="after")
@@ -214,14 +155,16 @@ class Contender(Block):
         its class's.
         """
         base = self.unchanged()
+        base = replace(base, fixed=without_single_betas(base.fixed, {*self.fixed, *self.search, *self.defaults}))
         whole = whole_numbers_of_row(base) | self._whole_numbers_of_classes()
-        spaces = {key: Space(space.low, space.high, space.log, key in whole) for key, space in self.search.items()}
+        spaces = {key: space.space(key, key in whole) for key, space in self.search.items()}
+        whole |= {key for key, space in spaces.items() if isinstance(space, Space) and space.whole}
         search = {key: space for key, space in {**base.search, **spaces}.items() if key not in self.fixed}
         fixed = {key: value for key, value in {**base.fixed, **self.fixed}.items() if key not in search}
-        fixed = {key: int(value) if key in whole else value for key, value in fixed.items()}
+        fixed = {key: typed(key, value, key in whole) for key, value in fixed.items()}
         fixed_in_table = {key: value for key, value in base.fixed.items() if key in search}
         defaults = {**base.defaults, **fixed_in_table, **self.defaults}
-        defaults = {key: (int if key in whole else float)(value) for key, value in defaults.items() if key not in fixed}
+        defaults = {key: typed(key, value, key in whole) for key, value in defaults.items() if key not in fixed}
         decay = "decoupled" if fixed.get("decoupled_weight_decay") else base.decay
         return replace(base, decay=decay, defaults=defaults, fixed=fixed, search=search)
 
@@ -244,9 +187,23 @@ class Tuning(Block):
 
     trials: Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)] = 6
     sampler: Annotated[str, one_of(SAMPLERS)] = "sobol"
-    objective: Annotated[str, one_of(OBJECTIVES)] | None = None
+    objective: Annotated[str, Field(min_length=1)] | None = None
     once: Flag = False
     widen: Flag = False
+
+
+class DeclaredMetric(Block):
+    """A further metric: one that torchmetrics computes, or one that the user's LightningModule logs on each part."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    better: Literal["higher", "lower"] | None = None
+    chance: Number | None = None
+    margin: Positive | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Return whether no table has it, so that the file says which direction is better."""
+        return f"val_{self.name}" not in METRICS
 
 
 MOST_LOOKS = 6  # the levels of so many were simulated (inference/looks.py)
@@ -318,8 +275,9 @@ class StudyFile(Block):
     untuned: Flag = True
     stack: Literal["auto", "on", "off"] = "auto"
     sweep: Sweep | None = None
-    target: Annotated[Number, Field(gt=0, le=1)] | None = None
+    target: Number | None = None
     timeout: Positive | None = None
+    metrics: tuple[Annotated[DeclaredMetric, by_name], ...] = ()
     claims: tuple[ClaimSpec, ...] = ()
     _look: int | None = PrivateAttr(default=None)
     _spaces: dict[str, Space] = PrivateAttr(default={})
@@ -369,7 +327,31 @@ class StudyFile(Block):
     @property
     def objective(self) -> str:
         """Return the metric that a search selects by."""
-        return self.tuning.objective or task_of(self.kind).objectives[0]
+        return self.tuning.objective or next(iter(task_of(self.kind).objectives), "")
+
+    @property
+    def score(self) -> str:
+        """Return the column of the curves that targets and sweeps count by: the objective, of classes the accuracy."""
+        accuracy, own = "val_accuracy", column_of(self.objective)
+        return accuracy if own == "val_loss" and accuracy in task_of(self.kind).metrics else own
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the columns of results that claims can be about, first the one that belongs to the objective."""
+        declared = [f"{part}_{own.name}" for own in self.metrics for part in ("test", "val")]
+        known = [name for name in METRICS if name in task_of(self.kind).metrics]
+        return main_first(dict.fromkeys([*known, *declared]), self.objective)
+
+    @property
+    def new_metrics(self) -> dict[str, dict[str, Any]]:
+        """Return what the file says about metrics that no table has: {name: {"better", "margin"}}."""
+        return {own.name: {"better": own.better, "margin": own.margin} for own in self.metrics if own.is_new}
+
+    @property
+    def trained_metrics(self) -> dict[str, float | None] | None:
+        """Return `RunSpec.metrics`: what is computed, or scored otherwise, because the file declares it."""
+        found = {own.name: own.chance for own in self.metrics if own.name in COMPUTED or own.chance is not None}
+        return found or None
 
     def row(self, contender: Contender) -> OptimizerRow:
         """Return the contender's row of the optimizer table; parameters of an analytic function do not decay."""

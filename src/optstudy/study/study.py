@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
+from optstudy.catalogue import Hyperparameters
 from optstudy.errors import StudyError, collecting
 from optstudy.keys import derive_seed
+from optstudy.metrics import declare
 from optstudy.spec import RunSpec
 from optstudy.study.groups import resolved_groups
 from optstudy.study.rules import problems_of
@@ -28,7 +30,13 @@ class Study(StudyFile):
     def _satisfies_the_rules(self) -> Self:
         if problems := problems_of(self):
             raise all_problems(problems)
+        declare(self.name, self.new_metrics)
         return self
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore a study from another process, which has declared its metrics there."""
+        super().__setstate__(state)
+        declare(self.name, self.new_metrics)
 
     @property
     def pretrained_by(self) -> str:
@@ -50,7 +58,7 @@ class Study(StudyFile):
         contender: Contender,
         replicate: int,
         seed: int,
-        hyperparameters: Mapping[str, float],
+        hyperparameters: Hyperparameters,
         weights: str = "",
         stacked: bool = False,
     ) -> RunSpec:
@@ -85,7 +93,9 @@ class Study(StudyFile):
             clip_value=contender.clip_value if contender.clip_value is not None else self.clip_value,
             accumulate=self.accumulate,
             average=None if contender.average is None else contender.average.resolved(),
+            metrics=self.trained_metrics,
             groups=resolved_groups(row.groups),
+            lora=None if contender.lora is None else contender.lora.resolved(),
         )
 
     def pretraining_spec(self) -> RunSpec:
@@ -118,7 +128,11 @@ class Study(StudyFile):
 
 def load_study(path: Path) -> Study:
     """Return the study in a YAML file. Raises StudyError with one line per problem."""
-    content = read_yaml(path)
+    return study_of(path, read_yaml(path))
+
+
+def study_of(path: Path, content: Any) -> Study:
+    """Return the study with the content of a study file; errors name `path`. Raises StudyError as `load_study` does."""
     if not isinstance(content, dict):
         raise StudyError(f"{path}: must be a mapping of keys (name, data, model, epochs, optimizers, ...)")
     classes = {key: name for key, name in _classes(content) if name.partition(".")[0] not in NOT_THE_USERS}

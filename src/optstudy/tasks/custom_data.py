@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from optstudy.errors import DataError
 from optstudy.tasks.arrays import Arrays
-from optstudy.tasks.kinds import KINDS
+from optstudy.tasks.kinds import KINDS, Targets, task_of
 from optstudy.user_code import import_class, is_users_function
 
 if TYPE_CHECKING:
@@ -61,11 +61,33 @@ def arrays_of(loaded: Any, kind: str) -> Arrays:
     if not isinstance(loaded, tuple | list) or len(loaded) != 4:
         raise Unfit(f"expected {EXPECTED}, found {type(loaded).__name__}")
     x, y, test_x, test_y = (_array(part) for part in loaded)
-    for name, inputs, labels in (("", x, y), ("test_", test_x, test_y)):
+    targets = task_of(kind).targets
+    for name, inputs, own in (("", x, y), ("test_", test_x, test_y)):
         _check_inputs(f"{name}x", inputs, kind)
-        _check_labels(f"{name}y", labels, len(inputs))
-    if x.shape[1:] != test_x.shape[1:]:
-        raise Unfit(f"x and test_x: expected the same shape except for n, found {x.shape} and {test_x.shape}")
+        TARGETS[targets](f"{name}y", own, len(inputs))
+    for name, of_train, of_test in (("x", x, test_x), ("y", y, test_y)):
+        if of_train.shape[1:] != of_test.shape[1:]:
+            found = f"{of_train.shape} and {of_test.shape}"
+            raise Unfit(f"{name} and test_{name}: expected the same shape except for n, found {found}")
+    if targets != "labels":
+        if KINDS[kind].axes:
+            x, test_x = x.astype(np.float32), test_x.astype(np.float32)
+        outputs = 1 if targets == "numbers" else 0
+        return Arrays(_single(x), _single(y), _single(test_x), _single(test_y), outputs)
+    classes = _classes(y, test_y)
+    tokens_only = KINDS[kind].tokens
+    form = np.int64 if tokens_only else np.float32
+    tokens = int(max(x.max(), test_x.max())) + 1 if tokens_only else 0
+    return Arrays(x.astype(form), y.astype(np.int64), test_x.astype(form), test_y.astype(np.int64), classes, tokens)
+
+
+def _single(array: NDArray[Any]) -> NDArray[Any]:
+    """Return real numbers in single precision, whole ones as int64."""
+    return array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+
+
+def _classes(y: NDArray[Any], test_y: NDArray[Any]) -> int:
+    """Return the number of classes, each of which must be in `y`."""
     classes = int(y.max()) + 1
     if classes > len(y):  # before anything of that size is made
         raise Unfit(f"y: expected labels that count from 0, at most {len(y) - 1} of {len(y)} examples; found {y.max()}")
@@ -76,10 +98,7 @@ def arrays_of(loaded: Any, kind: str) -> Arrays:
         raise Unfit(f"y: expected every label from 0 to {classes - 1}, the largest found; there is no {missing[0]}")
     if test_y.max() >= classes:
         raise Unfit(f"test_y: expected labels from 0 to {classes - 1}, as in y, found {test_y.max()}")
-    tokens_only = KINDS[kind].tokens
-    form = np.int64 if tokens_only else np.float32
-    tokens = int(max(x.max(), test_x.max())) + 1 if tokens_only else 0
-    return Arrays(x.astype(form), y.astype(np.int64), test_x.astype(form), test_y.astype(np.int64), classes, tokens)
+    return classes
 
 
 def _array(part: Any) -> NDArray[Any]:
@@ -94,6 +113,9 @@ def _array(part: Any) -> NDArray[Any]:
 
 
 def _check_inputs(name: str, x: NDArray[Any], kind: str) -> None:
+    if not KINDS[kind].axes:
+        _check_any(name, x)
+        return
     axes, tokens = ", ".join(KINDS[kind].axes), KINDS[kind].tokens
     least, largest = (0, MOST_TOKENS - 1) if tokens else (-LARGEST_FLOAT, LARGEST_FLOAT)
     numbers = f"{'whole' if tokens else 'finite'} numbers from {least:g} to {largest:g}"
@@ -109,6 +131,34 @@ def _check_labels(name: str, y: NDArray[Any], count: int) -> None:
         raise Unfit(f"{name}: expected ({count},) whole numbers, as many as inputs; found {y.shape} of {y.dtype}")
     if y.min() < 0:
         raise Unfit(f"{name}: expected labels that count from 0, found {y.min()}")
+
+
+def _check_numbers(name: str, y: NDArray[Any], count: int) -> None:
+    if y.shape != (count,) or y.dtype.kind not in "biuf":
+        raise Unfit(f"{name}: expected ({count},) real numbers, as many as inputs; found {y.shape} of {y.dtype}")
+    if not np.abs(y.astype(np.float64)).max() <= LARGEST_FLOAT:
+        raise Unfit(f"{name}: expected finite numbers, found values from {y.min():g} to {y.max():g}")
+
+
+def _check_as_many(name: str, y: NDArray[Any], count: int) -> None:
+    if y.ndim == 0 or len(y) != count:
+        raise Unfit(f"{name}: expected {count} targets, as many as inputs; found {y.shape}")
+    _check_any(name, y)
+
+
+def _check_any(name: str, values: NDArray[Any]) -> None:
+    if values.ndim == 0 or 0 in values.shape or values.dtype.kind not in "biuf":
+        raise Unfit(f"{name}: expected an array of numbers, not empty; found {values.shape} of {values.dtype}")
+    if values.dtype.kind == "f" and not np.abs(values).max() <= LARGEST_FLOAT:
+        raise Unfit(f"{name}: expected finite numbers, found values from {values.min():g} to {values.max():g}")
+
+
+# What targets must be, by what the task predicts.
+TARGETS: Mapping[Targets, Callable[[str, NDArray[Any], int], None]] = {
+    "labels": _check_labels,
+    "numbers": _check_numbers,
+    "any": _check_as_many,
+}
 
 
 def _collected(loader: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,10 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optstudy.errors import DataError, error_prefix
 from optstudy.keys import canonical, digest
-from optstudy.tasks.arrays import Arrays, Inputs, check_differences, split
+from optstudy.tasks.arrays import SPLITS, Arrays, Inputs, check_differences
 from optstudy.tasks.functions import Ravine, Rosenbrock
 from optstudy.tasks.kinds import KINDS, task_of
 from optstudy.user_code import import_class
@@ -43,6 +44,10 @@ class DataRow:
     side: int | None = None
     about: str = ""
 
+
+TABLE: Mapping[str, Any] = {"path": None, "target": None, "test": "", "test_share": 0.2}
+# Of a stream of tokens: tokens in a window, batches in an epoch, and the share of the stream that is the test part.
+WINDOWS: Mapping[str, Any] = {"context": 64, "steps": 250, "test_share": 0.1}
 
 DATASETS: Mapping[str, DataRow] = {
     "digits": DataRow(
@@ -86,6 +91,18 @@ DATASETS: Mapping[str, DataRow] = {
         "optstudy.tasks.loaders.texts.hub",
         {"dataset": None, "text": "text", "label": "label", "train": "train", "test": "test"}
         | {"tokenizer": "words", "length": 64},
+    ),
+    "table": DataRow("tabular", "optstudy.tasks.loaders.tables.table", TABLE),
+    "table_classes": DataRow("tabular_classes", "optstudy.tasks.loaders.tables.table_classes", TABLE),
+    "diabetes": DataRow("tabular", "optstudy.tasks.loaders.tables.diabetes", about="442 of 10 features; no download"),
+    "shakespeare": DataRow(
+        "language",
+        "optstudy.tasks.loaders.streams.shakespeare",
+        WINDOWS,
+        about="1,115,394 characters; its file",
+    ),
+    "text_file": DataRow(
+        "language", "optstudy.tasks.loaders.streams.text_file", {"path": None, "tokens": "characters", **WINDOWS}
     ),
     "ravine": DataRow(
         "function",
@@ -149,9 +166,10 @@ def data_digest(data: Mapping[str, Any]) -> str:
         return str(data["kind"])
     arrays = load_arrays(data)
     with error_prefix(_named(data)):
-        check_differences(arrays)
+        check_differences(arrays, task_of(data["kind"]).classifies)
     content = hashlib.sha256()
-    for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y):
+    of_stream = () if arrays.stream is None else (arrays.stream.token_bytes,)
+    for part in (arrays.x, arrays.y, arrays.test_x, arrays.test_y, *of_stream):
         content.update(f"{part.dtype} {part.shape}".encode())
         content.update(np.ascontiguousarray(part).data)
     return content.hexdigest()[:16]
@@ -181,7 +199,8 @@ def _named(data: Mapping[str, Any]) -> str:
 def split_digest(data: Mapping[str, Any], split_seed: int) -> str:
     """Return a hash of what `split_seed` draws: the indices of the parts, or the starting point of a function.
 
-    Libraries draw them, and another version may draw others.
+    Libraries draw them, and another version may draw others. The parts of a stream are by position, the same for all
+    seeds.
     """
     return _split_digest(canonical(data), split_seed)
 
@@ -191,14 +210,20 @@ def _split_digest(data_text: str, split_seed: int) -> str:
     data = json.loads(data_text)
     if not task_of(data["kind"]).examples:
         return digest(canonical(function_of(data).start(split_seed)))
-    parts = split(load_arrays(data).y, split_seed, data["validation_share"], data["train_size"])
+    parts = split_of(data, split_seed)
     return hashlib.sha256(b"".join(part.tobytes() + b"|" for part in parts)).hexdigest()[:16]
+
+
+def split_of(data: Mapping[str, Any], split_seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the sorted indices of the training and the validation part, in the way of the task. Raises DataError."""
+    way = SPLITS[task_of(data["kind"]).split]
+    return way(load_arrays(data).y, split_seed, data["validation_share"], data["train_size"])
 
 
 def inputs_of(data: Mapping[str, Any]) -> Inputs:
     """Return what a network for `RunSpec.data` is built for."""
     arrays = load_arrays(data)
-    return Inputs(tuple(arrays.x.shape[1:]), arrays.classes, arrays.tokens)
+    return Inputs(tuple(arrays.first(1).shape[1:]), arrays.classes, arrays.tokens)
 
 
 def function_of(data: Mapping[str, Any]) -> Ravine | Rosenbrock:

@@ -30,11 +30,13 @@ class ModelRow:
 
 
 IMAGE, TEXT, FUNCTION = frozenset({"image"}), frozenset({"text"}), frozenset({"function"})
+LANGUAGE = frozenset({"language"})
 SERIES = frozenset({"image", "sequence"})  # an image is a sequence of its rows
+NUMBERS = SERIES | {"tabular", "tabular_classes"}
 
 MODELS: Mapping[str, ModelRow] = {
-    "linear": ModelRow("optstudy.tasks.networks.Linear", SERIES),
-    "mlp": ModelRow("optstudy.tasks.networks.Mlp", SERIES, {"width": 128}),
+    "linear": ModelRow("optstudy.tasks.networks.Linear", NUMBERS),
+    "mlp": ModelRow("optstudy.tasks.networks.Mlp", NUMBERS, {"width": 128}),
     "cnn": ModelRow("optstudy.tasks.networks.Cnn", IMAGE, {"width": 16}, least_side=4),
     "2c2d": ModelRow("optstudy.tasks.networks.TwoConvTwoDense", IMAGE, least_side=4),
     "3c3d": ModelRow("optstudy.tasks.networks.ThreeConvThreeDense", IMAGE, least_side=16),
@@ -44,6 +46,13 @@ MODELS: Mapping[str, ModelRow] = {
     "lstm": ModelRow("optstudy.tasks.networks.Lstm", SERIES, {"width": 64}),
     "bag": ModelRow("optstudy.tasks.networks.Bag", TEXT, {"width": 64}),
     "transformer": ModelRow("optstudy.tasks.transformers.Transformer", TEXT, {"folder": None}),
+    "gpt": ModelRow(
+        "optstudy.tasks.language_models.Gpt",
+        LANGUAGE,
+        {"layers": 4, "heads": 4, "width": 128, "dropout": 0.0, "bias": False},
+    ),
+    "token_lstm": ModelRow("optstudy.tasks.language_models.TokenLstm", LANGUAGE, {"layers": 1, "width": 128}),
+    "causal_lm": ModelRow("optstudy.tasks.causal_lm.CausalLm", LANGUAGE, {"folder": None}),
     "point": ModelRow("optstudy.tasks.networks.Point", FUNCTION),
 }
 

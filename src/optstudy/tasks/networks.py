@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from optstudy.errors import DataError
 from optstudy.tasks.arrays import Inputs
+from optstudy.tasks.causal_lm import CausalLm
 from optstudy.tasks.models import MODELS, model_source
 from optstudy.tasks.transformers import Transformer
 from optstudy.user_code import import_class
@@ -261,7 +262,7 @@ def _side(architecture: str) -> tuple[int, bool]:
 
 def wrapper_prefix(network: nn.Module) -> str:
     """Return the prefix that a wrapper of ours adds to the parameter names of a library's network."""
-    return {Resized: "network.", Transformer: "encoder."}.get(type(network), "")
+    return {Resized: "network.", Transformer: "encoder.", CausalLm: "decoder."}.get(type(network), "")
 
 
 def _features(layers: nn.Module, shape: tuple[int, ...]) -> int:

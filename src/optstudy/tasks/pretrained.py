@@ -1,15 +1,16 @@
-"""What fine-tuning starts from: pretrained weights, read without running code, and frozen parameters."""
+"""What fine-tuning starts from: pretrained weights, read without running code, adapters and frozen parameters."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optstudy.errors import DataError, error_prefix, one_line
 from optstudy.files import draft_of
-from optstudy.paths import below_root, transformer_folder
+from optstudy.paths import GGUF, below_root, gguf_file, transformer_folder
+from optstudy.tasks.adapters import add_adapters, is_adapter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -52,18 +53,36 @@ def head_name(network: nn.Module) -> str:
 def give_start(network: nn.Module, spec: RunSpec) -> None:
     """Load the pretrained weights of a training into `network`, and freeze the parameters that it does not train.
 
-    Raises DataError if weights or frozen names do not fit.
+    Beside adapters, only a last layer that starts at random is trained. Raises DataError if weights, adapters or frozen
+    names do not fit.
     """
     if spec.pretrained is not None:
         with error_prefix("model.pretrained"):
             load_pretrained(network, spec.pretrained, spec.model["arguments"].get("architecture", ""))
-    freeze(network, spec.freeze)
+    trained = None
+    if spec.lora is not None:
+        fresh = fresh_layer(network)
+        add_adapters(network, spec.lora)
+        names = [name for name, _ in network.named_parameters()]
+        trained = {name for name in names if is_adapter(name) or (fresh and name.startswith(f"{fresh}."))}
+    freeze(network, spec.freeze, trained)
 
 
-def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
+def fresh_layer(network: nn.Module) -> str | None:
+    """Return the name of the layer that starts at random, which is the last one.
+
+    A pretrained language model has none: its last layer is part of what it has learned.
+    """
+    from optstudy.tasks.causal_lm import CausalLm
+
+    return None if isinstance(network, CausalLm) else head_name(network)
+
+
+def freeze(network: nn.Module, prefixes: Sequence[str], trained: Collection[str] | None = None) -> None:
     """Freeze the parameters whose names, without a wrapper's prefix, start with one of `prefixes`.
 
-    Raises DataError if a prefix matches no parameter.
+    With `trained`, the names of all parameters that may be trained, the others are frozen, too. Raises DataError if a
+    prefix matches no parameter.
     """
     names = plain_names(network, [name for name, _ in network.named_parameters()])
     for prefix in prefixes:
@@ -71,7 +90,8 @@ def freeze(network: nn.Module, prefixes: Sequence[str]) -> None:
             starts = sorted({".".join(plain.split(".")[:2]) for plain in names.values()})
             raise DataError(f"freeze: {prefix!r} matches no parameter; they start with {', '.join(starts)}")
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not names[name].startswith(tuple(prefixes)) if prefixes else True)
+        frozen = prefixes and names[name].startswith(tuple(prefixes))
+        parameter.requires_grad_(not frozen and (trained is None or name in trained))
 
 
 def weights_file(key: str) -> Path:
@@ -108,23 +128,26 @@ def weights_digest(source: str, pretraining_key: str) -> str:
 
 
 def load_pretrained(network: nn.Module, pretrained: Mapping[str, Any], architecture: str) -> None:
-    """Load the weights of {"source", "digest"} into `network`, except for its last layer.
+    """Load the weights of {"source", "digest"} into `network`, except for a last layer that starts at random.
 
     Raises DataError if a file is missing, contains code, or does not fit the network.
     """
+    from optstudy.tasks.causal_lm import CausalLm, decoder_weights
     from optstudy.tasks.transformers import Transformer, encoder_weights
 
     source = pretrained["source"]
     if source.startswith(TORCHVISION):
         return fill(network, _published(source, architecture), source)
     path = weights_file(pretrained["digest"]) if source == PRETRAINING else _path(source)
-    if path is not None and not path.is_dir():
+    if path is not None and not path.is_dir() and path.suffix != GGUF:
         return fill(network, read_weights(path), str(path))
+    if isinstance(network, CausalLm):
+        return fill(network, decoder_weights(source), source)
     if not isinstance(network, Transformer):
         found = "no such file or folder" if path is None else "is a folder"
         raise DataError(
-            f"{source}: {found}; a file of weights ends in {', '.join(SUFFIXES)}; only the model `transformer` starts "
-            "from a folder or a model of the Hugging Face hub"
+            f"{source}: {found}; a file of weights ends in {', '.join(SUFFIXES)}; only the models `transformer` and "
+            "`causal_lm` start from a folder or a model of the Hugging Face hub"
         )
     return fill(network, encoder_weights(source), source)
 
@@ -186,10 +209,11 @@ def are_weights(path: Path) -> bool:
 def fill(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """Copy tensors of `weights` into the network's parameters of the same names, with or without a wrapper's prefix.
 
-    Raises DataError unless all of the network except its last layer is among them and fits.
+    Raises DataError unless all of the network, except for a last layer that starts at random, is among them and fits.
     """
-    own, head = network.state_dict(), f"{head_name(network)}."
-    body = {name: plain for name, plain in plain_names(network, own).items() if not name.startswith(head)}
+    own, fresh = network.state_dict(), fresh_layer(network)
+    names = plain_names(network, own).items()
+    body = {name: plain for name, plain in names if fresh is None or not name.startswith(f"{fresh}.")}
     given = {name: weights[found] for name, plain in body.items() for found in (plain, name) if found in weights}
     lacking = sorted(name for name in body if name not in given)
     unfit = sorted(name for name, value in given.items() if value.shape != own[name].shape)
@@ -206,6 +230,8 @@ def _path(source: str) -> Path | None:
     """Return the file or the transformer's folder that `source` means; None for weights published under a name."""
     if source.startswith(TORCHVISION):
         return None
+    if source.endswith(GGUF):
+        return gguf_file(source)
     folder, file = Path(transformer_folder(source)), below_root(source)
     if folder.is_dir():
         return folder

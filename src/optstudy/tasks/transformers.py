@@ -50,16 +50,25 @@ def _fresh_encoder(folder: str) -> Any:
 
 def encoder_weights(source: str) -> dict[str, Tensor]:
     """Return the tensors of a transformer's encoder that are in its checkpoint, read without running code."""
-    from safetensors import SafetensorError
     from transformers import AutoModel
+
+    return checkpoint_weights(AutoModel, source, transformer_folder(source))
+
+
+def checkpoint_weights(auto: Any, source: str, folder: str) -> dict[str, Tensor]:
+    """Return the tensors that a checkpoint has for one of transformers' auto classes, read without running code.
+
+    Raises DataError, which names `source`, if it cannot be loaded.
+    """
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # `fill` judges what is missing or left over
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        encoder, found = AutoModel.from_pretrained(
-            transformer_folder(source), use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        network, found = auto.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise DataError(f"{source}: cannot be loaded ({one_line(error)[:300]})") from error
-    return {name: value for name, value in encoder.state_dict().items() if name not in found["missing_keys"]}
+    return {name: value for name, value in network.state_dict().items() if name not in found["missing_keys"]}

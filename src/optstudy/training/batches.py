@@ -7,8 +7,9 @@ of a small model. Hence slices, and `BatchChunks`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,17 +19,26 @@ from torch import Tensor
 
 from optstudy.keys import derive_seed
 from optstudy.spec import PARTS, Part, RunSpec
-from optstudy.tasks.arrays import Arrays, split
-from optstudy.tasks.datasets import inputs_of, load_arrays
-from optstudy.tasks.kinds import KINDS
+from optstudy.tasks.arrays import Arrays
+from optstudy.tasks.datasets import inputs_of, load_arrays, split_of
+from optstudy.tasks.kinds import KINDS, task_of
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.device import compute_device, to_device
 
 EVALUATION_BATCH = 512
 SAMPLE = 2048  # training examples on which the loss of the initial weights is measured
 STEPS_PER_CHUNK = 32  # batches that Lightning's loop gets as one
+SORTED_TOGETHER = 50  # batches; transformers' LengthGroupedSampler sorts as many, so that batches stay random
 
 Parts = dict[Part, tuple[Tensor, Tensor]]
+
+
+class Loader(Protocol):
+    """Batches (x, y) of a part of the data; each iteration gives as many as its length says."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class SliceLoader:
@@ -36,11 +46,13 @@ class SliceLoader:
 
     Args:
         x: Inputs (n, ...).
-        y: Labels (n,).
+        y: Targets (n, ...).
         batch_size: Number of examples in a batch; the last batch may be smaller.
         generator: Draws the orders, on the CPU, so that no step waits for a GPU.
         change: Is applied to each batch's x.
         lengths: Lengths (n,) of sentences, on the CPU; a batch is cut to its longest sentence, the rest is padding.
+        by_length: Whether a batch has examples of about the same length. Without a generator, they come from the
+            shortest to the longest.
     """
 
     def __init__(
@@ -51,18 +63,28 @@ class SliceLoader:
         generator: torch.Generator | None = None,
         change: Callable[[Tensor], Tensor] = lambda batch: batch,
         lengths: Tensor | None = None,
+        by_length: bool = False,
     ) -> None:
         self.x, self.y, self.batch_size, self.generator = x, y, batch_size, generator
         self.change, self.lengths = change, lengths
+        self.grouped = lengths if by_length else None
 
     def __len__(self) -> int:
         """Return the number of batches; the last one may be smaller."""
         return -(-len(self.y) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = None if self.generator is None else torch.randperm(len(self.y), generator=self.generator)
+        order = self._order()
         for (x, y), longest in zip(self._batches(order), self._longest(order), strict=True):
             yield self.change(x if longest is None else x[:, :longest]), y
+
+    def _order(self) -> Tensor | None:
+        if self.generator is None:
+            return None if self.grouped is None else shortest_first(self.grouped)
+        order = torch.randperm(len(self.y), generator=self.generator)
+        if self.grouped is None:
+            return order
+        return grouped_by_length(order, self.grouped, self.batch_size, self.generator)
 
     def _batches(self, order: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         if order is None:
@@ -76,6 +98,25 @@ class SliceLoader:
             return [None] * len(self)
         lengths = self.lengths if order is None else self.lengths[order]
         return [max(1, int(part.max())) for part in torch.split(lengths, self.batch_size)]
+
+
+def shortest_first(lengths: Tensor) -> Tensor:
+    """Return the indices (n,) of sentences from the shortest to the longest; of one length, the first comes first."""
+    return lengths.argsort(stable=True)
+
+
+def grouped_by_length(order: Tensor, lengths: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
+    """Return `order` (n,) changed so that the examples of a batch have about the same length.
+
+    As in transformers' `LengthGroupedSampler`, the examples of `SORTED_TOGETHER` batches are sorted by length. The
+    batches are then shuffled, so that an epoch does not run from short to long. The examples that fill no batch stay
+    the last ones of `order`.
+    """
+    count = len(order) // batch_size
+    pieces = torch.split(order[: count * batch_size], SORTED_TOGETHER * batch_size)
+    batches = torch.cat([piece[shortest_first(lengths[piece])] for piece in pieces]).view(count, batch_size)
+    shuffled = batches[torch.randperm(count, generator=generator)]
+    return torch.cat([shuffled.flatten(), order[count * batch_size :]])
 
 
 class BatchChunks:
@@ -108,59 +149,57 @@ class ArrayData(pl.LightningDataModule):
         arrays, data = load_arrays(spec.data), spec.data
         self.inputs = inputs_of(data)
         if like is None:
-            parts = _parts(arrays, spec)
+            parts, self.target_sd = _parts(arrays, spec)
             self.lengths = {part: _lengths(x) if KINDS[data["kind"]].tokens else None for part, (x, _) in parts.items()}
             self.parts: Parts = {part: (x.to(self.device), y.to(self.device)) for part, (x, y) in parts.items()}
         else:
-            self.lengths, self.parts = like.lengths, like.parts
-        self.batch_size = spec.batch_size
+            self.lengths, self.parts, self.target_sd = like.lengths, like.parts, like.target_sd
+        self.batch_size, self.by_length = spec.batch_size, data.get("batches") == "by_length"
         self.order = torch.Generator().manual_seed(spec.seed)
         self.to_layout = _to_channels_last if channels_last(spec) else _unchanged
         self.augments = bool(data["augment"])
         self.augment = _augmentation(data["augment"], derive_seed(spec.seed, "augment"), self.device)
 
-    def train_dataloader(self) -> SliceLoader:
+    def train_dataloader(self) -> Loader:
         """Return shuffled batches of the training part."""
         x, y = self.parts["train"]
-        return SliceLoader(x, y, self.batch_size, self.order, self._change, self.lengths["train"])
+        return SliceLoader(x, y, self.batch_size, self.order, self._change, self.lengths["train"], self.by_length)
 
     def _change(self, x: Tensor) -> Tensor:
         return self.to_layout(self.augment(x))
 
     def val_dataloader(self) -> Any:
-        """Return the validation part in order; an empty list where there is none."""
+        """Return the validation part; an empty list where there is none."""
         return self.evaluation("val") if len(self.parts["val"][1]) else []
 
-    def evaluation(self, part: Part, most: int | None = None) -> SliceLoader:
-        """Return `part`, or its first `most` examples, in order and in large batches."""
+    def evaluation(self, part: Part, most: int | None = None) -> Loader:
+        """Return `part`, or its first `most` examples, in large batches; in order unless batches are by length."""
         (x, y), lengths = self.parts[part], self.lengths[part]
-        return SliceLoader(
-            x[:most], y[:most], EVALUATION_BATCH, None, self.to_layout, None if lengths is None else lengths[:most]
-        )
+        first = None if lengths is None else lengths[:most]
+        return SliceLoader(x[:most], y[:most], EVALUATION_BATCH, None, self.to_layout, first, self.by_length)
+
+    def evaluated_order(self, part: Part, most: int | None = None) -> Tensor | None:
+        """Return the indices of the examples of `evaluation` in their order; None if they are all in order."""
+        lengths = self.lengths[part]
+        return shortest_first(lengths[:most]) if self.by_length and lengths is not None else None
 
     def present(self) -> list[Part]:
         """Return the parts that have examples: a study may have no validation part."""
         return [part for part in PARTS if len(self.parts[part][1])]
 
-    def of_largest_class(self, part: Part) -> list[bool]:
-        """Return which examples of `part` belong to its largest class."""
-        labels = self.parts[part][1].cpu().numpy()
-        return list((labels == np.bincount(labels).argmax()).tolist())
 
-    def chance(self, part: Part) -> float:
-        """Return the accuracy of always predicting the largest class of `part`."""
-        right = self.of_largest_class(part)
-        return sum(right) / len(right)
-
-
-def _parts(arrays: Arrays, spec: RunSpec) -> Parts:
-    train, val = split(arrays.y, spec.split_seed, spec.data["validation_share"], spec.data["train_size"])
+def _parts(arrays: Arrays, spec: RunSpec) -> tuple[Parts, float]:
+    """Return the parts, and the deviation of the training targets: real numbers are standardised by those."""
+    train, val = split_of(spec.data, spec.split_seed)
     scale = _scaling(arrays.x[train]) if spec.data["scaling"] == "standardised" else _unchanged
-    return {
-        "train": (torch.from_numpy(scale(arrays.x[train])), torch.from_numpy(arrays.y[train])),
-        "val": (torch.from_numpy(scale(arrays.x[val])), torch.from_numpy(arrays.y[val])),
-        "test": (torch.from_numpy(scale(arrays.test_x)), torch.from_numpy(arrays.test_y)),
-    }
+    target, sd = _unchanged, 1.0
+    if task_of(spec.data["kind"]).targets == "numbers":
+        numbers = arrays.y[train].astype(np.float64)
+        mean, sd = float(numbers.mean()), float(numbers.std()) or 1.0
+        target = partial(_standardised, mean=mean, sd=sd)
+    xs = {"train": arrays.x[train], "val": arrays.x[val], "test": arrays.test_x}
+    ys = {"train": arrays.y[train], "val": arrays.y[val], "test": arrays.test_y}
+    return {part: (torch.from_numpy(scale(xs[part])), torch.from_numpy(target(ys[part]))) for part in PARTS}, sd
 
 
 def _unchanged(x: Any) -> Any:
@@ -168,11 +207,16 @@ def _unchanged(x: Any) -> Any:
 
 
 def _scaling(train: NDArray[np.float32]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return the function that gives each channel (each feature of a sequence) mean 0 and deviation 1 in `train`."""
-    axes = (0, 2, 3) if train.ndim == 4 else (0, 1)
+    """Return the function that gives each channel, or feature, mean 0 and deviation 1 in `train`."""
+    axes = {4: (0, 2, 3), 3: (0, 1), 2: (0,)}[train.ndim]
     mean = train.mean(axes, keepdims=True, dtype=np.float64)
     sd = np.maximum(train.std(axes, keepdims=True, dtype=np.float64), 1e-8)
-    return lambda x: ((x - mean) / sd).astype(np.float32)
+    return partial(_standardised, mean=mean, sd=sd)
+
+
+def _standardised(values: NDArray[Any], mean: Any, sd: Any) -> NDArray[np.float32]:
+    scaled: NDArray[np.float32] = ((values - mean) / sd).astype(np.float32)
+    return scaled
 
 
 def _lengths(tokens: Tensor) -> Tensor:

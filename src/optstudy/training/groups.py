@@ -7,14 +7,15 @@ is trained by a torch optimizer of its own, and `CombinedOptimizer` steps all of
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from optstudy.catalogue import optimizer_path
+from optstudy.catalogue import Value, optimizer_path
 from optstudy.errors import DataError
 from optstudy.spec import RunSpec
 from optstudy.tasks.pretrained import plain_names
@@ -100,19 +101,22 @@ def _names(pattern: str, name: str) -> bool:
     return fnmatchcase(name, pattern) if set("*?[") & set(pattern) else name.startswith(pattern)
 
 
-def values_of(spec: RunSpec, group: Mapping[str, Any]) -> dict[str, float | bool]:
+def values_of(spec: RunSpec, group: Mapping[str, Any]) -> dict[str, Value]:
     """Return the hyperparameters of a group by their plain names: its own, and multiples of the contender's.
 
-    Without an optimizer of its own, it has the contender's where it gives none.
+    Without an optimizer of its own, it has the contender's where it gives none; betas that it gives whole replace all.
     """
     prefix = f"{group['name']}."
     contenders = _contenders(spec)
     own = {name.removeprefix(prefix): v for name, v in spec.hyperparameters.items() if name.startswith(prefix)}
-    multiples = {name: contenders[name] * factor for name, factor in group.get("multiply", {}).items()}
-    return {**({} if group.get("optimizer") else contenders), **own, **multiples}
+    multiples = {name: cast("float", contenders[name]) * factor for name, factor in group.get("multiply", {}).items()}
+    inherited = {} if group.get("optimizer") else contenders
+    if "betas" in own:
+        inherited = {name: value for name, value in inherited.items() if not re.fullmatch(r"beta\d+", name)}
+    return {**inherited, **own, **multiples}
 
 
-def _contenders(spec: RunSpec) -> dict[str, float | bool]:
+def _contenders(spec: RunSpec) -> dict[str, Value]:
     """Return the hyperparameters that are not those of a group."""
     return {name: value for name, value in spec.hyperparameters.items() if "." not in name}
 

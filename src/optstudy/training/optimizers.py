@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from optstudy.catalogue import OPTIMIZERS, optimizer_path
+from optstudy.catalogue import OPTIMIZERS, Hyperparameters, optimizer_path
 from optstudy.user_code import constructor_arguments, import_class
 
 if TYPE_CHECKING:
@@ -19,10 +19,11 @@ FUSED = frozenset({"torch.optim.SGD", "torch.optim.Adam", "torch.optim.AdamW"})
 FUSED_WITHOUT = frozenset({"fused", "foreach", "differentiable"})
 
 
-def torch_arguments(hyperparameters: Mapping[str, float | bool], cls: type) -> dict[str, Any]:
+def torch_arguments(hyperparameters: Hyperparameters, cls: type) -> dict[str, Any]:
     """Translate a study's names into those of a class: `learning_rate` is `lr`; `beta1`, `beta2`, ... are `betas`.
 
-    Betas that are not given are those of the class's default. Raises ValueError if it has none for them.
+    Betas that are not given are those of the class's default. Raises ValueError if it has none for them, or if `betas`
+    are given beside them.
     """
     arguments: dict[str, Any] = dict(hyperparameters)
     if "learning_rate" in arguments:
@@ -31,6 +32,8 @@ def torch_arguments(hyperparameters: Mapping[str, float | bool], cls: type) -> d
     if betas is not None and (
         given := [name for name in arguments if name.startswith("beta") and name[4:].isdecimal()]
     ):
+        if "betas" in arguments:
+            raise ValueError(f"give either betas or {', '.join(given)}")
         own = list(betas.default) if isinstance(betas.default, tuple | list) else []
         values = dict(enumerate(own))
         values |= {int(name[4:]) - 1: arguments.pop(name) for name in given}
@@ -40,9 +43,7 @@ def torch_arguments(hyperparameters: Mapping[str, float | bool], cls: type) -> d
     return arguments
 
 
-def build_optimizer(
-    optimizer: str, hyperparameters: Mapping[str, float | bool], groups: Iterable[Mapping[str, Any]]
-) -> Optimizer:
+def build_optimizer(optimizer: str, hyperparameters: Hyperparameters, groups: Iterable[Mapping[str, Any]]) -> Optimizer:
     """Return the optimizer that `RunSpec.optimizer` means, over parameter groups (see `decay_groups`).
 
     It uses torch's fused step where there is one: equal to rounding, in a third to a tenth of the time on the CPU.

@@ -16,15 +16,15 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from torch import nn
+from torch import Tensor, nn
 
 from optstudy.environment import training_facts
 from optstudy.spec import EpochEnded, Event, Outcome, RunResult, RunSpec, TrainingEnded, group_key
 from optstudy.tasks.kinds import task_of
 from optstudy.training.batches import STEPS_PER_CHUNK, ArrayData
 from optstudy.training.device import compute_device, set_numerics
-from optstudy.training.modules.classification import start_network
 from optstudy.training.modules.classifier import Classifier
+from optstudy.training.modules.examples import start_network
 from optstudy.training.setup import TrainingSetup
 from optstudy.training.stacked.module import Stack
 from optstudy.user_code import import_class
@@ -115,10 +115,17 @@ class _Run:
 
     def _end(self, result: RunResult, network: nn.Module | None) -> None:
         self.over = True
-        state = {} if network is None else network.state_dict()
+        state = {} if network is None else kept_weights(network, self.spec)
         kept = {name: tensor.float().contiguous().cpu().numpy() for name, tensor in state.items()} or None
         facts = training_facts(device_of(self.spec))
         self.on_event(TrainingEnded(self.index, result, self.started, tuple(self.epoch_ms), now_ms(), kept, facts))
+
+
+def kept_weights(network: nn.Module, spec: RunSpec) -> dict[str, Tensor]:
+    """Return the weights of a trained network that are kept by name; of one with adapters only what was trained."""
+    state: dict[str, Tensor] = network.state_dict()
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    return state if spec.lora is None else {name: state[name] for name in state if name in trained}
 
 
 def _train_alone(run: _Run) -> None:

@@ -1,4 +1,4 @@
-"""The LightningModule of classification: cross-entropy, accuracy, and the optimizer of its RunSpec.
+"""The LightningModule that trains networks on examples, with the loss and scores of their task.
 
 It uses manual optimization, sums metrics in the module, reads them once an epoch, and takes many steps per iteration of
 Lightning's loop. With automatic optimization and `self.log` in each step, the loop costs more than a step of a small
@@ -10,58 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from optstudy.metrics import GRADIENTS_PER_STEP
-from optstudy.spec import Outcome, Part, RunSpec, pack
+from optstudy.spec import Outcome, Part, RunSpec
 from optstudy.training.averaging import WeightAverage
 from optstudy.training.batches import SAMPLE, STEPS_PER_CHUNK, ArrayData, BatchChunks
-from optstudy.training.device import to_device
 from optstudy.training.groups import optimizer_of
+from optstudy.training.modules.scoring import Batch, Score, Scoring, Sums, named, scoring_of
 from optstudy.training.optimizers import clip_gradients, set_mode, take_step, takes_closure
 from optstudy.training.schedules import build_schedule
-
-Batch = tuple[Tensor, Tensor]
-
-
-class Sums:
-    """Running sums of losses and correct predictions, kept on the device until they are read."""
-
-    def __init__(self) -> None:
-        self.loss, self.right, self.count = torch.zeros(()), torch.zeros(()), 0
-
-    def add(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> None:
-        """Add batches of logits (..., n, classes), labels (..., n) and mean losses (...), all at once."""
-        logits, y, losses = zip(*batches, strict=True)
-        sizes = [labels.shape[-1] for labels in y]
-        weights = to_device(torch.tensor(sizes, dtype=losses[0].dtype), losses[0].device)
-        self.loss = self.loss + (torch.stack(losses, -1) * weights).sum(-1)
-        self.right = self.right + (torch.cat(logits, -2).argmax(-1) == torch.cat(y, -1)).sum(-1)
-        self.count += sum(sizes)
-
-    def means(self) -> list[dict[str, float]]:
-        """Return {train/loss, train/accuracy} of each network."""
-        sums = zip(self.loss.view(-1).tolist(), self.right.view(-1).tolist(), strict=True)
-        return [named("train", loss / self.count, right / self.count) for loss, right in sums]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A network's mean loss on a part of the data, and which examples it classifies correctly."""
-
-    loss: float
-    right: list[bool]
-
-    def metrics(self, part: Part) -> dict[str, float]:
-        """Return {part/loss, part/accuracy}."""
-        return named(part, self.loss, sum(self.right) / len(self.right))
 
 
 class Classifier(pl.LightningModule):
@@ -80,13 +44,14 @@ class Classifier(pl.LightningModule):
         self.network, self.data, self.spec = network.to(data.device), data, spec
         self.on_epoch, self.steps_per_chunk = on_epoch, steps_per_chunk
         self.average = None if spec.average is None else WeightAverage(self.network, spec.average, spec.epochs)
-        self.sums, self.start = Sums(), math.inf
+        self.scoring = scoring_of(spec.data["kind"])(data, spec)
+        self.sums, self.start = Sums(type(self.scoring)), math.inf
         self.steps, self.evaluations = 0, 0  # taken, and gradients computed for them
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (n, classes)."""
-        logits: Tensor = self.network(x)
-        return logits
+        """Return the network's outputs, logits (n, classes) of a classifier."""
+        outputs: Tensor = self.network(x)
+        return outputs
 
     def train_dataloader(self) -> BatchChunks:
         """Return chunks of batches of the training part; Lightning takes each chunk for one batch."""
@@ -104,7 +69,7 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums, and remember its initial learning rate."""
-        self.sums = Sums()
+        self.sums = Sums(type(self.scoring))
         self.rate = self._optimizer().param_groups[0]["lr"]
 
     def training_step(self, batch: Iterator[Batch], batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
@@ -122,35 +87,36 @@ class Classifier(pl.LightningModule):
             self.steps += 1
             if self.average is not None:
                 self.average.step_ended(self.network)
-            logits, loss = evaluated[0]
-            done.append((logits.detach(), y, loss.detach()))
+            outputs, loss = evaluated[0]
+            # Outputs are as large as the vocabulary of a language model: those that nothing reads are not kept.
+            done.append((outputs.detach() if self.scoring.marked else loss.detach(), y, loss.detach()))
             if by_step:
                 self.lr_schedulers().step()  # type: ignore[union-attr]  # one schedule, not a list
         self.sums.add(done)
 
     def _gradient(self, optimizer: Any, x: Tensor, y: Tensor, evaluated: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Compute the clipped gradient of a batch, append its logits and loss to `evaluated`, and return the loss."""
+        """Compute the clipped gradient of a batch, append its outputs and loss to `evaluated`, and return the loss."""
         if self.spec.accumulate > 1:
-            logits, loss = self._in_parts(optimizer, x, y)
+            outputs, loss = self._in_parts(optimizer, x, y)
         else:
-            logits = self.network(x)
-            loss = functional.cross_entropy(logits, y)
+            outputs = self.network(x)
+            loss = self.scoring.loss(outputs, y)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
         clip_gradients(self.network.parameters(), self.spec.clip, self.spec.clip_value)
         torch.clear_autocast_cache()  # it would hold the weights in bf16 until the chunk ends
-        evaluated.append((logits, loss))
+        evaluated.append((outputs, loss))
         return loss
 
     def _in_parts(self, optimizer: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Add up the gradient of a batch part by part; return its logits and loss, those of the whole batch."""
+        """Add up the gradient of a batch part by part; return its outputs and loss, those of the whole batch."""
         optimizer.zero_grad()
-        logits, losses = list[Tensor](), list[Tensor]()
-        for inputs, labels in zip(x.chunk(self.spec.accumulate), y.chunk(self.spec.accumulate), strict=True):
-            logits.append(self.network(inputs))
-            losses.append(functional.cross_entropy(logits[-1], labels) * (len(labels) / len(y)))
+        outputs, losses = list[Tensor](), list[Tensor]()
+        for inputs, targets in zip(x.chunk(self.spec.accumulate), y.chunk(self.spec.accumulate), strict=True):
+            outputs.append(self.network(inputs))
+            losses.append(self.scoring.loss(outputs[-1], targets) * (len(targets) / len(y)))
             losses[-1].backward()  # type: ignore[no-untyped-call]
-        return torch.cat(logits), torch.stack(losses).sum()
+        return torch.cat(outputs), torch.stack(losses).sum()
 
     def on_train_epoch_end(self) -> None:
         """Report the epoch, and stop if the training has diverged."""
@@ -161,7 +127,7 @@ class Classifier(pl.LightningModule):
         with self._judged_weights():
             val = self.score("val") if "val" in self.data.present() else None
             finite = finite_weights(self.network)
-        self.trainer.should_stop = not self.report(self.sums.means()[0], self.rate, val, finite)
+        self.trainer.should_stop = not self.report(self.train_metrics(self.sums.means()[0]), self.rate, val, finite)
 
     def on_train_end(self) -> None:
         """Leave the weights that are judged and kept."""
@@ -187,7 +153,7 @@ class Classifier(pl.LightningModule):
 
         Returns whether they are.
         """
-        metrics = {**train, "learning_rate": rate} | ({} if val is None else val.metrics("val"))
+        metrics = {**train, "learning_rate": rate} | ({} if val is None else self.metrics("val", val))
         if not (finite and all_finite(metrics)):
             return False
         self.on_epoch(metrics)
@@ -196,9 +162,21 @@ class Classifier(pl.LightningModule):
     def score(self, part: Part, most: int | None = None) -> Score:
         """Return the score of the current weights, in evaluation mode, on `part` or its first `most` examples."""
         self.network.eval()
-        [score] = evaluate(self.network, self.data.evaluation(part, most), self.spec.precision)
+        [score] = evaluate(
+            self.network, self.data.evaluation(part, most), self.spec.precision, self.scoring, whole=most is None
+        )
         self.network.train()
-        return score
+        order = self.data.evaluated_order(part, most)
+        return score if order is None else in_order(score, order)
+
+    def metrics(self, part: Part, score: Score) -> dict[str, float]:
+        """Return {part/name: value} of a score."""
+        means = {name: sum(marks) / len(marks) for name, marks in score.marks.items()}
+        return named(part, {**self.scoring.metrics(part, score.loss, means), **score.whole})
+
+    def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Return {train/name: value} of the means of an epoch's losses and marks (see `Sums.means`)."""
+        return named("train", self.scoring.metrics("train", means["loss"], means))
 
     def _optimizer(self) -> Any:
         return self.optimizers(use_pl_optimizer=False)
@@ -215,15 +193,21 @@ class Classifier(pl.LightningModule):
         It has diverged if a loss or, as `finite` says, a weight is not finite, or if its training loss is above that of
         the initial weights (which is measured on at most `SAMPLE` examples).
         """
-        metrics = {name: value for part, score in scores.items() for name, value in score.metrics(part).items()}
-        right = scores["test"].right
+        metrics = {name: value for part, score in scores.items() for name, value in self.metrics(part, score).items()}
         diverged = not (finite and all_finite(metrics)) or metrics["train/loss"] > self.start
         if diverged:
-            metrics, right = chance(self.data, metrics), self.data.of_largest_class("test")
-        metrics["generalisation_gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
+            metrics = self.scoring.at_chance(metrics)
+        metrics |= self.scoring.gaps(metrics)
+        answers = self.scoring.answers("test", None if diverged else scores["test"])
         if self.evaluations > self.steps:
             metrics[GRADIENTS_PER_STEP] = self.evaluations / self.steps
-        return Outcome("diverged" if diverged else "completed", metrics, pack(right))
+        return Outcome("diverged" if diverged else "completed", metrics, answers)
+
+
+def in_order(score: Score, order: Tensor) -> Score:
+    """Return a score whose marks are those of the examples in order, from one whose mark i is of `order[i]`."""
+    places = order.argsort().tolist()
+    return replace(score, marks={name: [marks[at] for at in places] for name, marks in score.marks.items()})
 
 
 def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict[str, Any]:
@@ -233,23 +217,6 @@ def optimization(module: nn.Module, spec: RunSpec, steps_per_epoch: int) -> dict
     per_epoch = 1 if interval == "epoch" else steps_per_epoch
     schedule = build_schedule(optimizer, spec.schedule, spec.epochs * per_epoch)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
-
-
-def named(part: Part, loss: float, accuracy: float) -> dict[str, float]:
-    """Return {part/loss, part/accuracy}."""
-    return {f"{part}/loss": loss, f"{part}/accuracy": accuracy}
-
-
-def chance(data: ArrayData, names: Iterable[str]) -> dict[str, float]:
-    """Return the named losses and accuracies at chance: ln C, and the share of the largest class."""
-    found = {}
-    for name in names:
-        part, _, metric = name.partition("/")
-        if metric == "accuracy":
-            found[name] = data.chance(part)  # type: ignore[arg-type]  # the names of the parts, split off
-        elif metric == "loss":
-            found[name] = math.log(data.inputs.classes)
-    return found
 
 
 def all_finite(metrics: Mapping[str, float]) -> bool:
@@ -263,15 +230,35 @@ def finite_weights(network: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def evaluate(network: Callable[[Tensor], Tensor], batches: Iterable[Batch], precision: str) -> list[Score]:
-    """Return the scores of a network on batches x (n, ...), y (n), or of K stacked ones on x (K, n, ...), y (K, n)."""
-    losses, right = list[Tensor](), list[Tensor]()
+def evaluate(
+    network: Callable[[Tensor], Tensor], batches: Iterable[Batch], precision: str, scoring: Scoring, whole: bool = True
+) -> list[Score]:
+    """Return the scores of a network on batches of x and y, or of K stacked ones on batches of x (K, n, ...), y (K, n).
+
+    `whole` says whether the batches are a whole part, so that metrics of whole parts are computed, too.
+    """
+    losses, marks, kept = list[Tensor](), list[dict[str, Tensor]](), list[Batch]()
     for x, y in batches:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            logits = network(x).contiguous()  # a stack's are not, and argmax would take ten times as long
-            loss = functional.cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
-        losses.append(loss.view(y.shape))
-        right.append(logits.argmax(-1) == y)
-    means, answers = torch.cat(losses, -1).mean(-1), torch.cat(right, -1)  # along rows, for the same bits with any K
-    rows = answers.view(-1, answers.shape[-1]).tolist()
-    return [Score(loss, row) for loss, row in zip(means.view(-1).tolist(), rows, strict=True)]
+            outputs = network(x).contiguous()  # a stack's are not, and argmax would take ten times as long
+            losses.append(scoring.losses(outputs, y))
+        marks.append(scoring.marks(outputs, y))
+        if whole and scoring.needs_outputs:
+            kept.append((outputs, y))
+    means = torch.cat(losses, -1).mean(-1)  # along rows, for the same bits with any K
+    joined = {name: torch.cat([one[name] for one in marks], -1) for name in scoring.marked}
+    rows = {name: values.view(-1, values.shape[-1]).tolist() for name, values in joined.items()}
+    wholes = _wholes(scoring, kept, stacked=means.ndim > 0)
+    return [
+        Score(loss, {name: values[row] for name, values in rows.items()}, wholes[row] if wholes else {})
+        for row, loss in enumerate(means.view(-1).tolist())
+    ]
+
+
+def _wholes(scoring: Scoring, kept: Sequence[Batch], stacked: bool) -> list[dict[str, float]]:
+    """Return the metrics of a whole part of each network; empty if no outputs were kept."""
+    if not kept:
+        return []
+    axis = -1 - scoring.target_axes
+    outputs, y = torch.cat([one for one, _ in kept], axis - 1), torch.cat([one for _, one in kept], axis)
+    return [scoring.whole(*row) for row in (zip(outputs, y, strict=True) if stacked else [(outputs, y)])]

@@ -12,7 +12,8 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from optstudy.catalogue import optimizer_path
 from optstudy.spec import Outcome, RunSpec
 from optstudy.training.batches import ArrayData
-from optstudy.training.modules.classifier import all_finite, chance, finite_weights, optimization
+from optstudy.training.modules.classifier import all_finite, finite_weights, optimization
+from optstudy.training.modules.scoring import scoring_of
 from optstudy.training.optimizers import FUSED, set_mode
 
 LOGGED = ("train/", "val/", "test/")
@@ -77,7 +78,7 @@ def use_optimizer(module: pl.LightningModule, spec: RunSpec, steps_per_epoch: in
     return module
 
 
-def module_outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData) -> Outcome:
+def module_outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayData, spec: RunSpec) -> Outcome:
     """Return how the training of a user's module ended, and the metrics of its final weights.
 
     Validation metrics are those of the last epoch, which Lightning measures on the final weights; `test_step` is run
@@ -88,9 +89,9 @@ def module_outcome(module: pl.LightningModule, trainer: pl.Trainer, data: ArrayD
     if is_overridden("test_step", module, pl.LightningModule):
         trainer.test(module, dataloaders=data.evaluation("test"), verbose=False)
         metrics |= logged(trainer)
+    scoring = scoring_of(spec.data["kind"])(data, spec)
     diverged = not all_finite(metrics) or not finite_weights(module)
     if diverged:
-        metrics = chance(data, metrics)
-    if {"train/accuracy", "test/accuracy"} <= set(metrics):
-        metrics["generalisation_gap"] = metrics["train/accuracy"] - metrics["test/accuracy"]
+        metrics = scoring.at_chance(metrics)
+    metrics |= scoring.gaps(metrics)
     return Outcome("diverged" if diverged else "completed", metrics)

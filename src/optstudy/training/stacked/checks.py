@@ -11,14 +11,14 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.dropout import _DropoutNd
 
 from optstudy.catalogue import optimizer_path
 from optstudy.spec import RunSpec
 from optstudy.tasks.arrays import Inputs
 from optstudy.tasks.kinds import KINDS, task_of
-from optstudy.training.stacked.networks import Networks, cross_entropies
+from optstudy.training.modules.scoring import scoring_of
+from optstudy.training.stacked.networks import Networks
 from optstudy.training.stacked.optimizers import RULES
 
 # Multiplications and additions in one training step of one network; see `worth_stacking`.
@@ -72,7 +72,7 @@ def why_bits_would_differ(spec: RunSpec, network: nn.Module, inputs: Inputs, siz
     try:
         with _one_thread():
             for size in sizes:
-                x, y = _examples(size, inputs), torch.arange(size) % inputs.classes
+                x, y = _examples(size, inputs), scoring_of(spec.data["kind"]).trial_targets(size, inputs)
                 rows = [row for copies in STACK_SIZES for row in _rows_of_copies(spec, network, x, y, copies)]
                 if not all(torch.equal(row, rows[0]) for row in rows):
                     return f"in a stack its last bits would depend on the other networks, with batches of {size}"
@@ -82,11 +82,11 @@ def why_bits_would_differ(spec: RunSpec, network: nn.Module, inputs: Inputs, siz
 
 
 def _rows_of_copies(spec: RunSpec, network: nn.Module, x: Tensor, y: Tensor, copies: int) -> Tensor:
-    """Return logits and gradients (copies, ...) of a network stacked with copies of itself."""
+    """Return outputs and gradients (copies, ...) of a network stacked with copies of itself."""
     networks = Networks([network] * copies, spec.decay_all)
-    logits = networks(x.expand(copies, *x.shape).contiguous())
-    gradients = networks.gradients_of(cross_entropies(logits, y.expand(copies, len(y))))
-    return torch.cat([logits.detach().flatten(1), gradients], 1)
+    outputs = networks(x.expand(copies, *x.shape).contiguous())
+    losses = scoring_of(spec.data["kind"]).row_losses(outputs, y.expand(copies, len(y)))
+    return torch.cat([outputs.detach().flatten(1), networks.gradients_of(losses)], 1)
 
 
 def _examples(count: int, inputs: Inputs) -> Tensor:
@@ -116,6 +116,8 @@ def _by_spec(spec: RunSpec) -> str:
         return "its weights are averaged"
     if spec.groups:
         return "its parameters are in groups"
+    if spec.lora is not None:
+        return "it trains adapters beside a pretrained network"
     if spec.accumulate > 1:
         return "its batches are computed in parts, and stacking pays for small batches"
     path = optimizer_path(spec.optimizer)
@@ -166,17 +168,18 @@ def _differs_from_alone(spec: RunSpec, networks: Sequence[nn.Module], inputs: In
     There are more examples than networks, so that a mix-up of the two axes shows. The tolerances are far above the
     rounding of single precision, and far below the effect of a layer that is left out or gets other examples.
     """
-    x, y = _examples(6, inputs).view(2, 3, *inputs.shape), torch.arange(6).view(2, 3) % inputs.classes
+    scoring = scoring_of(spec.data["kind"])
+    x, y = _examples(6, inputs).view(2, 3, *inputs.shape), scoring.trial_targets(6, inputs).view(2, 3)
     with torch.no_grad():
         for parameter in networks[1].parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     together = Networks(networks, spec.decay_all)
-    logits = together(x)
-    gradients = together.views(together.gradients_of(cross_entropies(logits, y)))
+    outputs = together(x)
+    gradients = together.views(together.gradients_of(scoring.row_losses(outputs, y)))
     for row, alone in enumerate(networks):
         expected, own = alone(x[row]), dict(alone.named_parameters())
-        loss = functional.cross_entropy(expected, y[row])
-        pairs = [(logits[row], expected)]
+        loss = scoring.loss(expected, y[row])
+        pairs = [(outputs[row], expected)]
         trained = torch.autograd.grad(loss, [own[name] for name in together.names])
         pairs += zip((gradient[row] for gradient in gradients), trained, strict=True)
         if not all(torch.allclose(stacked, apart, rtol=1e-3, atol=1e-4) for stacked, apart in pairs):

@@ -6,6 +6,7 @@ A step of a small network is mostly the overhead of starting its operations, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import pytorch_lightning as pl
 import torch
@@ -15,10 +16,11 @@ from optstudy.catalogue import optimizer_path
 from optstudy.spec import Outcome, Part
 from optstudy.training.batches import SAMPLE, STEPS_PER_CHUNK, ArrayData, BatchChunks
 from optstudy.training.device import to_device
-from optstudy.training.modules.classifier import Batch, Classifier, Score, Sums, evaluate
+from optstudy.training.modules.classifier import Classifier, evaluate
+from optstudy.training.modules.scoring import Batch, Score, Sums, scoring_of
 from optstudy.training.schedules import schedule_factor
-from optstudy.training.stacked.networks import Networks, clip_rows, cross_entropies
-from optstudy.training.stacked.optimizers import RULES, Optimizer
+from optstudy.training.stacked.networks import Networks, clip_rows
+from optstudy.training.stacked.optimizers import RULES, Numbers, Optimizer
 
 STACKED_BATCH = 128  # examples per network in evaluation: with more, the activations of 16 networks leave the cache
 
@@ -85,13 +87,13 @@ class Stack(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.members, self.on_left, self.spec = list(members), on_left, members[0].spec
-        self.steps_per_chunk = steps_per_chunk
+        self.steps_per_chunk, self.scoring = steps_per_chunk, scoring_of(self.spec.data["kind"])
         self.batches = StackedSlices([member.data for member in members])
         self.batches.rows = rows = padded(self.batches.rows)
         self.networks = Networks([members[member].network for member in rows], self.spec.decay_all)
-        hyperparameters = [members[member].spec.hyperparameters for member in rows]
+        hyperparameters = cast("list[Numbers]", [members[member].spec.hyperparameters for member in rows])
         self.optimizer = Optimizer(RULES[optimizer_path(self.spec.optimizer)], hyperparameters, self.networks.decayed)
-        self.by_step, self.scheduled, self.sums = self.spec.schedule["interval"] == "step", 0, Sums()
+        self.by_step, self.scheduled, self.sums = self.spec.schedule["interval"] == "step", 0, Sums(self.scoring)
 
     def train_dataloader(self) -> BatchChunks:
         """Return chunks of batches of all rows; Lightning takes each chunk for one batch."""
@@ -108,14 +110,14 @@ class Stack(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Reset the epoch's sums, and remember its initial learning rates."""
-        self.sums, self.rates = Sums(), self.optimizer.rates(self._factor())
+        self.sums, self.rates = Sums(self.scoring), self.optimizer.rates(self._factor())
 
     def training_step(self, batch: Iterator[Batch], batch_index: int) -> None:  # noqa: ARG002  # Lightning passes it
         """Take the steps of a chunk."""
         done = list[tuple[Tensor, Tensor, Tensor]]()
         for x, y in batch:
-            logits = self.networks(x)
-            losses = cross_entropies(logits, y)
+            outputs = self.networks(x)
+            losses = self.scoring.row_losses(outputs, y)
             gradients = self.networks.gradients_of(losses)
             if self.spec.clip is not None:
                 clip_rows(gradients, self.spec.clip)
@@ -123,7 +125,7 @@ class Stack(pl.LightningModule):
                 gradients.clamp_(-self.spec.clip_value, self.spec.clip_value)
             self.optimizer.step(self.networks.values, gradients, self._factor())
             self.scheduled += self.by_step
-            done.append((logits.detach(), y, losses.detach()))
+            done.append((outputs.detach(), y, losses.detach()))
         self.sums.add(done)
 
     def on_train_epoch_end(self) -> None:
@@ -133,7 +135,7 @@ class Stack(pl.LightningModule):
         trains, finite, stay = self.sums.means(), self.networks.finite(), list[int]()
         for row, index in self.batches.firsts():
             member = self.members[index]
-            if member.report(trains[row], self.rates[row], vals[row], finite[row]):
+            if member.report(member.train_metrics(trains[row]), self.rates[row], vals[row], finite[row]):
                 stay.append(row)
             else:
                 self.networks.write(row, member.network)
@@ -170,7 +172,10 @@ class Stack(pl.LightningModule):
         Networks that are stacked by vmap are scored one by one: in evaluation they may do what vmap cannot.
         """
         if self.networks.chained:
-            return evaluate(self.networks, self.batches.evaluation(part, most), self.spec.precision)
+            scoring = self.members[0].scoring  # of whole metrics, which depend on outputs and targets only
+            return evaluate(
+                self.networks, self.batches.evaluation(part, most), self.spec.precision, scoring, whole=most is None
+            )
         found = dict[int, Score]()
         for row, index in self.batches.firsts():
             self.networks.write(row, self.members[index].network)

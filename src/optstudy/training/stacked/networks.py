@@ -114,12 +114,6 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
-def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the mean losses (K,) of logits (K, n, classes) and labels (K, n)."""
-    right = logits.gather(2, y.unsqueeze(2)).squeeze(2)
-    return (logits.logsumexp(2) - right).mean(1)
-
-
 def clip_rows(gradients: Tensor, most: float) -> None:
     """Scale each row of gradients (K, P) in place to a norm of at most `most`, as `clip_grad_norm_` does."""
     norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
