@@ -10,7 +10,7 @@ import pytest
 
 from builders import spec_of, tiny
 from optstudy.errors import DataError
-from optstudy.planning.dry_run import try_optimizer, weight_decay_of
+from optstudy.planning.dry_run import try_network, try_optimizer, weight_decay_of
 from optstudy.planning.preflight import fingerprints_of
 from optstudy.user_process import UserProcess
 
@@ -69,3 +69,36 @@ def test_a_decay_that_trying_does_not_show_is_asked_for(tmp_path: Path) -> None:
         fingerprints_of(tiny(optimizers=["sgd", odd]), tmp_path)
     fingerprints_of(tiny(optimizers=["sgd", {**odd, "decay": "decoupled"}]), tmp_path)
     fingerprints_of(tiny(optimizers=["sgd", {**odd, "search": rates}]), tmp_path)  # nothing decays
+
+
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        (
+            {"model": {"class": "torch.nn.Flatten"}, "metrics": [{"name": "iou", "better": "higher", "chance": 0}]},
+            "only a LightningModule logs the metric iou; computed are f1, precision",
+        ),
+        (
+            {
+                "data": {"class": "golden.inputs.masks", "kind": "own"},
+                "model": {"class": "torch.nn.Flatten"},
+                "metrics": [{"name": "iou", "better": "higher", "chance": 0}],
+                "tuning": {"trials": 1, "objective": "val/iou"},
+            },
+            "data of kind own need a LightningModule, which knows what to do with them",
+        ),
+        (
+            {
+                "data": {"class": "golden.inputs.plane", "kind": "tabular"},
+                "model": {"class": "torch.nn.Flatten"},
+            },
+            "expected outputs (2, 1) of inputs (2, 5), found (2, 5)",
+        ),
+    ],
+)
+def test_a_network_that_cannot_give_what_the_study_asks_for_is_an_input_error(
+    study: dict[str, object], words: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        try_network(spec_of(study=study))
+    assert words in str(error.value)
