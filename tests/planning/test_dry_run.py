@@ -15,6 +15,7 @@ from optstudy.planning.dry_run import (
     names_own_parts,
     points_to_try,
     try_groups,
+    try_network,
     try_optimizer,
     weight_decay_of,
 )
@@ -144,3 +145,36 @@ def test_groups_are_tried_on_parameters_with_the_dimensions_of_the_network() -> 
     kernels = {"name": "kernels", "ndim": 4, "class": "optimizer_classes.Open"}
     assert "group kernels (optimizer_classes.Open): 2 parameters" in tried_groups(kernels, model="cnn")
     assert tried_groups(MUON, fixed={"muon.ns_steps": 3}, search={"muon.learning_rate": {"low": 0.01, "high": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        (
+            {"model": {"class": "torch.nn.Flatten"}, "metrics": [{"name": "iou", "better": "higher", "chance": 0}]},
+            "only a LightningModule logs the metric iou; computed are f1, precision",
+        ),
+        (
+            {
+                "data": {"class": "golden.inputs.masks", "kind": "own"},
+                "model": {"class": "torch.nn.Flatten"},
+                "metrics": [{"name": "iou", "better": "higher", "chance": 0}],
+                "tuning": {"trials": 1, "objective": "val/iou"},
+            },
+            "data of kind own need a LightningModule, which knows what to do with them",
+        ),
+        (
+            {
+                "data": {"class": "golden.inputs.plane", "kind": "tabular"},
+                "model": {"class": "torch.nn.Flatten"},
+            },
+            "expected outputs (2, 1) of inputs (2, 5), found (2, 5)",
+        ),
+    ],
+)
+def test_a_network_that_cannot_give_what_the_study_asks_for_is_an_input_error(
+    study: dict[str, object], words: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        try_network(spec_of(study=study))
+    assert words in str(error.value)

@@ -117,14 +117,16 @@ def targets_of(
     runs count if none is tuned.
     """
     scores = [name for name in dict.fromkeys((score, "val_accuracy", "val_loss")) if f"best_{name}" in runs]
-    if not scores or (given and scores[0] != score):
+    if not scores or (given is not None and scores[0] != score):
         return None
     found, tuned = scores[0], runs[runs["variant"] == "tuned"]
     best = {int(r): own[f"best_{found}"].dropna() for r, own in (tuned if len(tuned) else runs).groupby("replicate")}
     if not any(map(len, best.values())):
         return None
     higher = metric(found).higher
-    return Targets(found, {r: given or replicate_target(own.tolist(), share, higher) for r, own in best.items()})
+    return Targets(
+        found, {r: replicate_target(own.tolist(), share, higher) if given is None else given for r, own in best.items()}
+    )
 
 
 def times_to_target(runs: pd.DataFrame, curves: pd.DataFrame, targets: Targets) -> list[int | None]:
@@ -209,7 +211,7 @@ def target_rows(
     `share` is empty if the target is `given`. `target` is its median over replicates.
     """
     rows = []
-    for share in (None,) if given else SHARES:
+    for share in SHARES if given is None else (None,):
         targets = targets_of(runs, given, share or PRIMARY_SHARE, score)
         for (contender, variant), own, paths in arms_of(runs, curves) if targets is not None else ():
             assert targets is not None

@@ -143,8 +143,9 @@ def _until_ended(executor: Executor) -> Iterator[Event]:
 
 
 def _outcome(metrics: Mapping[str, float]) -> str:
-    """Return the test accuracy in words, or all metrics if a user's LightningModule has no test_step."""
-    shown = {"test/accuracy": metrics["test/accuracy"]} if "test/accuracy" in metrics else metrics
+    """Return the scores on the test part in words, or all metrics if a user's LightningModule has no test_step."""
+    scores = {name: value for name, value in metrics.items() if name.startswith("test/") and name != "test/loss"}
+    shown = scores or metrics
     return ", ".join(f"{name.replace('/', ' ')} {value:.4f}" for name, value in shown.items()) or "it logs nothing"
 
 
