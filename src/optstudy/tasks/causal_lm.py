@@ -54,7 +54,7 @@ def _fresh_decoder(folder: str) -> Any:
         raise DataError(f"model causal_lm: {EXTRA}") from error
     try:
         config = AutoConfig.from_pretrained(model_folder(folder), trust_remote_code=False)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise DataError(f"model causal_lm: {folder!r} cannot be loaded ({one_line(error)[:300]})") from error
 
@@ -106,7 +106,7 @@ def _convert(source: str, path: Path, folder: Path) -> None:
     Numbers of a few bits become the float32 numbers that they stand for. The folder is whole or missing.
     """
     try:
-        import gguf  # type: ignore[import-untyped]  # noqa: F401  # transformers reads the file by it, and fails late and at length without it
+        import gguf  # noqa: F401  # transformers reads the file by it, and fails late and at length without it
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise DataError(f"{source}: {EXTRA}") from error

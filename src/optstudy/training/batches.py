@@ -113,7 +113,7 @@ def grouped_by_length(order: Tensor, lengths: Tensor, batch_size: int, generator
     the last ones of `order`.
     """
     count = len(order) // batch_size
-    pieces = order[: count * batch_size].split(SORTED_TOGETHER * batch_size)
+    pieces = torch.split(order[: count * batch_size], SORTED_TOGETHER * batch_size)
     batches = torch.cat([piece[shortest_first(lengths[piece])] for piece in pieces]).view(count, batch_size)
     shuffled = batches[torch.randperm(count, generator=generator)]
     return torch.cat([shuffled.flatten(), order[count * batch_size :]])
