@@ -45,7 +45,7 @@ def test_the_documented_contenders_are_valid() -> None:
     page = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
     blocks = [block.split("```")[0] for block in page.split("```yaml\n")]
     study = tiny(**parse_yaml(next(block for block in blocks if "name: heavy" in block)))
-    assert [contender.name for contender in study.optimizers] == ["sgd", "adam-constant", "heavy", "nadam"]
+    assert [contender.name for contender in study.optimizers] == ["sgd", "adam-constant", "heavy", "adamax"]
 
 
 def test_the_documented_search_spaces_are_valid() -> None:
