@@ -21,6 +21,8 @@ TEXT = "naïve café: 10 €, 🙂!\n" * 5
 @pytest.fixture(autouse=True)
 def _root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTSTUDY_DATA", str(tmp_path))
+    datasets._loaded.cache_clear()  # arrays and splits are kept by the file's name
+    datasets._split_digest.cache_clear()
 
 
 def written(content: str | bytes, name: str = "book.txt") -> None:
@@ -74,7 +76,6 @@ def test_shakespeare_is_read_from_its_folder() -> None:
     [
         (b"\xff\xfe\xfa abc" * 9, "characters", 4, ["book.txt", "UTF-8", "tokens: bytes"]),
         (b"", "characters", 4, ["book.txt", "empty"]),
-        (b"abc", "words", 4, ["data.arguments.tokens", "'words'", "characters, bytes"]),
         (b"abcdef", "characters", 5, ["data.arguments.context", "5", "4 tokens"]),
     ],
 )
