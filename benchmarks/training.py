@@ -61,7 +61,7 @@ def ours(spec: RunSpec) -> Ours:
         ended = time.perf_counter()
     before, after = watch.epochs[0][0] - clock, ended - watch.ended
     epochs = len(watch.epochs)
-    examples = len(setup.module.data.parts["train"][1])  # type: ignore[union-attr]  # a Classifier, which has data
+    examples = len(setup.module.data.parts["train"][1])  # type: ignore[union-attr]  # a NetworkModule, which has data
     return Ours(setup.steps * epochs, examples * epochs, watch.in_steps, ended - clock, accuracy, before, after)
 
 

@@ -23,7 +23,7 @@ from optstudy.training import optimizers
 from optstudy.training.augmentation import AUGMENTATIONS
 from optstudy.training.batches import ArrayData
 from optstudy.training.modules.classification import Classification
-from optstudy.training.modules.classifier import Classifier
+from optstudy.training.modules.network_module import NetworkModule
 from optstudy.training.modules.scoring import Sums
 from optstudy.training.stacked.module import Stack
 from optstudy.training.train import start_network
@@ -35,13 +35,13 @@ WAITING = ("adafactor", "prodigy")
 MODEL_OF = {"muon": "mlp"}  # whose hidden weights are matrices
 
 
-def member(optimizer: str, seed: int, monkeypatch: pytest.MonkeyPatch, **study: object) -> Classifier:
+def member(optimizer: str, seed: int, monkeypatch: pytest.MonkeyPatch, **study: object) -> NetworkModule:
     """Return a training whose data and network lie on the meta device."""
     found = tiny(optimizers=[optimizer], **study)
     monkeypatch.setattr(optimizers, "FUSED", frozenset())  # torch's fused steps know GPUs, but no meta device
     spec = found.spec(found.optimizers[0], 0, seed, found.row(found.optimizers[0]).defaults)
     data = ArrayData(spec, device=META)
-    return Classifier(start_network(spec, data.inputs), data, spec, lambda _: None)
+    return NetworkModule(start_network(spec, data.inputs), data, spec, lambda _: None)
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])

@@ -23,8 +23,8 @@ from optstudy.spec import EpochEnded, Event, Outcome, RunResult, RunSpec, Traini
 from optstudy.tasks.kinds import task_of
 from optstudy.training.batches import STEPS_PER_CHUNK, ArrayData
 from optstudy.training.device import compute_device, set_numerics
-from optstudy.training.modules.classifier import Classifier
 from optstudy.training.modules.examples import start_network
+from optstudy.training.modules.network_module import NetworkModule
 from optstudy.training.setup import TrainingSetup
 from optstudy.training.stacked.module import Stack
 from optstudy.user_code import import_class
@@ -138,7 +138,7 @@ def _train_alone(run: _Run) -> None:
     except Exception as error:  # a user's model may raise anything: it fails this training, not the study
         run.failed(error)
     else:
-        run.ended(outcome, setup.module.network if isinstance(setup.module, Classifier) else setup.module)
+        run.ended(outcome, setup.module.network if isinstance(setup.module, NetworkModule) else setup.module)
 
 
 def _train_stacked(runs: Sequence[_Run]) -> None:
@@ -160,15 +160,15 @@ def _train_stacked(runs: Sequence[_Run]) -> None:
                 run.failed(error)
 
 
-def members_of(specs: Sequence[RunSpec], on_epoch: Sequence[Callable[[dict[str, float]], None]]) -> list[Classifier]:
+def members_of(specs: Sequence[RunSpec], on_epoch: Sequence[Callable[[dict[str, float]], None]]) -> list[NetworkModule]:
     """Return the members of a stack. Members with the same split share its tensors."""
-    members: list[Classifier] = []
+    members: list[NetworkModule] = []
     views: dict[int, ArrayData] = {}
     for spec, report in zip(specs, on_epoch, strict=True):
         with seeded(spec.seed):
             data = ArrayData(spec, views.get(spec.split_seed))
             views.setdefault(spec.split_seed, data)
-            members.append(Classifier(start_network(spec, data.inputs), data, spec, report))
+            members.append(NetworkModule(start_network(spec, data.inputs), data, spec, report))
     return members
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from optstudy.catalogue import optimizer_path
 from optstudy.spec import Outcome, RunSpec
 from optstudy.training.batches import ArrayData
-from optstudy.training.modules.classifier import all_finite, finite_weights, optimization
+from optstudy.training.modules.network_module import all_finite, finite_weights, optimization
 from optstudy.training.modules.scoring import scoring_of
 from optstudy.training.optimizers import FUSED, set_mode
 

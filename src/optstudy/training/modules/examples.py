@@ -13,8 +13,8 @@ from optstudy.tasks.arrays import Inputs
 from optstudy.tasks.networks import build_network
 from optstudy.tasks.pretrained import give_start
 from optstudy.training.batches import ArrayData, channels_last
-from optstudy.training.modules.classifier import Classifier
 from optstudy.training.modules.custom_module import Watch, clipping, module_outcome, use_optimizer
+from optstudy.training.modules.network_module import NetworkModule
 from optstudy.training.setup import TrainingSetup
 
 
@@ -40,8 +40,8 @@ def training_on(
             (watch,),
             clipping(spec),
         )
-    classifier = Classifier(network, data, spec, on_epoch, steps_per_chunk)
-    return TrainingSetup(classifier, lambda _: classifier.outcome(), steps, steps_per_chunk)
+    ours = NetworkModule(network, data, spec, on_epoch, steps_per_chunk)
+    return TrainingSetup(ours, lambda _: ours.outcome(), steps, steps_per_chunk)
 
 
 def start_network(spec: RunSpec, inputs: Inputs) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The LightningModule that trains K classifiers as one stack (vmap-style batching of trainings).
+"""The LightningModule that trains K networks as one stack (vmap-style batching of trainings).
 
 A step of a small network is mostly the overhead of starting its operations, which a stack pays once for all.
 """
@@ -16,7 +16,7 @@ from optstudy.catalogue import optimizer_path
 from optstudy.spec import Outcome, Part
 from optstudy.training.batches import SAMPLE, STEPS_PER_CHUNK, ArrayData, BatchChunks
 from optstudy.training.device import to_device
-from optstudy.training.modules.classifier import Classifier, evaluate
+from optstudy.training.modules.network_module import NetworkModule, evaluate
 from optstudy.training.modules.scoring import Batch, Score, Sums, scoring_of
 from optstudy.training.schedules import schedule_factor
 from optstudy.training.stacked.networks import Networks, clip_rows
@@ -82,7 +82,7 @@ class Stack(pl.LightningModule):
     """
 
     def __init__(
-        self, members: Sequence[Classifier], on_left: Callable[[int], None], steps_per_chunk: int = STEPS_PER_CHUNK
+        self, members: Sequence[NetworkModule], on_left: Callable[[int], None], steps_per_chunk: int = STEPS_PER_CHUNK
     ) -> None:
         super().__init__()
         self.automatic_optimization = False

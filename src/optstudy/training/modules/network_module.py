@@ -28,7 +28,7 @@ from optstudy.training.optimizers import clip_gradients, set_mode, take_step, ta
 from optstudy.training.schedules import build_schedule
 
 
-class Classifier(pl.LightningModule):
+class NetworkModule(pl.LightningModule):
     """Trains `network` on `data` as `spec` says and hands the metrics of each epoch to `on_epoch`."""
 
     def __init__(
