@@ -28,6 +28,8 @@ FAST = {
     "test_texts",
 }
 NOT_FAST = {"test_stack_decisions"}
+# Tests that take more than a few seconds, as `python -m long_tests` found them; `make test` leaves them to `make test-long`.
+LONG_TESTS = frozenset((Path(__file__).parent / "long_tests.txt").read_text(encoding="utf-8").split("\n"))
 
 
 def is_slow(path: Path) -> bool:
@@ -45,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = {path.stem for path in Path(__file__).parent.rglob("test_*.py")}
     assert {*LONG, *NOT_FAST} <= files
     for item in items:
+        if item.nodeid in LONG_TESTS:
+            item.add_marker("long")
         if is_slow(item.path) or item.get_closest_marker("long"):
             item.add_marker("slow")
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))

@@ -1,1 +1,1 @@
-"""What is trained, a module per task: networks on examples, descents of analytic functions, and a user's own modules."""
+"""What is trained, a module per task: networks on examples, analytic functions, and a user's own modules."""
