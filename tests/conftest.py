@@ -19,6 +19,7 @@ FAST = {
     "golden",
     "judging",
     "planning",
+    "rules",
     "study",
     "tests",
     "test_imports",

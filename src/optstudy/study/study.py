@@ -15,7 +15,7 @@ from optstudy.keys import derive_seed
 from optstudy.metrics import declare
 from optstudy.spec import RunSpec
 from optstudy.study.groups import resolved_groups
-from optstudy.study.rules import problems_of
+from optstudy.study.rules.study_rules import problems_of
 from optstudy.study.schema import Contender, StudyFile
 from optstudy.study.study_yaml import read_yaml
 from optstudy.study.validation import all_problems, problem_lines

@@ -14,12 +14,6 @@ from optstudy.catalogue import EXTRA_PACKAGES, OPTIMIZERS, SCHEDULES, ScheduleRo
 from optstudy.keys import canonical
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.contender_blocks import Average, Schedule
-from optstudy.study.group_rules import (
-    group_says_what_it_means,
-    groups_fit_the_contender,
-    needed_by_groups,
-    problem_with_value,
-)
 from optstudy.study.groups import Group, split_name
 from optstudy.study.hyperparameters import (
     BETAS,
@@ -29,6 +23,12 @@ from optstudy.study.hyperparameters import (
     optimizer_class,
     parameters_of,
     row_of_class,
+)
+from optstudy.study.rules.group_rules import (
+    group_says_what_it_means,
+    groups_fit_the_contender,
+    needed_by_groups,
+    problem_with_value,
 )
 from optstudy.study.schema import Contender, Data, Looks, Model, Pretraining, Tuning
 from optstudy.study.spaces import Categories, Interval

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from optstudy.metrics import ROUNDING
-from optstudy.study.block_rules import BLOCK_RULES, short_warm_up
 from optstudy.study.claim import MOST_PRIMARY, SWEPT, Arm, ClaimSpec, sum_to_zero
-from optstudy.study.metric_rules import METRIC_RULES
+from optstudy.study.rules.block_rules import BLOCK_RULES, short_warm_up
+from optstudy.study.rules.metric_rules import METRIC_RULES
 from optstudy.study.schema import Contender, Data, Model, StudyFile
 from optstudy.study.validation import NOTHING, Problem, Rule, blocks_of
 from optstudy.tasks.datasets import DATASETS
