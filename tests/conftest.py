@@ -28,7 +28,7 @@ FAST = {
     "test_texts",
 }
 NOT_FAST = {"test_stack_decisions"}
-# Tests that take more than a few seconds, as `python -m long_tests` found them; `make test` leaves them to `make test-long`.
+# What `make test` leaves to `make test-long`, by `python -m long_tests`.
 LONG_TESTS = frozenset((Path(__file__).parent / "long_tests.txt").read_text(encoding="utf-8").split("\n"))
 
 
