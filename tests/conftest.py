@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 
 os.environ.pop("MPLBACKEND", None)  # as the command line does: a notebook's breaks Lightning's import
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:  # as in a shell's background or below nohup: children inherit it
+        signal.signal(number, handler)
 
 # Files that take minutes come first: the last file to start keeps one core busy when all others are done.
 LONG = ("test_dvc", "test_resume", "test_stages", "test_growth", "test_extending", "test_cli", "test_pages")
