@@ -54,7 +54,7 @@ def test_a_class_of_a_row_of_its_own_is_that_row() -> None:
     [
         (["--task", "digit", "--optimizer", "adam"], "--task: 'digit': did you mean digits? must be one of"),
         (["--task", "image_folder", "--optimizer", "adam"], "--task: 'image_folder': must be one of"),
-        (["--task", "digits", "--optimizer", "adamv"], "--optimizer: 'adamv': did you mean adamw? must be one of"),
+        (["--task", "digits", "--optimizer", "adamww"], "--optimizer: 'adamww': did you mean adamw? must be one of"),
         (["--task", "digits", "--optimizer", "adam", "--against", " ,"], "--against: ' ,': must name at least one"),
         (["--task", "digits", "--optimizer", "adam", "--against", "adam"], "--against: 'adam': is a contender already"),
     ],
