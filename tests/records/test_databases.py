@@ -92,7 +92,7 @@ MlflowRecorder(Path(), sys.argv[1], {}, "val/loss").open()
 """,
     "optuna.db": """
 from optstudy.records.optuna_trials import OptunaRecorder
-recorder = OptunaRecorder(Path(), sys.argv[1], {}, "val/loss")
+recorder = OptunaRecorder(Path(), sys.argv[1], {"sgd": {}}, "val/loss")
 recorder.open()
 recorder._contender_study("sgd")
 """,

@@ -28,7 +28,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
     write_card(folder, robustness(study, tuning, values, ["1-momentum"], {frozenset(("adam", "adamw"))}))
     write_curves(folder, tuning_curves(study, tuning, values))
     arms = [{"contender": name, "variant": variant, "status": "completed"} for name, variant in values]
-    facts: dict[str, Any] = {"trials": 6, "objective": "val/accuracy", "once": False, "pretrained_by": ""}
+    facts: dict[str, Any] = {
+        "kind": "image",
+        "trials": 6,
+        "objective": "val/accuracy",
+        "once": False,
+        "pretrained_by": "",
+    }
     empty = pd.DataFrame({"contender": [], "variant": []})
     return StudyResults(
         name="digits",
