@@ -64,6 +64,9 @@ def test_a_key_depends_on_every_field_of_the_spec() -> None:
         "clip_value": 1.0,
         "accumulate": 2,
         "average": {"name": "ema", "decay": 0.9},
+        "metrics": {"f1": None},
+        "groups": ({"name": "low", "ndim": [1]},),
+        "lora": {"rank": 4, "alpha": 8, "targets": ["q_proj"]},
     }
     specs = [spec, *(replace(spec, **{name: value}) for name, value in changed.items())]
     assert len({training_key(fields_of(one), **BASIS) for one in specs}) == len(changed) + 1

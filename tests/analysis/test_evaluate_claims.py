@@ -373,7 +373,7 @@ def test_contenders_that_the_design_cannot_tell_apart_are_not_tested() -> None:
 
 def test_trainings_with_equal_values_are_not_tested_but_values_that_never_vary_are_equivalent() -> None:
     study = claiming()
-    for own, expected in (([0.9, 0.8], "not tested: both trained to the same values"), ([0.9, 0.9], "equivalent")):
+    for own, expected in (([0.9, 0.8], "not tested: the same value in every replicate"), ([0.9, 0.9], "equivalent")):
         values = {(name, "tuned"): {"test_accuracy": own} for name in ("adam", "sgd")}
         assert worded_verdict(claim_rows(study, EMPTY, values, stated(study))[0]) == expected
 

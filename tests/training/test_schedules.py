@@ -132,6 +132,7 @@ def test_a_users_function_is_a_schedule_and_trains() -> None:
         ({"name": "cosine", "power": 2.0}, "no effect on the schedule cosine: its keys are end"),
         ({"name": "constant", "end": 0.1}, "it has no further keys"),
         ({"name": "one_cycle", "warmup": 0.1, "interval": "step"}, "rises by itself"),
+        ({"name": "one_cycle"}, "rises and falls within epochs: write `interval: step`"),
         ({"name": "step", "at": [0.7, 0.5]}, "must rise"),
         ({"name": "exponential", "end": 0.0}, "equal factors never reach it"),
         ({"name": "cosine", "class": "test_schedules.halves"}, "either `name` or `class`"),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optstudy.analysis.tables import Values
 
 # Why a claim, or a pair of one, is not tested.
-EQUAL = "both trained to the same values"
+EQUAL = "the same value in every replicate"
 
 NO_REASONS: Mapping[frozenset[str], str] = {}
 NO_TRIALS: Mapping[str, pd.DataFrame] = {}

@@ -17,7 +17,7 @@ from optstudy.study.groups import own_part
 from optstudy.study.hyperparameters import parameters_of, trains_matrices_only
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
-from optstudy.tasks.datasets import check_scale, inputs_of, load_arrays, split_of
+from optstudy.tasks.datasets import DATASETS, check_scale, inputs_of, load_arrays, split_of
 from optstudy.tasks.kinds import task_of
 from optstudy.training.optimizers import (
     build_optimizer,
@@ -61,9 +61,12 @@ def is_table_row(contender: Contender) -> bool:
 def names_own_parts(study: Study) -> bool:
     """Return whether the study has more to try than rows of our tables, which are known to work.
 
-    A study without such parts is checked without a trial, which takes seconds.
+    A study without such parts is checked without a trial, which takes seconds. Data whose row needs an argument, such
+    as a path, are in a user's files.
     """
-    own = study.data.class_path or study.model.class_path or study.model.pretrained
+    row = DATASETS.get(study.data.name or "")
+    files = row is not None and None in row.arguments.values()
+    own = files or study.data.class_path or study.model.class_path or study.model.pretrained
     return bool(own) or any(one.freeze or one.row().groups or points_to_try(study, one) for one in study.optimizers)
 
 

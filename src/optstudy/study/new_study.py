@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optstudy.catalogue import OPTIMIZERS, OptimizerRow, Space
@@ -82,7 +84,7 @@ def start_of(task: str) -> Start:
 def contender_of_row(name: str) -> NewContender:
     """Return the contender of a row of the optimizer table, whose spaces are the row's."""
     row = OPTIMIZERS[name]
-    spaces = ", ".join(f"{key.replace('_', ' ')} {_shown(row.interval(key))}" for key in row.search)
+    spaces = ", ".join(f"{_in_words(key)} {_shown(row.interval(key))}" for key in row.search)
     comment = f"# searches {spaces}; {row.decay} decay"
     if row.rate_free:
         comment += "; its learning rate stays 1"
@@ -201,13 +203,23 @@ def _number(value: float) -> str:
     return f"{float(mantissa)}e{int(exponent)}"
 
 
+def _in_words(key: str) -> str:
+    """Return the name of a hyperparameter in words; one of a group is the key that a study file has."""
+    return key if "." in key else key.replace("_", " ")
+
+
 def _shown(space: Space) -> str:
     return f"{space.low:g} to {space.high:g}"
 
 
 def study_name(task: str, contender: str) -> str:
     """Return the name of a new study, and of its file."""
-    return f"{task}_{contender}".replace("-", "_")[:64]
+    return valid_name(f"{task}_{contender}")
+
+
+def valid_name(text: str) -> str:
+    """Return text as the name of a study."""
+    return re.sub("[^A-Za-z0-9]+", "_", text).strip("_")[:64] or "study"
 
 
 def study_text(task: str, contenders: Sequence[NewContender], budget: Budget, file: str) -> str:
@@ -215,7 +227,7 @@ def study_text(task: str, contenders: Sequence[NewContender], budget: Budget, fi
     start, row = start_of(task), DATASETS[task]
     grouped = any(one.name in OPTIMIZERS and OPTIMIZERS[one.name].groups for one in contenders)
     model = WITH_HIDDEN_MATRICES.get(start.model, start.model) if grouped else start.model
-    what, name = task_of(row.kind), study_name(task, contenders[0].name)
+    what, name = task_of(row.kind), valid_name(Path(file).stem)
     rivals = [contender.name for contender in contenders[1:]]
     count = budget.trials + 2
     total = len(contenders) * budget.replicates * count
@@ -244,8 +256,9 @@ def study_text(task: str, contenders: Sequence[NewContender], budget: Budget, fi
 
 
 def _claim(task: Task, name: str, rivals: Sequence[str]) -> list[str]:
-    """Return the claim that the first contender is better than each other one, by the task's first headline metric."""
-    chosen = next(key for key, row in HEADLINES.items() if key in task.metrics and row.margin)
+    """Return the claim that the first contender is better than each other one, on test data if a metric is of them."""
+    possible = [key for key, row in HEADLINES.items() if key in task.metrics and row.margin]
+    chosen = next((key for key in possible if key.startswith("test_")), possible[0])
     row = metric(chosen)
     margin = row.margin or 0.0
     unit = f" ({100 * margin:g} percentage points)" if row.share else ""

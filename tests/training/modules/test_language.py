@@ -24,7 +24,6 @@ from optstudy.study.study import Study
 from optstudy.tasks import datasets
 from optstudy.tasks.datasets import data_digest, inputs_of, load_arrays
 from optstudy.tasks.networks import build_network
-from optstudy.training.modules import token_windows
 from optstudy.training.modules.token_windows import TokenWindows
 from optstudy.training.stacked.checks import why_not_stacked
 from optstudy.training.train import train
@@ -101,8 +100,11 @@ def test_scores_are_those_of_whole_parts_computed_window_by_window(model: Any) -
 
 
 def test_the_training_part_is_scored_on_evenly_spaced_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token_windows, "TRAIN_SCORED", 10 * CONTEXT)
     spec = spec_of()
+    arrays = load_arrays(spec.data)
+    assert arrays.stream is not None
+    fewer = replace(arrays, stream=replace(arrays.stream, scored=10 * CONTEXT))
+    monkeypatch.setattr(datasets, "_HANDED_OVER", {datasets._source_of(spec.data): fewer})
     result, network = trained(spec)
     x, y = TokenWindows(spec).parts["train"]
     whole = len(x) // CONTEXT

@@ -291,6 +291,9 @@ def _keys_fit_the_schedule(schedule: Schedule) -> Iterator[Problem]:
             yield Problem((key,), value, f"has no effect on the schedule {schedule.function}: {allowed}")
     if row.warms_up and schedule.warmup:
         yield Problem(("warmup",), schedule.warmup, f"the schedule {schedule.function} rises by itself (`rise`)")
+    if row.warms_up and schedule.interval == "epoch":
+        message = f"the schedule {schedule.function} rises and falls within epochs: write `interval: step`"
+        yield Problem(("interval",), schedule.interval, message)
     if schedule.at is not None and list(schedule.at) != sorted(set(schedule.at)):
         yield Problem(("at",), schedule.at, "must rise from share to share of the budget")
     if schedule.name == "exponential" and schedule.end == 0:
