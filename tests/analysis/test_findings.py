@@ -20,6 +20,7 @@ from optstudy.analysis.findings import (
     SOURCES,
     Finding,
     Tables,
+    _average_of_initial_weights,
     _selected_at_edges,
     _tolerance_beyond_sweep,
     claims_findings,
@@ -214,6 +215,17 @@ def trained(**facts: str | int) -> Entry:
 def test_trainings_of_one_machine_with_one_version_of_the_code_have_no_finding() -> None:
     assert facts_findings([trained(), trained()]) == []
     assert facts_findings([]) == []
+
+
+@pytest.mark.parametrize(("steps", "share"), [(100, 0.3660), (1000, 4e-5), (float("nan"), 0.0)])
+def test_an_average_that_is_mostly_the_initial_weights_is_a_finding(steps: float, share: float) -> None:
+    contenders = [{"name": "averaged", "like": "adam", "average": {"name": "ema", "decay": 0.99}}, "adam"]
+    study = tiny(epochs=1, optimizers=contenders)  # 0.99^100 = 0.366
+    tables = Tables(study, {}, pd.DataFrame(), {}, steps_per_epoch={"averaged": steps, "adam": steps})
+    found = [finding.finding for finding in _average_of_initial_weights(tables)]
+    assert found == [
+        f"{share:.0%} of the average by which it is judged are its initial weights: set a lower `decay`"
+    ] * (share > 0.01)
 
 
 def test_each_fact_in_which_trainings_differ_is_found_with_its_values_and_counts() -> None:

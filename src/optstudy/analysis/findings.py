@@ -5,6 +5,7 @@ A finding is made by one function in one of the tuples of checks.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from optstudy.analysis.tables import Values
 
+MOST_INITIAL = 0.01  # of an average of the weights: the initial ones
 MOST_CHANGES = 3  # settings that a finding names; the page's table of designs has all
 SOURCES: Mapping[int, str] = {
     1: "Choi et al. 2019, arXiv:1910.05446",
@@ -54,13 +56,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of a finished study: selections by contender, the sweep, the headline metrics' values, the audit."""
+    """The tables of a finished study.
+
+    Selections by contender, the sweep, the headline metrics' values, the audit, and the number of steps in an epoch by
+    contender, if it is known.
+    """
 
     study: Study
     selected: Mapping[str, pd.DataFrame]
     sweep: pd.DataFrame
     values: Values
     audit: SpaceAudit = field(default_factory=SpaceAudit)
+    steps_per_epoch: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,8 @@ def table_findings(study: Study, folder: Path) -> list[Finding]:
     values = replicate_values(
         runs, curves, sweep, study.epochs, study.target, within, prices, study.columns, study.score
     )
-    return findings_by(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder)))
+    steps = {name: price.steps_per_epoch for name, price in prices.items()}
+    return findings_by(TABLE_CHECKS, Tables(study, selected, sweep, values, read_audit(folder), steps))
 
 
 def history_findings(
@@ -178,6 +186,16 @@ def _claims_on_misses(tables: Tables) -> Iterator[Finding]:
             yield finding_of(15, "", f"{where}: too rarely to compare {row.label}; {row.remedy}")
 
 
+def _average_of_initial_weights(tables: Tables) -> Iterator[Finding]:
+    for contender in tables.study.optimizers:
+        steps = tables.study.epochs * tables.steps_per_epoch.get(contender.name, math.nan)
+        average = contender.average
+        share = average.decay**steps if average is not None and average.name == "ema" else 0.0
+        if share > MOST_INITIAL:
+            words = f"{share:.0%} of the average by which it is judged are its initial weights: set a lower `decay`"
+            yield Finding(2, contender.name, words, "a moving average keeps the share decay^steps of where it began")
+
+
 def _withheld_verdicts(claims: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Find verdicts that the skew of the differences withholds, and say which searches may have missed."""
     for claim in claims:
@@ -248,7 +266,7 @@ def _several_gradients_per_step(entries: Sequence[Entry]) -> Iterator[Finding]:
         yield finding_of(2, "", f"{words}: in the same number of epochs it has more computation")
 
 
-TABLE_CHECKS = (_spaces, _selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses)
+TABLE_CHECKS = (_spaces, _selected_at_edges, _tolerance_beyond_sweep, _claims_on_misses, _average_of_initial_weights)
 CLAIMS_CHECKS = (_withheld_verdicts,)
 HISTORY_CHECKS = (_withdrawn_claims, _later_design, _other_replicates)
 FACTS_CHECKS = (_mixed_facts, _other_training_version, _several_gradients_per_step)
