@@ -1,5 +1,5 @@
-# make demo: the main job.  make test: the suite.  make test-fast: what takes seconds.  make test-long: what takes a minute
-# each.  PYTHON=python3.12 chooses the interpreter.
+# make demo: the main job.  make test: the suite.  make test-fast: what takes seconds.  make test-long: what takes more each.
+#  PYTHON=python3.12 chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
