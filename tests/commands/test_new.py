@@ -92,7 +92,7 @@ def test_run_needs_no_edit_of_a_new_study() -> None:
         == 0
     )
     assert ended("run", "own.yaml").exit_code == 0
-    claims = json.loads(Path("results/digits_lion_pytorch_lion/claims.json").read_text())
+    claims = json.loads(Path("results/own/claims.json").read_text())
     assert [claim["n"] for claim in claims] == [2]
 
 
