@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def run_study(folder: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
     }
     (folder / "own.yaml").write_text(yaml.safe_dump({**study, **changes}))
     command = [str(Path(sys.executable).parent / "optstudy"), "run", "own.yaml", "--workers", "1"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    environment = {**os.environ, "OPTSTUDY_DATA": "data"}  # below the study's folder, wherever a user's own data are
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, pytest.param(np.int32, marks=pytest.mark.long)])
