@@ -166,12 +166,17 @@ def fields_of(record: object) -> dict[str, Any]:
     return dict(vars(record))
 
 
+def defaults_of(spec: RunSpec) -> dict[str, Any]:
+    """Return the defaults of a spec's fields by name, of those that have one."""
+    return {field.name: field.default for field in fields(spec) if field.default is not MISSING}
+
+
 def spec_fields(spec: RunSpec) -> dict[str, Any]:
     """Return the fields of a spec that keys hash and the journal keeps: those with their default value are left out.
 
     So a new field that has a default changes no key of a training that does not use it.
     """
-    defaults = {field.name: field.default for field in fields(spec) if field.default is not MISSING}
+    defaults = defaults_of(spec)
     return {name: value for name, value in fields_of(spec).items() if name not in defaults or value != defaults[name]}
 
 

@@ -14,12 +14,10 @@ from optstudy.planning.fingerprints import Fingerprints, code_digest, device_of
 from optstudy.planning.journal import Entry
 from optstudy.planning.samplers import drawn_points, next_point
 from optstudy.planning.selection import Selections, select, validation
-from optstudy.spec import RunSpec, fields_of, spec_fields
+from optstudy.spec import RunSpec, defaults_of, fields_of, spec_fields
 from optstudy.study.schema import Contender
 from optstudy.study.study import Study
 
-# Fields of a spec that are resolved only where they are used.
-LEFT_OUT = {"clip_value", "accumulate", "average", "groups", "lora"}
 VARIANTS = ("pretraining", "trial", "tuned", "untuned", "sweep")  # of trainings, in their order
 
 
@@ -227,7 +225,7 @@ def resolved(study: Study, name: str, fingerprints: Fingerprints) -> dict[str, A
         "weights": dict(template.pretrained) if template.pretrained else None,
         "freeze": list(template.freeze),
         "user_code": code_digest(spec_fields(template)),
-        **{key: value for key, value in spec_fields(template).items() if key in LEFT_OUT},
+        **{key: value for key, value in spec_fields(template).items() if key in defaults_of(template)},
         "training_version": TRAINING_VERSION,
         "torch": torch_minor(),
         "scikit-learn": minor_version("scikit-learn"),
