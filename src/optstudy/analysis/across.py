@@ -177,8 +177,8 @@ def _ranking(studies: Sequence[StudyResults]) -> Ranking | None:
 def _errors(results: StudyResults) -> dict[str, NDArray[np.float64]]:
     """Return the errors of a study's contenders by replicate, in the variant that the study compares.
 
-    The error is 1 minus the score that the answer is about, if that is a fraction of which more is better, or the
-    score itself if less of it is better. Other scores, and those of a validation part, are no errors: there are none.
+    The error is 1 minus the score that the answer is about, if that is a fraction and higher is better, or the
+    score itself if lower is better. Other scores, and those of a validation part, are no errors: there are none.
     """
     own = {contender: results.values.get((contender, results.variant), {}) for contender in results.contenders}
     names = main_first(

@@ -1,1 +1,1 @@
-"""Commands of the command line that have a module of their own; `cli` has the others."""
+"""The commands of the command line, each with its options; `cli` starts them."""

@@ -241,14 +241,12 @@ def try_groups(key: str, spec: RunSpec, points: Sequence[Hyperparameters]) -> st
 
 def group_lines(study: Study) -> list[str]:
     """Return a line for each contender with groups: how many parameters each of them has. Raises as `try_groups`."""
-    specs = [study.spec(one, 0, 0, study.row(one).defaults) for one in study.optimizers if one.row().groups]
+    specs = {one.name: study.spec(one, 0, 0, study.row(one).defaults) for one in study.optimizers if one.row().groups}
     if not specs:
         return []
     with UserProcess(study.timeout) as process:
-        names = [one.name for one in study.optimizers if one.row().groups]
-        keys = [f"optimizers: {name}" for name in names]
-        told = [process.call(key, try_groups, key, spec, []) for key, spec in zip(keys, specs, strict=True)]
-    return [f"{name}: {line}" for name, line in zip(names, told, strict=True)]
+        keys = {name: f"optimizers: {name}" for name in specs}
+        return [f"{name}: {process.call(keys[name], try_groups, keys[name], spec, [])}" for name, spec in specs.items()]
 
 
 def weight_decay_of(study: Study, contender: Contender, process: UserProcess) -> str:
