@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-fast test-hostile test-outage test-long test-kills golden optimizers lint gallery ui bench bench-scale lock clean
 
 demo: $(VENV)/ready
-	$(BIN)/optstudy run configs/digits.yaml
+	$(BIN)/optstudy run configs/digits_demo.yaml
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

@@ -1,4 +1,4 @@
-"""A whole study: configs/digits.yaml by optstudy, by the glue and by the limit looped over the same trainings.
+"""A whole study: configs/digits_demo.yaml by optstudy, by the glue and by the limit looped over the same trainings.
 
 The glue runs in one process with threads for all cores, like `optuna.study.optimize`. The limit has one process per
 core. Both are timed on a share of the trainings, evenly drawn, and scaled up: the glue would take a quarter of an hour.
@@ -27,7 +27,7 @@ from optstudy.environment import default_workers
 from optstudy.spec import RunSpec
 from optstudy.training.device import set_numerics
 
-FILE = Path(__file__).parents[1] / "configs" / "digits.yaml"
+FILE = Path(__file__).parents[1] / "configs" / "digits_demo.yaml"
 
 
 def run(folder: Path, workers: int) -> tuple[float, float]:

@@ -28,7 +28,10 @@ def python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", str(ROOT / "configs" / "digits.yaml")], ["optimizers"]])
+DEMO = str(ROOT / "configs" / "digits_demo.yaml")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", DEMO], ["optimizers"]])
 def test_help_and_check_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import sys, optstudy.cli as cli\n"

@@ -1,19 +1,83 @@
-"""The documents are true: the README's sample runs, its file tree is complete, its claims are those of the reports."""
+"""The documents are true: samples run, commands exist, links have targets, the file tree is complete."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from builders import tiny
+from optstudy.cli import app
+from optstudy.planning.merge import EVIDENCE
+from optstudy.study.study import study_of
+from optstudy.study.study_yaml import parse_yaml, read_yaml
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+COMMANDS: Any = typer.main.get_command(app)  # a group: its attributes are those of typer's own click
+MOST_LINES = 130
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= MOST_LINES
+
+
+def test_the_readmes_study_file_is_the_demos_and_its_contender_is_valid() -> None:
+    shown, contender = (parse_yaml(text) for language, text in BLOCKS if language == "yaml")
+    demo = read_yaml(ROOT / "configs" / "digits_demo.yaml")
+    claims, stated = shown.pop("claims"), demo.pop("claims")
+    assert shown.items() <= demo.items()
+    assert all(any(claim.items() <= one.items() for one in stated) for claim in claims)
+    assert tiny(optimizers=["sgd", *contender]).optimizers[1].name == "adamax"
+
+
+FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+
+
+def commands_in(text: str, program: str) -> list[str]:
+    """Return the commands of a program that the lines of a page's blocks give."""
+    blocks = "\n".join(block for language, block in FENCED.findall(text) if language == "").replace("\\\n", " ")
+    return [line.removeprefix(f"{program} ") for line in blocks.splitlines() if line.startswith(f"{program} ")]
+
+
+def named_in(text: str, program: str) -> list[str]:
+    """Return the commands of a program that a page's sentences name, some without their arguments."""
+    return re.findall(rf"`{program} ([^`]+)`", FENCED.sub("", text))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_command_of_a_page_is_understood(page: str) -> None:
+    """Commands of blocks are parsed as the command line does it; those of sentences have known names and options."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for command in commands_in(text, "optstudy"):
+        name, *arguments = shlex.split(command, comments=True)
+        COMMANDS.commands[name].make_context(name, arguments)
+    for command in named_in(text, "optstudy"):
+        name, *arguments = command.split()
+        known = {option for parameter in COMMANDS.commands[name].params for option in parameter.opts}
+        assert {argument for argument in arguments if argument.startswith("-")} <= known
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert {command.split()[0] for command in commands_in(text, "make") + named_in(text, "make")} <= targets
+
+
+def test_the_page_of_the_package_index_stands_alone_and_its_study_is_valid() -> None:
+    """The index shows no file of the repository, so the page has neither pictures nor relative links."""
+    page = (ROOT / tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["readme"]).read_text()
+    assert "](" not in page
+    assert "<img" not in page
+    [study] = [parse_yaml(text) for language, text in FENCED.findall(page) if language == "yaml"]
+    assert [contender.name for contender in study_of(Path("page"), study).optimizers] == ["adamw", "adamax"]
 
 
 def test_the_readmes_sample_runs() -> None:
@@ -25,9 +89,9 @@ def test_the_readmes_sample_runs() -> None:
     assert float(accuracy) > 0.9
 
 
-def readme_files() -> Iterator[str]:
-    """Yield the path on each line of the README's file tree, whose lines are indented by two spaces per folder."""
-    tree = next(text for _, text in BLOCKS if "src/optstudy/\n" in text)
+def files_of_the_tree() -> Iterator[str]:
+    """Yield the path on each line of the tree in CONTRIBUTING, whose lines are indented by two spaces per folder."""
+    [tree] = [text for text in re.findall(r"```\n(.*?)```", CONTRIBUTING, re.DOTALL) if "src/optstudy/\n" in text]
     folders = list[str]()
     for line in tree.splitlines():
         name = line.split()[0]
@@ -35,8 +99,8 @@ def readme_files() -> Iterator[str]:
         yield "".join(folders)
 
 
-def test_the_readmes_file_tree_has_exactly_one_line_for_each_file() -> None:
-    named = list(readme_files())
+def test_the_file_tree_has_exactly_one_line_for_each_file() -> None:
+    named = list(files_of_the_tree())
     assert len(set(named)) == len(named)
     assert [name for name in named if not (ROOT / name).exists() and name != "results/"] == []
     patterns = ("src/optstudy/**/*.py", "configs/*.yaml", "pipelines/*.py", "docs/*.md", "benchmarks/*.py")
@@ -55,8 +119,18 @@ def test_each_path_in_code_style_names_a_file(page: str) -> None:
     assert [path for path in PATHS.findall(text) if not any((base / path).exists() for base in bases)] == []
 
 
-def test_the_readmes_claims_are_those_of_the_committed_reports() -> None:
-    assert (ROOT / "docs" / "results" / "index.md").read_text(encoding="utf-8") in README
+def test_the_readme_gives_the_answers_of_the_shipped_studies_and_none_without_their_journals() -> None:
+    answers = README.partition("<!-- answers -->\n")[2].partition("<!-- /answers -->")[0]
+    generated = (ROOT / "docs" / "results" / "index.md").read_text(encoding="utf-8")
+    shipped = bool(list((ROOT / "docs" / "results").glob(f"*/{EVIDENCE}")))
+    assert (generated in answers) is shipped
+    assert shipped or "|" not in answers
+
+
+def test_each_picture_of_the_readme_has_its_file_in_both_modes() -> None:
+    pictures = re.findall(r'(?:src|srcset)="([^"]+)"', README)
+    assert len(pictures) == 2
+    assert all((ROOT / picture).exists() for picture in pictures)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -126,9 +126,9 @@ class Study(StudyFile):
         )
 
 
-def load_study(path: Path) -> Study:
+def load_study(path: str | Path) -> Study:
     """Return the study in a YAML file. Raises StudyError with one line per problem."""
-    return study_of(path, read_yaml(path))
+    return study_of(Path(path), read_yaml(Path(path)))
 
 
 def study_of(path: Path, content: Any) -> Study:
