@@ -12,7 +12,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from browser import SCREENSHOTS, browse, needs_browser
@@ -22,12 +21,12 @@ from optstudy.analysis.verdicts import worded_verdict
 from optstudy.metrics import amount
 from optstudy.planning.layout import StudyPaths
 from optstudy.records.provenance import git_commit
-from optstudy.reporting.pages import write_index, write_report
+from optstudy.reporting.gallery.index_page import write_index
+from optstudy.reporting.pages import write_report
 from optstudy.reporting.style import INK, PAPER
 from optstudy.reporting.summary import answer, notes
 from optstudy.reporting.terminal import verdict_table
 from optstudy.running.outputs import write_answer
-from optstudy.study.claim import TOPICS
 from optstudy.study.study import Study
 from optstudy.user_process import FORKSERVER
 from synthetic import answer_study, fill_journal, jobs_of
@@ -230,39 +229,6 @@ def test_the_page_shows_the_designs_on_the_same_data_and_seed_if_there_are_sever
 def test_claims_registered_before_the_first_training_are_not_post_hoc(tables: Path) -> None:
     assert not any(claim["post_hoc"] for claim in json.loads((tables / "claims.json").read_text()))
     assert "post hoc" not in (tables / "report.html").read_text()
-
-
-def test_the_index_has_a_row_for_each_claim_of_the_protocol_and_a_column_for_each_study(tables: Path) -> None:
-    write_index(tables.parent, [tables.name])
-    page = Page((tables.parent / "index.html").read_text())
-    assert all(words in page.text for words in TOPICS.values())
-    assert f"{tables.name}/report.html" in page.addresses
-    claims = json.loads((tables / "claims.json").read_text())
-    source = (tables.parent / "index.html").read_text()
-    for verdict in ("supported", "contradicted", "equivalent", "not tested", "inconclusive", "exploratory"):
-        count = sum(claim["verdict"] == verdict for claim in claims)
-        assert source.count(f'class="verdict {verdict.replace(" ", "-")}"') == count, verdict
-    table = [line.split(" | ") for line in (tables.parent / "index.md").read_text().splitlines()]
-    assert {len(line) for line in table} == {5}
-    assert [line[3] for line in table[2:]] == [worded_verdict(claim) for claim in claims if claim["topic"]]
-
-
-def test_the_index_of_several_studies_concludes_over_them(tables: Path, tmp_path: Path) -> None:
-    for name in ("one", "other"):
-        shutil.copytree(tables, tmp_path / name)
-    write_index(tmp_path, ["one", "other"])
-    page = Page((tmp_path / "index.html").read_text())
-    [line] = pd.read_csv(tmp_path / "across.csv").to_dict("records")
-    assert line["question"] == TOPICS["adam-fast"]
-    assert line["studies"] == 2
-    assert {"over", "figure-profiles"} <= set(page.ids)
-    assert len(set(page.ids)) == len(page.ids)
-    assert [one for one in page.addresses if not one.startswith(("#", "data:"))] == [
-        "one/report.html",
-        "other/report.html",
-    ] * 2
-    write_index(tmp_path, ["one"])
-    assert "Over all studies" not in (tmp_path / "index.html").read_text()
 
 
 def test_each_claim_has_its_n_and_an_inconclusive_one_the_replicates_needed(tables: Path) -> None:

@@ -167,7 +167,7 @@ def report(
     """Rebuild tables and report from the journals, complete MLflow and Optuna; by default all studies in configs/."""
     from optstudy.planning.layout import StudyPaths
     from optstudy.planning.merge import write_evidence
-    from optstudy.reporting.pages import write_index
+    from optstudy.reporting.gallery.index_page import write_index
     from optstudy.reporting.terminal import make_console, print_results
     from optstudy.running import stages
     from optstudy.study.study import load_study

@@ -1,4 +1,4 @@
-"""The pages: one self-contained page for each study, and an index of the verdicts of several studies.
+"""The page of a study, self-contained; `gallery/` has the page over several studies.
 
 Pages are made from tables alone. The template engine escapes all text that comes from a study file or its data.
 """
@@ -22,11 +22,9 @@ from optstudy.inference.looks import level_of
 from optstudy.inference.power import MOST_REPLICATES
 from optstudy.metrics import amount, counted, difference, metric, number, probability, span
 from optstudy.reporting import card, summary
-from optstudy.reporting.across_page import write_across
 from optstudy.reporting.captions import counted_up_to, diverged_score, goal_in_words, seconds_in_words, swept
 from optstudy.reporting.figures import PLOTS, PRICE, Mapper, draw_all
 from optstudy.reporting.style import INK, PAPER
-from optstudy.study.claim import TOPICS
 
 
 def write_report(folder: Path, mapper: Mapper = map) -> StudyResults:
@@ -38,46 +36,6 @@ def write_report(folder: Path, mapper: Mapper = map) -> StudyResults:
     figures = draw_all(results, folder / "figures", mapper)
     write_text(folder / "report.html", page_of("report.html", **_parts(results, figures)))
     return results
-
-
-def write_index(folder: Path, studies: Sequence[str]) -> None:
-    """Write index.html in the `folder` of all results: the protocol's claims, with a column for each study.
-
-    index.md has the same claims as a Markdown table, with a line for each claim of a study. Several studies get
-    across.csv and a section of their own: one line for each question that two of them ask.
-    """
-    read = [read_study_results(folder / name) for name in studies]
-    rows = [(words, [_about(topic, results) for results in read]) for topic, words in TOPICS.items()]
-    further = [(results.name, _about("", results)) for results in read]
-    answers = [(results.name, results.study["question"], summary.answer(results)) for results in read]
-    over = _over_all(folder, read) if len(read) > 1 else None
-    page = page_of(
-        "index.html", title="optstudy", rows=rows, studies=studies, further=further, answers=answers, over=over
-    )
-    write_text(folder / "index.html", page)
-    lines = [
-        _line(words, results.name, claim["contrast"], claim["worded"], f"{claim['label']}: {claim['effect']}")
-        for words, cells in rows
-        for results, claims in zip(read, cells, strict=True)
-        for claim in claims
-    ]
-    head = [_line("claim", "study", "contrast", "verdict", "effect, positive as claimed"), _line(*["---"] * 5)]
-    write_text(folder / "index.md", "\n".join([*head, *lines]) + "\n")
-
-
-def _over_all(folder: Path, studies: Sequence[StudyResults]) -> dict[str, Any]:
-    """Return the variables of the index page's section over all studies."""
-    over = write_across(folder, studies)
-    return over | {"figures": [(name, caption, inline(name, svg)) for name, caption, svg in over["figures"]]}
-
-
-def _line(*cells: str) -> str:
-    """Return a row of a Markdown table; no text of a study file can break it."""
-    return f"| {' | '.join(map(summary.plain, cells))} |"
-
-
-def _about(topic: str, results: StudyResults) -> list[dict[str, Any]]:
-    return [_claim(claim) for claim in results.claims if claim["topic"] == topic]
 
 
 def page_of(template: str, **parts: Any) -> str:

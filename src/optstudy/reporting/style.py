@@ -13,6 +13,25 @@ from optstudy.analysis.study_results import StudyResults
 # Okabe & Ito 2008, chosen for colour-blind people. A contender that builds on one of the five has its colour, with
 # another marker and dash; a user's own optimizers take one of the other colours.
 COLOURS = {"sgd": "#0072B2", "momentum": "#56B4E9", "rmsprop": "#009E73", "adam": "#D55E00", "adamw": "#CC79A7"}
+# Names for people; a contender that is not in the table is shown by its own name.
+DISPLAY_NAMES = {
+    "sgd": "SGD",
+    "momentum": "SGD with momentum",
+    "rmsprop": "RMSProp",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "nesterov": "SGD with Nesterov momentum",
+    "adagrad": "Adagrad",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+    "adafactor": "Adafactor",
+    "lion": "Lion",
+    "soap": "SOAP",
+    "schedule_free_adamw": "Schedule-Free AdamW",
+    "prodigy": "Prodigy",
+    "adan": "Adan",
+    "muon": "Muon",
+}
 INK, PAPER = "#1a1a1a", "#ffffff"  # the page replaces both, so that figures follow its light and dark mode
 OTHER_COLOURS = ("#E69F00", INK, "#999999")
 MARKERS = {"sgd": "o", "momentum": "s", "rmsprop": "^", "adam": "D", "adamw": "v"}
@@ -58,6 +77,11 @@ def drawing() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
         yield
+
+
+def displayed(contender: str) -> str:
+    """Return a contender's name for people: SGD with momentum."""
+    return DISPLAY_NAMES.get(contender, contender)
 
 
 class Style(NamedTuple):

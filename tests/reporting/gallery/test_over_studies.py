@@ -10,7 +10,7 @@ import pytest
 
 from across_studies import STUDIES, claim, results
 from optstudy.analysis.across import COLUMNS, across
-from optstudy.reporting.across_page import groups_alike, write_across
+from optstudy.reporting.gallery.over_studies import groups_alike, write_across
 
 
 def test_the_table_has_a_line_for_each_question_and_the_page_its_words(tmp_path: Path) -> None:
