@@ -133,6 +133,16 @@ def test_each_picture_of_the_readme_has_its_file_in_both_modes() -> None:
     assert all((ROOT / picture).exists() for picture in pictures)
 
 
+def test_the_first_page_of_the_site_links_every_other_one_and_the_gallery() -> None:
+    """The page of the package index is no page of the site, and the gallery is published as it is."""
+    left_out = read_yaml(ROOT / "docs" / "_config.yml")["exclude"]
+    published = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md", *left_out}
+    links = set(re.findall(r"\]\(([^)#]+)", (ROOT / "docs" / "index.md").read_text(encoding="utf-8")))
+    assert links == published | {"results/index.html"}
+    [job] = read_yaml(ROOT / ".github" / "workflows" / "pages.yml")["jobs"].values()
+    assert {"source": "./docs", "destination": "./_site"} in [step.get("with") for step in job["steps"]]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_each_link_to_a_file_has_a_target(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

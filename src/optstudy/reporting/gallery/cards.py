@@ -92,21 +92,21 @@ def bars(results: StudyResults) -> tuple[Bar, ...]:
         if main in (own := results.values.get((name, results.variant), {}))
     }
     low, high = min(one.low for one in found.values()), max(one.high for one in found.values())
-    width = (high - low) or 1.0
+    width, narrowest = (high - low) or 1.0, min(one.high - one.low for one in found.values()) / 2
     looks = styles_of(results)
     return tuple(
         Bar(
             displayed(name),
             looks[name].colour,
-            _value(main, one),
+            _value(main, one, narrowest),
             *(100 * (x - low) / width for x in (one.mean, one.low, one.high)),
         )
         for name, one in sorted(found.items(), key=lambda pair: -pair[1].mean)
     )
 
 
-def _value(name: str, signed: Estimate) -> str:
-    """Return a mean for people, with the digits that its interval supports: 97.6%."""
+def _value(name: str, signed: Estimate, narrowest: float) -> str:
+    """Return a mean for people: 97.6%. All values of a picture have the same digits."""
     row = metric(name)
-    text = number(row.scale * row.sign * signed.mean, row.scale * (signed.high - signed.low) / 2)
-    return f"{text}%" if row.share else text
+    mean = row.scale * row.sign * signed.mean
+    return f"{mean:.1f}%" if row.share else number(mean, row.scale * narrowest)
