@@ -148,3 +148,17 @@ def test_each_link_to_a_file_has_a_target(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")]
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def slug(heading: str) -> str:
+    """Return the anchor that GitHub gives to a heading: lower case, without punctuation, hyphens for spaces."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_link_to_a_heading_has_one(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for file, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        target = (ROOT / page).parent / file if file else ROOT / page
+        headings = re.findall(r"^#+ (.+)$", FENCED.sub("", target.read_text(encoding="utf-8")), flags=re.MULTILINE)
+        assert anchor in map(slug, headings), (file, anchor)
