@@ -163,3 +163,10 @@ def test_searching_momentum_removes_it_from_what_is_fixed() -> None:
     row = tiny(optimizers=[{"name": "m", "like": "momentum", "search": search}]).contender("m").row()
     assert "momentum" not in row.fixed
     assert row.defaults["momentum"] == 0.9
+
+
+@pytest.mark.parametrize("written", ["val/loss", "val_loss"])
+def test_an_objective_may_be_written_as_a_claims_metric_is(written: str) -> None:
+    study = tiny(tuning={"trials": 1, "objective": written})
+    assert study.objective == "val/loss"
+    assert study.tuning == tiny(tuning={"trials": 1, "objective": "val/loss"}).tuning

@@ -12,7 +12,7 @@ import pytest
 from builders import tiny
 from optstudy.study.claim import ClaimSpec
 from optstudy.study.schema import Contender, Data, Model, Pretraining, StudyFile, Sweep, Tuning
-from optstudy.study.study import load_study
+from optstudy.study.study import load_study, study_of
 from optstudy.study.study_yaml import parse_yaml
 from study_texts import NADAM, edited, with_contender
 
@@ -41,6 +41,12 @@ def test_shipped_studies_are_valid_and_named_as_their_files(path: Path) -> None:
     assert load_study(path).name == path.stem
 
 
+def test_the_example_that_the_documentation_begins_with_is_valid() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
+    study = study_of(Path("page"), parse_yaml(page.split("```yaml\n")[1].split("```")[0]))
+    assert [contender.name for contender in study.optimizers] == ["momentum", "adamw", "adamw-average", "adamax"]
+
+
 def test_the_documented_contenders_are_valid() -> None:
     page = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
     [block] = [text for text in page.split("```yaml\n") if "- name: adam-constant" in text.split("```")[0]]
@@ -67,7 +73,7 @@ def no_betas(search: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_documented_claims_are_valid() -> None:
     page = (Path(__file__).parents[2] / "docs" / "study-file.md").read_text()
-    [block] = [text for text in page.split("```yaml\n") if "\nclaims:" in text.split("```")[0]]
+    [block] = [text for text in page.split("```yaml\n") if text.startswith("sweep:") and "claims:" in text]
     study = tiny(**parse_yaml(block.split("```")[0]), optimizers=["sgd", "momentum", "adam", "adamw"])
     assert study.claims[0].contrasts("tuned") == ({("momentum", "tuned"): 1.0, ("adam", "tuned"): -1.0},)
     assert len(study.claims[1].contrasts("tuned")) == 2

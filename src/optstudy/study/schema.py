@@ -182,12 +182,17 @@ class Contender(Block):
         return frozenset(f"{prefix}{name}" for prefix, path in paths.items() if path for name in whole_numbers(path))
 
 
+def with_slash(name: Any) -> Any:
+    """Return a metric's name as trainings log it, `val/accuracy`, also of `val_accuracy`, as tables have it."""
+    return f"val/{name.removeprefix('val_')}" if isinstance(name, str) and name.startswith("val_") else name
+
+
 class Tuning(Block):
     """The search, the same for each contender and replicate."""
 
     trials: Annotated[int, Field(strict=True, ge=0, le=LARGEST_COUNT)] = 6
     sampler: Annotated[str, one_of(SAMPLERS)] = "sobol"
-    objective: Annotated[str, Field(min_length=1)] | None = None
+    objective: Annotated[str, BeforeValidator(with_slash), Field(min_length=1)] | None = None
     once: Flag = False
     widen: Flag = False
 
