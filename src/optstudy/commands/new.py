@@ -125,7 +125,7 @@ def _found(path: str, defaults: Hyperparameters) -> str:
 
 
 def tasks() -> None:
-    """List the data sets: kind, size and what each needs."""
+    """List the data sets: kind, the model that `optstudy new` takes, size, and what each needs."""
     from optstudy.study.new_study import possible_tasks, start_of
     from optstudy.tasks.datasets import DATASETS
 
@@ -133,7 +133,7 @@ def tasks() -> None:
     for name, row in DATASETS.items():
         model = start_of(name).model if name in possible_tasks() else "-"
         rows.append((name, row.kind, model, row.about or f"needs {', '.join(_needed(row.arguments))}"))
-    _print_table(("task", "kind", "new uses", "what it is and needs"), rows)
+    _print_table(("data set", "kind", "model", "what it is and needs"), rows)
 
 
 def _needed(arguments: Mapping[str, object]) -> list[str]:
