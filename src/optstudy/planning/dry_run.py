@@ -298,7 +298,7 @@ def _take_own_step(spec: RunSpec) -> None:
 
     try:
         with seeded(spec.seed), quiet_lightning():
-            setup = prepare_training(replace(spec, epochs=1, pretrained=None), lambda metrics: None)
+            setup = prepare_training(replace(spec, epochs=1, pretrained=None), lambda _: None)
             few = {f"limit_{part}_batches": 1 for part in ("train", "val", "test")}
             trainer = build_trainer(spec, *setup.callbacks, **few, **setup.options)
             trainer.fit(setup.module, datamodule=setup.data)
