@@ -108,7 +108,6 @@ def test_several_studies_have_a_section_together_and_a_single_one_has_none(studi
 
 
 def test_the_headline_for_dark_pages_differs_in_ink_and_paper_alone(studies: Path) -> None:
-    figures = studies / "one" / "figures"
-    light, dark = (figures / name for name in ("headline.svg", "headline-dark.svg"))
+    light, dark = (studies / "one" / name for name in ("figures/headline.svg", "headline-dark.svg"))
     assert dark.read_text() != light.read_text()
     assert dark.read_text().replace(DARK_INK, INK).replace(DARK_PAPER, PAPER) == light.read_text()

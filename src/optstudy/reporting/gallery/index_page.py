@@ -41,7 +41,7 @@ def write_index(folder: Path, studies: Sequence[str]) -> None:
     lines += [_line(*answer) for answer in matrix.answers(read)]
     write_text(folder / "index.md", "\n".join(lines) + "\n")
     for name in studies:
-        _write_dark_headline(folder / name / "figures")
+        _write_dark_headline(folder / name)
 
 
 def _over_all(folder: Path, studies: Sequence[StudyResults]) -> dict[str, Any]:
@@ -55,9 +55,9 @@ def _line(*cells: str) -> str:
     return f"| {' | '.join(map(plain, cells))} |"
 
 
-def _write_dark_headline(figures: Path) -> None:
-    """Write headline-dark.svg, the figure that a README shows to readers with dark pages."""
-    headline = figures / "headline.svg"
+def _write_dark_headline(tables: Path) -> None:
+    """Write headline-dark.svg, the figure that a README shows to readers with dark pages; the page needs no such."""
+    headline = tables / "figures" / "headline.svg"
     if headline.exists():
         svg = headline.read_text(encoding="utf-8")
-        write_text(figures / "headline-dark.svg", svg.replace(INK, DARK_INK).replace(PAPER, DARK_PAPER))
+        write_text(tables / "headline-dark.svg", svg.replace(INK, DARK_INK).replace(PAPER, DARK_PAPER))
