@@ -301,6 +301,30 @@ def span(mean: float, low: float, high: float) -> str:
     return f"{number(mean, half)} ({number(low, half)} to {number(high, half)})"
 
 
+def level_of(name: str, mean: float, low: float, high: float) -> str:
+    """Write a metric's mean with half of its interval, a share in percent: 97.3 ± 1.1%."""
+    row = metric(name)
+    return f"{level(row.scale * mean, row.scale * low, row.scale * high)}{'%' if row.share else ''}"
+
+
+def value_of(name: str, value: float, decimals: int) -> str:
+    """Write a metric's value with a number of decimals, a share in percent: 97.3%."""
+    row = metric(name)
+    text = f"{row.scale * value:.{decimals}f}"
+    return f"{text.removeprefix('-') if float(text) == 0 else text.replace('-', '−')}{'%' if row.share else ''}"
+
+
+def decimals_of(name: str, halves: Iterable[float]) -> int:
+    """Return the decimals of a column of means: the narrowest interval's half width has one significant digit.
+
+    A share in percent has at least one.
+    """
+    row = metric(name)
+    sizes = [row.scale * half for half in halves if math.isfinite(half) and half > 0]
+    least = 1 if row.share else 0
+    return min(max(-math.floor(math.log10(min(sizes))), least), 4) if sizes else max(least, 1)
+
+
 def difference(name: str, value: float, low: float, high: float) -> str:
     """Write a signed difference with its interval in the metric's unit of differences: +1.8 pp (0.5 to 3.2)."""
     row = metric(name)

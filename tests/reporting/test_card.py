@@ -56,14 +56,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
 
 
 def test_the_answer_says_in_how_many_redrawn_searches_the_leader_leads(results: StudyResults) -> None:
-    assert "; adam or adamw leads in 91% of redrawn searches" in answer(results)
+    assert "; Adam or AdamW leads in 91% of redrawn searches" in answer(results)
     assert "redrawn" not in answer(replace(results, card=no_card()))
 
 
 def test_the_card_has_a_row_for_the_leader_and_for_each_claim_on_it(results: StudyResults) -> None:
     claims = [{"id": "1-momentum", "statement": "momentum wins"}, {"id": "2-other", "statement": "not on the card"}]
     leader, claim = card_rows(replace(results, claims=claims))
-    assert (leader.what, leader.ahead, leader.same_sign, leader.same_verdict) == ("adam or adamw leads", "91%", "", "")
+    assert (leader.what, leader.ahead, leader.same_sign, leader.same_verdict) == ("Adam or AdamW leads", "91%", "", "")
     assert leader.weakest.startswith("2 trials, high end cut, by ")
     assert claim.what == "momentum wins"
     rows = results.card[results.card["kind"] == "claim"]
@@ -82,10 +82,10 @@ def test_crossing_points_and_gains_are_in_words(results: StudyResults) -> None:
     assert budget_words(results) in caption_of_budget(results)
     assert budget_columns(results) == [1, 6]
     rows = {row.contender: row for row in tuning_rows(results)}
-    assert rows["rmsprop"].gains == ("−11 pp", "+2.1 pp")
-    assert rows["rmsprop"].tunability == "0.94"
+    assert rows["RMSProp"].gains == ("−11 pp", "+2.1 pp")
+    assert rows["RMSProp"].tunability == "0.94"
     curves = results.tuning_curves[results.tuning_curves["contender"] == "rmsprop"].set_index("trials")
-    assert rows["rmsprop"].ahead == tuple(f"{curves['ahead_of_adam'][k]:.0%}" for k in (1, 6))
-    assert rows["adam"].ahead == ("–", "–")
+    assert rows["RMSProp"].ahead == tuple(f"{curves['ahead_of_adam'][k]:.0%}" for k in (1, 6))
+    assert rows["Adam"].ahead == ("–", "–")
     assert tuning_rows(replace(results, tuning_curves=no_curves())) == []
     assert budget_words(replace(results, tuning_curves=no_curves())) == ""

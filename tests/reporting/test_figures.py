@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from builders import tiny
 from optstudy.analysis.study_results import StudyResults, read_study_results
-from optstudy.analysis.verdicts import worded_verdict
 from optstudy.inference.tuning_curves import expected_best
 from optstudy.keys import derive_seed
 from optstudy.planning.layout import StudyPaths
 from optstudy.reporting import plots
+from optstudy.reporting.axes import cells
+from optstudy.reporting.drawings.curves import curves
+from optstudy.reporting.drawings.headline import headline, untuned
+from optstudy.reporting.drawings.sensitivity import sensitivity
 from optstudy.reporting.figures import PLOTS
-from optstudy.reporting.plots import budget, curves, differences, sensitivity, trajectories
+from optstudy.reporting.plots import budget, trajectories
 from optstudy.reporting.specification_curves import specification_curves
-from optstudy.reporting.style import COLOURS, DASHES, MARKERS, Style, styles, styles_of
+from optstudy.reporting.style import (
+    COLOURS,
+    DASHES,
+    INK,
+    MARKERS,
+    OTHER_COLOURS,
+    PAPER,
+    Style,
+    displayed,
+    styles,
+    styles_of,
+    with_display_names,
+)
 from optstudy.tasks.functions import Ravine
 from optstudy.training.train import train
 from synthetic import answer_study
@@ -104,7 +123,7 @@ def test_every_trial_is_a_point_and_diverged_ones_are_crosses(results: StudyResu
     figure = sensitivity(results)
     assert figure is not None
     for axes in figure.axes[: len(FIVE)]:
-        own = results.tuning[results.tuning["contender"] == axes.get_title()]
+        own = results.tuning[results.tuning["contender"].map(displayed) == axes.get_title(loc="left")]
         assert not axes.collections[0].get_clip_on()  # a cross at chance lies on the edge
         crosses, points = (np.asarray(group.get_offsets()) for group in axes.collections)
         lost = own["status"] == "diverged"
@@ -154,21 +173,14 @@ def test_specification_curves_are_sorted_and_mark_the_studys_own_way(results: St
         assert marks == [12, 12, 12, 9, 9, 9, 9, 12, 12, 12, 6]
 
 
-def test_a_claims_dots_are_its_differences_in_percentage_points(results: StudyResults) -> None:
-    figure = differences(results)
-    assert figure is not None
-    dots = figure.axes[0].lines[0].get_xdata()
-    assert list(dots) == pytest.approx([100 * value for value in results.claims[0]["differences"]])
-
-
 def test_a_study_of_a_function_shows_its_paths_from_where_they_start(tmp_path: Path) -> None:
     study = tiny(data="ravine", model="point", optimizers=["sgd", "momentum"], epochs=20, batch_size=64)
     paths = StudyPaths(study, tmp_path / "results", tmp_path / "mlruns")
     answer_study(paths, result_of=lambda job: train([job.spec])[0])
     results = read_study_results(paths.tables)
     drawn = {path.stem for path in (paths.tables / "figures").glob("*.svg")}
-    shown = {"headline", "curves", "trajectories", "sensitivity", "budget", "robustness", "epochs", "sign_changes"}
-    assert drawn == {*shown, "price"}
+    shown = {"headline", "headline-narrow", "curves", "trajectories", "sensitivity", "budget", "robustness", "epochs"}
+    assert drawn == {*shown, "untuned", "untuned-narrow", "metrics", "price"}
     figure = trajectories(results)
     assert figure is not None
     for axes in figure.axes:
@@ -213,8 +225,8 @@ def test_a_users_matplotlib_settings_do_not_change_figures(kind: str, tables: Pa
 
 
 CAPTIONS = {
-    "headline": ("over 6 replicates", "95% t intervals", "tuned (filled) and untuned (hollow)"),
-    "differences": ("each of 6 replicates", "margin", "verdict"),
+    "headline": ("tuned runs", "each of 6 replicates", "95% t intervals", "the margin of 0.5 pp"),
+    "untuned": ("untuned runs", "each of 6 replicates"),
     "curves": ("tuned runs", "6 replicates", "bands are 95% t intervals"),
     "sensitivity": ("24 trials of each contender over 6 replicates",),
     "maps": ("24 trials of each contender", "coloured by validation accuracy"),
@@ -226,7 +238,7 @@ CAPTIONS = {
         "takes the lead in expected test accuracy: ",
     ),
     "robustness": ("one way to do the study again", "200 redraws", "2,000 redraws", "24 trials of each contender"),
-    "gap": ("over 6 replicates", "training accuracy minus test accuracy"),
+    "metrics": ("over 6 replicates", "training accuracy minus test accuracy"),
     "epochs": ("Share of 6 replicates", "99% of the replicate's median", "the budget of 3 epochs"),
     "price": ("means over 6 replicates", "evaluations included"),
 }
@@ -246,17 +258,97 @@ def test_the_caption_of_curves_states_which_replicates_diverged(results: StudyRe
     assert "left out" not in caption(replace(results, runs=lost))
     adams = lost.index[(lost["contender"] == "adam") & (lost["variant"] == "tuned")]
     lost.loc[adams[:2], "status"] = "diverged"
-    assert caption(replace(results, runs=lost)).endswith("left out from where they diverged: adam 2 of 6 replicates.")
+    assert caption(replace(results, runs=lost)).endswith("left out from where they diverged: Adam 2 of 6 replicates.")
 
 
 def test_bands_of_accuracies_stay_within_zero_and_one(results: StudyResults) -> None:
+    """An error of zero, which a logarithmic axis does not have, is drawn at half of the smallest mean error."""
     wild = results.curves.copy()
     wild["val_accuracy"] = np.where(wild["replicate"] % 2 == 0, 0.0, 1.0)  # a t interval of 0.5 +- 0.57
     figure = curves(replace(results, curves=wild))
     assert figure is not None
-    axes = next(axes for axes in figure.axes if axes.get_title().startswith("validation accuracy"))
-    heights = np.concatenate([path.vertices[:, 1] for band in axes.collections for path in band.get_paths()])
-    assert (heights.min(), heights.max()) == (0, 1)
+    heights = np.concatenate([band.get_paths()[0].vertices[:, 1] for axes in figure.axes for band in axes.collections])
+    assert (heights.min(), heights.max()) == (0.25, 1)
+
+
+def test_each_contender_has_a_panel_of_its_own_with_the_others_in_grey(results: StudyResults) -> None:
+    figure = curves(results)
+    assert figure is not None
+    assert len(figure.axes) == len(FIVE)
+    own = results.curves[(results.curves["variant"] == "tuned") & (results.curves["contender"] == "adam")]
+    error = 1 - own.groupby("epoch")["val_accuracy"].mean()
+    for axes, contender in zip(figure.axes, FIVE, strict=True):
+        assert axes.get_title(loc="left").startswith(displayed(contender))
+        [coloured] = [line for line in axes.lines if line.get_label() == contender]
+        assert coloured.get_color() == COLOURS[contender]
+        assert sum(line.get_color() == INK and len(line.get_xdata()) == 3 for line in axes.lines) == len(FIVE) - 1
+    [adam] = [line for line in figure.axes[FIVE.index("adam")].lines if line.get_label() == "adam"]
+    assert list(adam.get_ydata()) == pytest.approx(error.tolist())
+
+
+@pytest.mark.parametrize("draw", [headline, untuned])
+def test_the_first_figure_sorts_contenders_by_their_means_and_shows_paired_differences(
+    draw: Callable[..., Figure], results: StudyResults
+) -> None:
+    variant = "tuned" if draw is headline else "untuned"
+    means, apart = draw(results).axes
+    values = {name: np.array(results.values[name, variant]["test_accuracy"]) for name in FIVE}
+    order = sorted(FIVE, key=lambda name: -values[name].mean())
+    labels = [label.get_text().replace("\n", " ") for label in means.get_yticklabels()]
+    assert labels == [displayed(name) for name in order]
+    dots = [line.get_xdata()[0] for line in means.lines if line.get_marker() == "o" and line.get_markersize() == 4]
+    assert dots == pytest.approx(np.concatenate([values[name] for name in order]).tolist())
+    assert means.texts[0].get_text() == f"{100 * values[order[0]].mean():.1f}%"
+    shown = [line.get_xdata()[0] for line in apart.lines if line.get_markersize() == 8 and line.get_marker() != "<"]
+    differences = [100 * (values[name] - values[order[0]]).mean() for name in order]
+    assert shown == pytest.approx([one for one in differences if one >= -6])  # twelve margins of half a point
+    assert apart.patches[0].get_width() == pytest.approx(1.0)
+
+
+def test_the_narrow_figure_has_its_panels_one_above_the_other(results: StudyResults) -> None:
+    wide, narrow = headline(results), headline(results, narrow=True)
+    assert wide is not None
+    assert narrow is not None
+    assert narrow.get_figwidth() == wide.get_figwidth() / 2
+    assert [axes.get_subplotspec().rowspan.start for axes in narrow.axes] == [0, 1]
+
+
+def test_the_cells_of_a_figure_hold_a_panel_each_and_all_of_its_definitions(tables: Path) -> None:
+    svg = (tables / "figures" / "curves.svg").read_text()
+    found = cells(svg, 3)
+    assert len(found) == len(FIVE)
+    assert [one.count('<g id="axes_') for one in found] == [1] * len(FIVE)
+    for one in found:
+        ElementTree.fromstring(one.replace("<svg", '<svg xmlns:xlink="http://www.w3.org/1999/xlink"'))
+    everything = "".join(found)
+    assert set(re.findall(r"url\(#([^)]+)\)", everything)) <= set(re.findall(r'id="([^"]+)"', everything))
+    boxes = [one.partition('viewBox="')[2].partition('"')[0].split() for one in found]
+    assert [box[:2] for box in boxes][:4] == [["0", "0"], ["177.6", "0"], ["355.2", "0"], ["0", "151.2"]]
+
+
+def test_texts_and_keys_are_shown_by_the_names_of_optimizers() -> None:
+    words = with_display_names("adam against each of momentum, sgd/untuned; adam-scratch and my.adam", FIVE)
+    assert words == "Adam against each of SGD with momentum, SGD/untuned; adam-scratch and my.adam"
+    assert displayed("mine") == "mine"
+    assert with_display_names("adam", []) == "adam"
+
+
+def contrast(colour: str, paper: str) -> float:
+    """Return the ratio of contrast of two colours (WCAG 2.2)."""
+    light, dark = sorted(float(np.dot(luminance(one), (0.2126, 0.7152, 0.0722))) for one in (colour, paper))[::-1]
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> np.ndarray:
+    part = np.array(to_rgb(colour))
+    return np.where(part <= 0.03928, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+
+
+@pytest.mark.parametrize("paper", [PAPER, "#16181a"])
+@pytest.mark.parametrize("colour", [*COLOURS.values(), *OTHER_COLOURS])
+def test_lines_have_a_contrast_of_three_to_one_in_light_and_dark_pages(colour: str, paper: str) -> None:
+    if colour != INK:  # the page replaces it
+        assert contrast(colour, paper) >= 3
 
 
 @pytest.mark.parametrize(("best", "by_error"), [(0.95, True), (0.85, False)])
@@ -268,23 +360,10 @@ def test_accuracies_are_on_an_error_scale_only_if_some_are_high(
     scaled["val_accuracy"] = 0.3 + (best - 0.3) * (own - own.min()) / (own.max() - own.min())
     figure = sensitivity(replace(results, tuning=scaled))
     assert figure is not None
-    assert (figure.get_supylabel() == "validation accuracy, error scale") is by_error
+    assert (figure.axes[0].get_yscale() == "function") is by_error
     low, high = figure.axes[0].get_ylim()
     ticks = [tick for tick in figure.axes[0].get_yticks() if low <= tick <= high]
     assert len(ticks) >= 4
-
-
-def test_the_figure_of_differences_shows_units_and_verdicts_with_their_limits(results: StudyResults) -> None:
-    claim = {**results.claims[0], "post_hoc": True, "qualifier": "from weights pretrained by adam"}
-    others = [{**claim, "metric": name} for name in ("epochs_to_target", "learning_rate_tolerance")]
-    figure = differences(replace(results, claims=[claim, *others]))
-    assert figure is not None
-    labels = [axes.get_xlabel() for axes in figure.axes]
-    units = ("test accuracy (pp)", "epochs to target (epochs)", "learning-rate tolerance (decades)")
-    assert [unit for unit, label in zip(units, labels, strict=True) if unit not in label] == []
-    shown = figure.axes[0].texts[0].get_text().replace("\n", " ")
-    assert shown == worded_verdict(claim)
-    assert shown.endswith(", post hoc, from weights pretrained by adam")
 
 
 def test_choices_are_drawn_as_categories_and_every_trial_beside_its_own(tmp_path: Path) -> None:

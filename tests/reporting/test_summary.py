@@ -19,7 +19,7 @@ from optstudy.inference.decisions import VERDICTS, max_t_p
 from optstudy.inference.intervals import t_interval
 from optstudy.inference.looks import level_of
 from optstudy.metrics import amount, counted, difference, in_unit, number
-from optstudy.reporting.summary import answer, choices, notes, plain, problems
+from optstudy.reporting.summary import MOST_WORDS, answer, choices, evidence, notes, plain, problems, short_answer
 
 NOISE = np.array([0.0, 0.001, -0.001, 0.002, -0.002, 0.003, -0.003, 0.0])
 STUDY: dict[str, Any] = {"question": "Which?", "trials": 6, "once": False, "pretrained_by": "", "epochs": 3}
@@ -107,12 +107,70 @@ def test_the_answer_names_the_best_mean_its_lead_and_what_limits_it(best: str) -
     other = "b" if best == "a" else "a"
     words = answer(results(shifted))
     assert words.startswith(
-        f"Tuned with 6 trials each, {best} had the highest mean test accuracy, 0.9000 ± 0.0017 (n = 8)"
+        f"Tuned with 6 trials each, {best} had the highest mean test accuracy, 90.00 ± 0.17% (n = 8)"
     )
     assert f"ahead of {other} by 10.0" in words
     limited = answer(results(shifted, {**STUDY, "once": True, "pretrained_by": "momentum"}))
-    limits = "(for these hyperparameters; starting from weights pretrained by momentum)"
+    limits = "(for these hyperparameters; starting from weights pretrained by SGD with momentum)"
     assert limited.startswith(f"Tuned with 6 trials each {limits}, {best} had the highest")
+
+
+def both_ways(
+    tuned: Mapping[str, Sequence[float]], untuned: Mapping[str, Sequence[float]] | None = None
+) -> StudyResults:
+    """Return the results of a study with these test accuracies of tuned and untuned runs."""
+    found = results(tuned)
+    further = {(name, "untuned"): {"test_accuracy": list(own)} for name, own in (untuned or {}).items()}
+    return replace(found, values={**found.values, **further})
+
+
+FAR, NEAR = 0.8 + NOISE, 0.9 + NOISE
+SHORT_ANSWERS = {
+    "Adam wins once tuned.": ({"adam": NEAR, "sgd": FAR}, None),
+    "Adam wins, tuned or untuned.": ({"adam": NEAR, "sgd": FAR}, {"adam": NEAR, "sgd": FAR}),
+    "Adam wins once tuned. Untuned, use SGD.": ({"adam": NEAR, "sgd": FAR}, {"adam": FAR, "sgd": NEAR}),
+    "No clear winner once tuned.": ({"adam": NEAR, "sgd": NEAR[::-1]}, None),
+    "No clear winner, tuned or untuned.": (
+        {"adam": NEAR, "sgd": NEAR[::-1]},
+        {"adam": NEAR, "sgd": NEAR[::-1]},
+    ),
+    "No clear winner once tuned. Untuned, use RMSProp.": (
+        {"adam": NEAR, "rmsprop": NEAR[::-1]},
+        {"adam": FAR, "rmsprop": NEAR},
+    ),
+    "Adam and AdamW lead once tuned. Untuned, none either.": (
+        {"adam": NEAR, "adamw": NEAR[::-1], "sgd": FAR},
+        {"adam": NEAR, "adamw": NEAR[::-1], "sgd": np.roll(NEAR, 3)},
+    ),
+    "No clear winner among the best three once tuned. Untuned, avoid SGD.": (
+        {"adam": NEAR, "adamw": NEAR[::-1], "rmsprop": np.roll(NEAR, 3), "sgd": FAR},
+        {"adam": NEAR, "adamw": NEAR[::-1], "rmsprop": np.roll(NEAR, 3), "sgd": FAR},
+    ),
+    "A single contender: nothing to compare.": ({"adam": NEAR}, None),
+}
+
+
+@pytest.mark.parametrize("words", SHORT_ANSWERS)
+def test_the_short_answer_names_a_winner_only_where_the_difference_is_significant(words: str) -> None:
+    assert short_answer(both_ways(*SHORT_ANSWERS[words])) == words
+
+
+@pytest.mark.parametrize("names", [*combinations(("nesterov", "schedule_free_adamw", "momentum", "adam", "sgd"), 3)])
+def test_the_short_answer_has_at_most_twelve_words_whatever_the_contenders_are_called(names: tuple[str, ...]) -> None:
+    one, two, three = names
+    for tuned in ({one: NEAR, two: NEAR[::-1], three: FAR}, {one: NEAR, two: FAR, three: FAR}):
+        for untuned in (None, {one: FAR, two: NEAR, three: NEAR[::-1]}, {one: NEAR, two: FAR, three: FAR}):
+            assert len(short_answer(both_ways(tuned, untuned)).split()) <= MOST_WORDS
+
+
+def test_the_line_of_evidence_names_the_best_mean_whom_it_is_ahead_of_replicates_and_trials() -> None:
+    counts = "8 paired replicates, 6 trials each."
+    lead = evidence(both_ways({"adam": NEAR, "momentum": FAR}))
+    assert lead == f"Adam leads at 90.0% test accuracy, significantly ahead of SGD with momentum. {counts}"
+    tie = evidence(both_ways({"adam": NEAR, "momentum": NEAR[::-1]}))
+    assert tie.startswith("Adam leads at 90.0% test accuracy, but is not significantly ahead of SGD with momentum.")
+    mixed = evidence(both_ways({"adam": NEAR, "adamw": NEAR[::-1], "sgd": FAR}))
+    assert "significantly ahead of SGD, but not of AdamW." in mixed
 
 
 def judged(statement: str, verdict: str, **further: Any) -> dict[str, Any]:

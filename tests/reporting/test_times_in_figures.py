@@ -16,7 +16,7 @@ from optstudy.analysis.study_results import StudyResults, read_study_results
 from optstudy.planning.layout import StudyPaths
 from optstudy.reporting import captions
 from optstudy.reporting.figures import GAP, apart, price, reached
-from optstudy.reporting.pages import bytes_as_text, seconds_as_text
+from optstudy.reporting.page.tables import bytes_as_text, seconds_as_text
 from optstudy.reporting.summary import choices, notes
 from synthetic import answer_study
 
@@ -113,9 +113,9 @@ def test_captions_say_what_the_target_is_and_where_seconds_come_from(results: St
 
 def test_a_time_that_some_replicates_missed_is_told_by_how_many_reached_the_target(timed: StudyResults) -> None:
     choice = next(choice for choice in choices(timed) if choice.when == "Training time is limited")
-    assert choice.evidence.startswith("target reached in 7 of 8 replicates for adam; it is significantly ahead of ")
+    assert choice.evidence.startswith("target reached in 7 of 8 replicates for Adam; it is significantly ahead of ")
     assert "momentum by 3 epochs" in choice.evidence
-    assert "sgd by at least 7.000 epochs" in choice.evidence
+    assert "SGD by at least 7.000 epochs" in choice.evidence
     assert "target reached in 4 of 8 replicates" in notes(timed)["sgd"]
     assert "epochs to target 5.00" in notes(timed)["momentum"]
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from builders import tiny
 from optstudy.analysis.study_results import read_study_results
 from optstudy.planning.layout import StudyPaths
-from optstudy.reporting.plots import sensitivity
+from optstudy.reporting.drawings.sensitivity import sensitivity
 from synthetic import answer_study
 
 CLAIM = {"statement": "Prodigy is better than Adam", "better": "prodigy", "than": "adam"}
@@ -32,7 +32,7 @@ def test_tables_verdicts_and_figures_of_a_study_with_a_rate_free_optimizer(tmp_p
     assert [claim["verdict"] for claim in results.claims] != ["not tested"]
     figure = sensitivity(results)
     assert figure is not None
-    assert [axes.get_title() for axes in figure.axes if axes.get_visible() and axes.get_title()] == ["adam"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Adam"]
     assert (paths.tables / "report.html").exists()
 
 

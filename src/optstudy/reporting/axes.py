@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,19 +12,33 @@ import numpy as np
 from optstudy.metrics import find_metric
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ACCURACY_TICKS = (0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1)  # if accuracies are on an error scale
+# If accuracies are on an error scale; a horizontal axis has less room.
+ACCURACY_TICKS = {"x": (0, 0.5, 0.8, 0.9, 0.95, 0.98), "y": (0, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1)}
 LOGARITHMIC = {"learning_rate", "weight_decay", "trials"}
 WIDTH = 7.4  # inches
+NARROW = 3.7  # inches: as wide as a phone
+TIP = "tip: "  # what the id of an element begins with whose words a browser shows when it is pointed at
 
 
-def new_figure(height: float) -> Figure:
-    """Return an empty figure as wide as the page and `height` inches high."""
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure `height` inches high, by default as wide as the page."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def tip(artist: Artist, words: str) -> None:
+    """Let a browser show these words when the artist is pointed at (see `with_tips`)."""
+    artist.set_gid(TIP + words)
+
+
+def with_tips(svg: str) -> str:
+    """Turn the ids of artists with tips into titles, which browsers show and screen readers read."""
+    return re.sub(f'<g id="{TIP}([^"]*)">', r"<g><title>\1</title>", svg)
 
 
 def new_panels(count: int, height: float, columns: int, **shared: Any) -> tuple[Figure, list[Axes]]:
@@ -35,6 +51,45 @@ def new_panels(count: int, height: float, columns: int, **shared: Any) -> tuple[
     for axes in panels[count - columns : count]:
         axes.tick_params(labelbottom=True)
     return figure, panels[:count]
+
+
+CELL = (0.62, 0.16, 0.5, 0.3)  # inches left, right, below and above the panel in its cell
+
+
+def new_cells(
+    count: int, height: float, columns: int = 3, margins: Sequence[float] = CELL
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with `count` panels, each in a cell of its own, all of one size.
+
+    A page shows each cell as a picture, so that they stack on a phone (see `cells`); nothing may reach over cells.
+    """
+    from matplotlib.figure import Figure
+
+    rows, width = math.ceil(count / columns), WIDTH / columns
+    figure = Figure(figsize=(WIDTH, rows * height), dpi=120)
+    left, right, below, above = margins
+    panels = []
+    for place in range(count):
+        row, column = divmod(place, columns)
+        corner = ((column * width + left) / WIDTH, ((rows - 1 - row) * height + below) / (rows * height))
+        size = ((width - left - right) / WIDTH, (height - below - above) / (rows * height))
+        panels.append(figure.add_axes((*corner, *size)))
+    return figure, panels
+
+
+def cells(svg: str, columns: int) -> list[str]:
+    """Return the SVG of each cell of a figure of `new_cells`; its definitions are in the last one."""
+    start, *panels = re.split(r'(?m)^(?=  <g id="axes_\d+">$)', svg)
+    width, height = (float(side) for side in start.partition('viewBox="0 0 ')[2].partition('"')[0].split())
+    last, end, rest = panels[-1].partition("\n  </g>\n")
+    rows, found = math.ceil(len(panels) / columns), []
+    definitions = rest.partition("</g>")[2].removesuffix("</svg>\n")
+    for place, panel in enumerate([*panels[:-1], last + end]):
+        row, column = divmod(place, columns)
+        box = f"{column * width / columns:g} {row * height / rows:g} {width / columns:g} {height / rows:g}"
+        further = definitions if place == len(panels) - 1 else ""
+        found.append(f'<svg viewBox="{box}">{panel}{further}</svg>\n')
+    return found
 
 
 def grid_height(count: int) -> float:
@@ -65,16 +120,28 @@ def scaled(axes: Axes, which: str, name: str) -> str:
         low, high = axis.get_view_interval()
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=4))
         axis.set_major_formatter(FuncFormatter(_tick))
-    elif axes.get_yscale() == "function" or (_is_share(name) and low < 0.7 and high - 0.045 * (high - low) > 0.9):
-        axes.set_yscale("function", functions=(_by_error, _from_error))
-        axes.set_ylim(max(low, 0), min(high, 1.002))
-        axis.set_major_locator(FixedLocator(ACCURACY_TICKS))
-        axis.set_major_formatter(FuncFormatter(_tick))
+    elif axis.get_scale() == "function" or (_is_share(name) and low < 0.7 and high - 0.045 * (high - low) > 0.9):
+        (axes.set_xscale if which == "x" else axes.set_yscale)("function", functions=(_by_error, _from_error))
+        (axes.set_xlim if which == "x" else axes.set_ylim)(max(low, 0), min(high, 1.002))
+        axis.set_major_locator(FixedLocator(ACCURACY_TICKS[which]))
+        axis.set_major_formatter(FuncFormatter(_percent))
         label = ", error scale"
     elif _is_share(name):
-        axis.set_major_locator(MaxNLocator(6))
+        axis.set_major_locator(MaxNLocator(6 if which == "y" else 4))
+        axis.set_major_formatter(FuncFormatter(_percent))
     axis.set_minor_locator(NullLocator())
     return label
+
+
+def percent_axis(axes: Axes) -> None:
+    """Give a panel of errors a logarithmic vertical axis in percent."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=5))
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _is_share(name: str) -> bool:
@@ -85,6 +152,10 @@ def _is_share(name: str) -> bool:
 def _tick(value: float, _: int) -> str:
     """Write a tick without mathematics: 1e-4, 0.01, 20."""
     return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 2e-3 else f"{value:g}"
+
+
+def _percent(value: float, _: int) -> str:
+    return f"{100 * value:.6g}%"
 
 
 def _by_error(accuracy: Any) -> Any:

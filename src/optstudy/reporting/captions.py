@@ -3,39 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from optstudy.analysis.budgets import leads_by_budget, leads_in_words, tested_by
+from optstudy.analysis.leaders import Leader, Rival
 from optstudy.analysis.price import TIMED
 from optstudy.analysis.robustness import BASELINE_DRAWS, DRAWS
 from optstudy.analysis.study_results import StudyResults
-from optstudy.analysis.verdicts import confidence
 from optstudy.inference.targets import PRIMARY_SHARE
 from optstudy.metrics import METRICS, amount, counted, metric
+from optstudy.reporting.style import displayed, with_display_names
 
 
 def _replicates(results: StudyResults) -> str:
     return counted(int(results.comparison["n"].max()), "replicate")
 
 
-def means(words: str) -> Callable[[StudyResults], str]:
-    """Return the caption of `plots.means`; `words` name the metric."""
-
-    def caption(results: StudyResults) -> str:
-        both = len(results.variants) > 1
-        which = "tuned (filled) and untuned (hollow)" if both else results.variant
-        return f"{words}: means over {_replicates(results)} with 95% t intervals, {which}."
-
-    return caption
-
-
 def headline(results: StudyResults) -> str:
-    """Return the caption of `plots.headline`."""
-    label = metric(headline_of(results)).label
-    return means(label[0].upper() + label[1:])(results)
+    """Return the caption of `drawings.headline.headline`."""
+    return ranking(results, results.variant)
+
+
+def untuned(results: StudyResults) -> str:
+    """Return the caption of `drawings.headline.untuned`."""
+    return ranking(results, "untuned")
+
+
+def ranking(results: StudyResults, variant: str) -> str:
+    """Return the caption of means beside their differences to the best."""
+    name = headline_of(results)
+    row, margin = metric(name), margin_of(results, name)
+    words = f"{row.label.capitalize()} of the {variant} runs: a dot for each of {_replicates(results)}, means"
+    words += " with 95% t intervals. Beside them, the paired difference to the best mean"
+    words += f", on a band of the margin of {amount(name, margin)}" if margin else ""
+    words += (
+        ". Behind: significant by joint sign flips of all pairs of contenders, as the leader was picked after the fact"
+    )
+    equal = "; equivalent: not behind, and the 95% interval lies within the margin" if margin else ""
+    return f"{words}{equal}."
+
+
+def margin_of(results: StudyResults, name: str) -> float:
+    """Return the smallest difference that matters: that of the study's claims about the metric, else the table's."""
+    stated = [float(claim["margin"]) for claim in results.claims if claim["metric"] == name]
+    return min(stated, default=metric(name).margin or 0.0)
+
+
+def place_of(first: Leader, rival: Rival, margin: float) -> str:
+    """Return in a word or two where a contender stands to the leader."""
+    within = margin > 0 and max(abs(rival.estimate.low), abs(rival.estimate.high)) < margin
+    if rival in first.beaten:
+        return "behind, within the margin" if within else "behind"
+    return "equivalent" if within else "not separated"
 
 
 def headline_of(results: StudyResults) -> str:
@@ -44,25 +65,28 @@ def headline_of(results: StudyResults) -> str:
     return next((name for name in names if name in results.metrics), "")
 
 
-def differences(results: StudyResults) -> str:
-    """Return the caption of the claims' differences."""
-    interval = f"{confidence(results.claims)} t interval"
-    return (
-        f"Paired differences of each claim: a dot for each of {_replicates(results)}, the mean (diamond) with its "
-        f"{interval}, the claim's margin on both sides of 0 in grey, the verdict at the right."
-    )
-
-
 def curves(results: StudyResults) -> str:
     """Return the caption of the training curves, with the runs that they leave out."""
     rows = results.runs[results.runs["variant"] == results.variant]
     diverged = rows[rows["status"] == "diverged"].groupby("contender", sort=False).size()
-    left_out = ", ".join(f"{name} {count} of {_replicates(results)}" for name, count in diverged.items())
+    of = _replicates(results)
+    left_out = ", ".join(f"{displayed(str(name))} {count} of {of}" for name, count in diverged.items())
+    name = score_of(results)
+    what = f"{metric(name).label}, drawn as its error," if metric(name).share else metric(name).label
     words = (
-        f"Training curves of the {results.variant} runs: means over {_replicates(results)} (of losses, geometric "
-        "means); bands are 95% t intervals of the mean"
+        f"Training curves of the {results.variant} runs, {what} by {results.epoch}: means over {of} (of losses, "
+        "geometric means); bands are 95% t intervals of the mean; grey: the other optimizers"
     )
+    words += "; dotted: on the training part" if name.startswith("val_") else ""
+    words += f"; dashed: {goal_in_words(results)}" if target_of(results, name) is not None else ""
     return f"{words}; diverged runs are left out from where they diverged: {left_out}." if left_out else f"{words}."
+
+
+def target_of(results: StudyResults, name: str) -> float | None:
+    """Return the target of the curves, of several replicates its mean; None if the study has none of this score."""
+    column = f"target_{name}"
+    known = results.comparison[column].dropna().tolist() if column in results.comparison else []
+    return float(np.mean(known)) if known else None
 
 
 def trajectories(results: StudyResults) -> str:
@@ -78,10 +102,23 @@ def sensitivity(results: StudyResults) -> str:
     diverged = sum(
         int((table["status"] == "diverged").sum()) for table in (results.tuning, results.sweep) if len(table)
     )
-    words = f"{metric(results.objective).label.capitalize()} against the learning rate: {_pool(results)}"
-    words += " and the points of the sweep" if len(results.sweep) else ""
-    words += f"; crosses: {diverged} diverged trainings, scored at {diverged_score(results)}" if diverged else ""
+    words = f"{metric(results.objective).label.capitalize()} against the learning rate: {_pool(results)} as dots"
     words += f"; line: median of the sweep over {_replicates(results)}" if len(results.sweep) else ""
+    words += f"; crosses: {diverged} diverged trainings, scored at {diverged_score(results)}" if diverged else ""
+    return f"{words}. Shaded: the search space; dashed: the default; ticks below: the chosen rates."
+
+
+def metric_table(results: StudyResults) -> str:
+    """Return the caption of the table of further metrics."""
+    words = f"Further metrics of the {results.variant} runs: means over {_replicates(results)} with 95% t intervals"
+    names = [name for name in results.metrics if name != headline_of(results)]
+    if any(metric(name).goal for name in names):
+        words += "; a hollow marker: some replicates missed what is counted up to, the number that reached it is given"
+    if "generalisation_gap" in names:
+        words += "; generalisation gap: training accuracy minus test accuracy of the final weights"
+    if "sign_changes" in names:
+        words += "; sign changes are counted over all steps, also after reaching the tolerance"
+    words += f"; learning-rate tolerance: {swept(results)}" if "learning_rate_tolerance" in names else ""
     return f"{words}."
 
 
@@ -113,6 +150,7 @@ def budget(results: StudyResults) -> str:
     """Return the caption of the best of k trials, with who leads by number of trials."""
     tested = tested_by(results.objective, list(results.tuning.columns))
     leads = leads_in_words(leads_by_budget(results.tuning_curves, tested, results.groups))
+    leads = with_display_names(leads, results.contenders)
     return (
         f"Best of k trials, from the {_pool(results)}, for k up to half of the pool. Bands are simultaneous 95% bands "
         "of the median (Dvoretzky, Kiefer and Wolfowitz); the expected values are exact means over draws without "
@@ -173,19 +211,6 @@ def seconds_in_words(price: pd.DataFrame) -> str:
     if known["source"].iloc[0] != TIMED:
         return f"medians over the trainings, evaluations included, on {known['device'].iloc[0]}"
     return f"those of steps timed apart from the trainings, on {known['device'].iloc[0]}"
-
-
-def sign_changes(results: StudyResults) -> str:
-    """Return the caption of sign changes."""
-    steps = counted(results.study["epochs"], "step")
-    return means(f"Sign changes of the gradient across the valley in all {steps}, also after reaching the tolerance")(
-        results
-    )
-
-
-def tolerance(results: StudyResults) -> str:
-    """Return the caption of learning-rate tolerances."""
-    return f"Learning-rate tolerance, {swept(results)}: means over {_replicates(results)} with 95% t intervals."
 
 
 def swept(results: StudyResults) -> str:

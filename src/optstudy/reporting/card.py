@@ -10,6 +10,7 @@ from optstudy.analysis.budgets import leads_by_budget, leads_in_words, tested_by
 from optstudy.analysis.leaders import leader
 from optstudy.analysis.study_results import StudyResults
 from optstudy.metrics import amount, counted, metric
+from optstudy.reporting.style import displayed, with_display_names
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def card_rows(results: StudyResults) -> list[CardRow]:
     """Return the rows of the card, the leader's first; none if the study has no card."""
     card = results.card
     own = card[(card["kind"] == "winner") & (card["subject"] == leading(results))]
-    rows = [_row(f"{own['group'].iloc[0]} leads", own, "same_winner")] if len(own) else []
+    group = with_display_names(str(own["group"].iloc[0]), results.contenders) if len(own) else ""
+    rows = [_row(f"{group} leads", own, "same_winner")] if len(own) else []
     for claim in results.claims:
         own = card[(card["kind"] == "claim") & (card["subject"] == claim["id"])]
         rows += [_row(claim["statement"], own, "ahead")] if len(own) else []
@@ -113,7 +115,7 @@ def tuning_rows(results: StudyResults) -> list[TuningRow]:
         words = tuple("–" if pd.isna(gain) else _gain(name, gain) for gain in gains)
         shares = [by_trials[column].get(k) if column in by_trials else None for k in budget_columns(results)]
         ahead = tuple(_percent(share) or "–" for share in shares)
-        rows.append(TuningRow(str(contender), "–" if pd.isna(tuned) else f"{tuned:.2f}", words, ahead))
+        rows.append(TuningRow(displayed(str(contender)), "–" if pd.isna(tuned) else f"{tuned:.2f}", words, ahead))
     return rows
 
 

@@ -16,8 +16,12 @@ from optstudy.files import write_bytes, write_text
 from optstudy.inference.targets import share_reached
 from optstudy.metrics import metric
 from optstudy.reporting import captions, plots
-from optstudy.reporting.axes import legend, new_figure, new_panels, scaled
+from optstudy.reporting.axes import legend, new_figure, new_panels, scaled, with_tips
 from optstudy.reporting.captions import counted_up_to, score_of
+from optstudy.reporting.drawings.curves import curves
+from optstudy.reporting.drawings.headline import headline, untuned
+from optstudy.reporting.drawings.metric_table import metric_table
+from optstudy.reporting.drawings.sensitivity import sensitivity
 from optstudy.reporting.specification_curves import specification_curves
 from optstudy.reporting.style import drawing, styles_of
 
@@ -30,11 +34,15 @@ Mapper = Callable[[Callable[[str], str], Iterable[str]], Iterable[str]]
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure; `draw` returns None if the study lacks what it shows."""
+    """One figure; `draw` returns None if the study lacks what it shows.
+
+    A figure with `columns` consists of cells (see `axes.new_cells`), which stack on a phone.
+    """
 
     name: str
     caption: Callable[[StudyResults], str]
     draw: Callable[[StudyResults], Figure | None]
+    columns: int = 0
 
 
 def draw_all(results: StudyResults, folder: Path, mapper: Mapper = map) -> dict[str, str]:
@@ -66,8 +74,9 @@ def save(figure: Figure, stem: Path) -> str:
     figure.set_layout_engine("none")
     FigureCanvasSVG(figure).print_svg(svg, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))  # type: ignore[no-untyped-call]
     write_bytes(stem.with_suffix(".png"), png.getvalue())
-    write_text(stem.with_suffix(".svg"), svg.getvalue())
-    return svg.getvalue()
+    drawn = with_tips(svg.getvalue())
+    write_text(stem.with_suffix(".svg"), drawn)
+    return drawn
 
 
 GAP = 0.055  # between the labels of lines that end close together, in the unit of the axis
@@ -138,23 +147,20 @@ def price(results: StudyResults) -> Figure | None:
     return figure
 
 
-PRICE = "price"  # the figure that the page shows beside its table of prices
-_GAP = "Generalisation gap (training accuracy minus test accuracy of the final weights)"
-
-# The figures of a report, in its order.
+# The figures of a report.
 PLOTS = (
-    Plot("headline", captions.headline, plots.headline),
-    Plot("differences", captions.differences, plots.differences),
-    Plot("curves", captions.curves, plots.curves),
+    Plot("headline", captions.headline, headline),
+    Plot("headline-narrow", captions.headline, partial(headline, narrow=True)),
+    Plot("untuned", captions.untuned, untuned),
+    Plot("untuned-narrow", captions.untuned, partial(untuned, narrow=True)),
+    Plot("curves", captions.curves, curves, columns=3),
     Plot("trajectories", captions.trajectories, plots.trajectories),
-    Plot("sensitivity", captions.sensitivity, plots.sensitivity),
+    Plot("sensitivity", captions.sensitivity, sensitivity, columns=3),
     Plot("choices", captions.choices, plots.choices),
     Plot("maps", captions.maps, plots.maps),
     Plot("budget", captions.budget, plots.budget),
     Plot("robustness", captions.robustness, specification_curves),
-    Plot("gap", captions.means(_GAP), plots.means("generalisation_gap")),
     Plot("epochs", captions.reached, reached),
-    Plot("sign_changes", captions.sign_changes, plots.means("sign_changes")),
-    Plot("tolerance", captions.tolerance, plots.means("learning_rate_tolerance")),
-    Plot(PRICE, captions.price, price),
+    Plot("metrics", captions.metric_table, metric_table, columns=2),
+    Plot("price", captions.price, price),
 )

@@ -19,14 +19,10 @@ from optstudy.analysis.verdicts import about_a_mean, confidence, worded_effect, 
 from optstudy.catalogue import Choices, Space, label
 from optstudy.inference.intervals import t_interval
 from optstudy.keys import TRAINING_VERSION
-from optstudy.metrics import counted, difference, in_unit, level, metric
+from optstudy.metrics import counted, decimals_of, difference, level_of, metric, value_of
+from optstudy.reporting.page.problems import problems
+from optstudy.reporting.style import displayed, with_display_names
 from optstudy.study.claim import Arm
-
-# Thresholds of the problems. They are ours; each message states its threshold.
-OVERFITS = 0.01  # generalisation gap, below its whole interval
-UNSTABLE = 0.05  # share of diverged trainings
-OSCILLATES = 0.25  # share of epochs after which the training loss is higher than before; of steps with a function
-
 
 MAIN = ""  # see StudyResults.main
 
@@ -58,9 +54,89 @@ SITUATIONS = (
 )
 
 
+def leading(results: StudyResults, variant: str = "") -> Leader | None:
+    """Return the leader that the answer is about, by default of the variant that the study compares."""
+    variant = variant or results.variant
+    return next((found for name in results.metrics if (found := leader(results, name, variant))), None)
+
+
+MOST_WORDS = 12  # of the short answer
+NUMERALS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
+def short_answer(results: StudyResults) -> str:
+    """Return the answer in at most twelve words: who wins tuned, and who untuned; "no clear winner" where none does."""
+    first = leading(results)
+    if first is None:
+        return "A single contender: nothing to compare."
+    if results.variant != "tuned":
+        return f"{_winner(first)}."
+    tuned = f"{_winner(first)} once tuned."
+    untuned = leader(results, first.metric, "untuned")
+    if untuned is None:
+        return tuned
+    if set(first.best) == set(untuned.best) and len(first.best) in (1, len(first.rivals) + 1):
+        return f"{_winner(first)}, tuned or untuned."
+    both = f"{tuned} {_advice(untuned)}"
+    return both if len(both.split()) <= MOST_WORDS else tuned
+
+
+def _winner(first: Leader) -> str:
+    names = [displayed(contender) for contender in first.best]
+    if len(names) == 1:
+        return f"{names[0]} wins"
+    if not first.beaten:
+        return "No clear winner"
+    return (
+        f"{' and '.join(names)} lead" if len(names) == 2 else f"No clear winner among the best {_numeral(len(names))}"
+    )
+
+
+def _advice(untuned: Leader) -> str:
+    names = [displayed(contender) for contender in untuned.best]
+    if not untuned.beaten:
+        return "Untuned, none either."
+    if len(names) <= 2:
+        return f"Untuned, use {' or '.join(names)}."
+    worst = untuned.beaten[-1].contender
+    return f"Untuned, avoid {displayed(worst)}."
+
+
+def _numeral(count: int) -> str:
+    return NUMERALS[count] if count < len(NUMERALS) else str(count)
+
+
+def evidence(results: StudyResults) -> str:
+    """Return what the short answer rests on: the best mean, who is behind, replicates, trials, robustness."""
+    first = leading(results)
+    if first is None:
+        return ""
+    row, mean = metric(first.metric), t_interval(first.values)
+    missed = _missed(results, (first.contender, results.variant), first.metric)
+    decimals = decimals_of(first.metric, [(mean.high - mean.low) / 2])
+    shown = missed or f"{value_of(first.metric, mean.mean, decimals)} {row.label}"
+    words = f"{displayed(first.contender)} leads at {shown}, {_standing(first)}."
+    counts = f"{len(first.values)} paired replicates"
+    if results.study["trials"]:
+        counts += f", {counted(results.study['trials'], 'trial')} each"
+    redrawn = with_display_names(winner_in_words(results.card, first.contender), results.contenders)
+    return f"{words} {counts}{_limits(results)}{f'; {redrawn}' if redrawn else ''}."
+
+
+def _standing(first: Leader) -> str:
+    """Return whom the leader is significantly ahead of, and whom not, without numbers."""
+    beaten, tied = ([displayed(rival.contender) for rival in rivals] for rivals in (first.beaten, first.tied))
+    if not beaten:
+        others = tied[0] if len(tied) == 1 else f"any of the other {_numeral(len(tied))}"
+        return f"but is not significantly ahead of {others}"
+    if not tied:
+        return f"significantly ahead of {beaten[0] if len(beaten) == 1 else f'all other {_numeral(len(beaten))}'}"
+    return f"significantly ahead of {_listed(beaten)}, but not of {_listed(tied)}"
+
+
 def answer(results: StudyResults) -> str:
     """Return the study's answer in one sentence: the best mean, its lead, and the verdicts on the claims."""
-    first = next((leader(results, name, results.variant) for name in results.metrics), None)
+    first = leading(results)
     if first is None:
         return "The study has a single contender, so there is nothing to compare."
     trials = counted(results.study["trials"], "trial")
@@ -68,9 +144,9 @@ def answer(results: StudyResults) -> str:
     row = metric(first.metric)
     best = "highest" if row.higher else "lowest"
     missed = _missed(results, (first.contender, results.variant), first.metric)
-    mean = f"{_mean(first.values)} ({missed or f'n = {len(first.values)}'})"
-    words = f"{budget}{_limits(results)}, {first.contender} had the {best} mean {row.label}, {mean}"
-    redrawn = winner_in_words(results.card, first.contender)
+    mean = f"{_in_words(first.metric, first.values)} ({missed or f'n = {len(first.values)}'})"
+    words = f"{budget}{_limits(results)}, {displayed(first.contender)} had the {best} mean {row.label}, {mean}"
+    redrawn = with_display_names(winner_in_words(results.card, first.contender), results.contenders)
     return "; ".join(part for part in (words, _rivals(first), redrawn, _claims(results.claims)) if part) + "."
 
 
@@ -78,7 +154,7 @@ def _limits(results: StudyResults) -> str:
     """Return the limits of all results of the study, in brackets."""
     once = "for these hyperparameters" if results.study["trials"] and results.study["once"] else ""
     by = results.study["pretrained_by"]
-    pretrained = f"starting from weights pretrained by {by}" if by else ""
+    pretrained = f"starting from weights pretrained by {displayed(by)}" if by else ""
     limits = [words for words in (once, pretrained, older_versions(results.provenance)) if words]
     return f" ({'; '.join(limits)})" if limits else ""
 
@@ -93,10 +169,10 @@ def older_versions(provenance: Mapping[str, Any]) -> str:
 
 def _rivals(first: Leader, intervals: bool = False) -> str:
     """Return the significant differences from the leader, and the others, on request with their intervals."""
-    beaten = [f"{rival.contender} by {_lead(first, rival)}" for rival in first.beaten]
-    tied = [f"{rival.contender}{f' ({_lead(first, rival)})' if intervals else ''}" for rival in first.tied]
+    beaten = [f"{displayed(rival.contender)} by {_lead(first, rival)}" for rival in first.beaten]
+    tied = [f"{displayed(rival.contender)}{f' ({_lead(first, rival)})' if intervals else ''}" for rival in first.tied]
     if len(tied) > 1 and not beaten and not intervals:
-        tied = [f"the other {len(tied)}"]
+        tied = [f"the other {_numeral(len(tied))}"]
     ahead = f"it is significantly ahead of {_listed(beaten)}" if beaten else ""
     equal = f"no significant difference from {_listed(tied)}" if tied else ""
     corrected = f" (corrected, {first.pairs} pairs)" if first.pairs > 1 else ""
@@ -131,27 +207,36 @@ class Choice:
     evidence: str
 
 
-def choices(results: StudyResults) -> list[Choice]:
-    """Return the recommended contenders in each situation: the leader and those tied with it."""
-    rows: dict[str, Choice] = {}
+def decided(results: StudyResults) -> list[tuple[Situation, Leader, bool]]:
+    """Return each situation of the study with its leader, and whether contenders without a chance are left out."""
+    found: dict[str, tuple[Situation, Leader, bool]] = {}
     for situation in SITUATIONS:
         variant = situation.variant or results.variant
-        if situation.when in rows or situation.variant == results.variant:
+        if situation.when in found or situation.variant == results.variant:
             continue
         name = situation.metric or results.main
         among = leader(results, situation.among, results.variant) if situation.among else None
         first = leader(results, name, variant, among.best if among else None) if name else None
-        if first is None:
-            continue
-        words = [f"{_level(results, (first.contender, variant), name)} for {first.contender}"]
+        if first is not None:
+            fewer = len(first.rivals) + 1 < len(results.contenders)
+            found[situation.when] = (situation._replace(metric=name, variant=variant), first, fewer)
+    return list(found.values())
+
+
+def choices(results: StudyResults) -> list[Choice]:
+    """Return the recommended contenders in each situation: the leader and those tied with it."""
+    rows = []
+    for situation, first, fewer in decided(results):
+        arm = (first.contender, situation.variant or results.variant)
+        words = [f"{_level(results, arm, first.metric)} for {displayed(first.contender)}"]
         words.append(_rivals(first, intervals=True))
-        if len(first.rivals) + 1 < len(results.contenders):
+        if fewer:
             others = f"tied for the best {metric(situation.among).label}" if situation.among else "that have it"
             words.append(f"among those {others}")
-        if (situation.metric, variant) == (MAIN, "tuned"):
+        if situation.when == SITUATIONS[0].when and situation.variant == "tuned":
             words += _costs_of_tuning(results)
-        rows[situation.when] = Choice(situation.when, first.best if first.beaten else (), "; ".join(words))
-    return list(rows.values())
+        rows.append(Choice(situation.when, first.best if first.beaten else (), "; ".join(words)))
+    return rows
 
 
 def _costs_of_tuning(results: StudyResults) -> list[str]:
@@ -165,70 +250,8 @@ def _costs_of_tuning(results: StudyResults) -> list[str]:
         loss = t_interval((sign * (np.asarray(untuned, dtype=float) - np.asarray(tuned, dtype=float))).tolist())
         if loss.low > 0:
             cost = difference(results.main, loss.mean, loss.low, loss.high).lstrip("+")
-            costs.append(f"tuning cost {name} {cost} against its defaults")
+            costs.append(f"tuning cost {displayed(name)} {cost} against its defaults")
     return costs
-
-
-def problems(results: StudyResults) -> dict[str, list[str]]:
-    """Return the problems that each contender's trainings show, in words."""
-    return {name: [words for check in PROBLEMS if (words := check(results, name))] for name in results.contenders}
-
-
-def _slow(results: StudyResults, contender: str) -> str:
-    """A search that selects the largest rates would have selected larger ones."""
-    own = _rows_of(results.selected, contender)
-    count = int(own["edge"].astype(str).str.contains("learning_rate:high", regex=False).sum()) if len(own) else 0
-    where = f"in {count} of {len(own)} replicates its selected learning rate is at the upper end of its space"
-    return f"slow: {where} (half of them or more)" if count and 2 * count >= len(own) else ""
-
-
-def _overfits(results: StudyResults, contender: str) -> str:
-    values = results.values.get((contender, results.variant), {}).get("generalisation_gap")
-    if values is None:
-        return ""
-    gap = t_interval(values)
-    words = f"overfits: generalisation gap {in_unit('generalisation_gap', gap.mean, gap.low, gap.high)}"
-    return f"{words} (its interval is above {100 * OVERFITS:g} pp)" if gap.low > OVERFITS else ""
-
-
-def _unstable(results: StudyResults, contender: str) -> str:
-    tables = (results.tuning, results.sweep, results.runs)
-    status = pd.concat([_rows_of(table, contender)["status"] for table in tables])
-    diverged = int((status == "diverged").sum())
-    words = f"unstable: {diverged} of {len(status)} trainings diverged (more than {UNSTABLE:.0%})"
-    return words if diverged > UNSTABLE * len(status) else ""
-
-
-def _oscillates(results: StudyResults, contender: str) -> str:
-    own = _rows_of(results.curves, contender)
-    own = own[own["variant"] == results.variant] if len(own) else own
-    if "train_loss" not in own or own["epoch"].max() < 2:
-        return ""
-    steps = own.sort_values("epoch").groupby("replicate")["train_loss"].diff().dropna()
-    share = float((steps > 0).mean())
-    words = f"oscillates: the training loss rises after {share:.0%} of epochs (more than {OSCILLATES:.0%})"
-    return words if share > OSCILLATES else ""
-
-
-def _overshoots(results: StudyResults, contender: str) -> str:
-    """Sign changes are counted to the end, so only paths that never reach the tolerance show how they approach it."""
-    values, steps = results.values.get((contender, results.variant), {}), results.study["epochs"]
-    if "sign_changes" not in values:
-        return ""
-    pairs = list(zip(values["sign_changes"], values["reached"], strict=True))
-    missed = [changes for changes, reached in pairs if not reached]
-    share = float(np.mean(missed)) / steps if missed else 0.0
-    where = f"in {len(missed)} of {len(pairs)} replicates it misses the tolerance and overshoots"
-    words = f"oscillates: {where} on {share:.0%} of steps (more than {OSCILLATES:.0%})"
-    return words if share > OSCILLATES else ""
-
-
-PROBLEMS = (_slow, _overfits, _unstable, _oscillates, _overshoots)
-
-
-def _rows_of(table: pd.DataFrame, contender: str) -> pd.DataFrame:
-    """Return a contender's rows; an empty table gets the columns that the checks use."""
-    return table[table["contender"] == contender] if len(table) else pd.DataFrame({"status": [], "epoch": []})
 
 
 def value_in_words(value: object) -> str:
@@ -246,15 +269,15 @@ def selected_in_words(values: pd.Series, space: Space | Choices, to: str) -> str
     return f"{values.min():.2g}{to}{values.max():.2g}"
 
 
-def _mean(values: Sequence[float]) -> str:
+def _in_words(name: str, values: Sequence[float]) -> str:
     estimate = t_interval(values)
-    return level(estimate.mean, estimate.low, estimate.high)
+    return level_of(name, estimate.mean, estimate.low, estimate.high)
 
 
 def _level(results: StudyResults, arm: Arm, name: str) -> str:
     """Return a metric's name with its mean, or how many replicates reached the goal if some missed it."""
     missed = _missed(results, arm, name)
-    return missed or f"{metric(name).label} {_mean(results.values[arm][name])}"
+    return missed or f"{metric(name).label} {_in_words(name, results.values[arm][name])}"
 
 
 def _missed(results: StudyResults, arm: Arm, name: str) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from optstudy.analysis.leaders import Leader, leader
 from optstudy.analysis.study_results import StudyResults
-from optstudy.inference.intervals import Estimate, t_interval
-from optstudy.metrics import counted, metric, number
+from optstudy.inference.intervals import t_interval
+from optstudy.metrics import counted, decimals_of, metric, value_of
 from optstudy.reporting.gallery.matrix import GLYPHS
 from optstudy.reporting.style import displayed, styles_of
-
-MOST_WORDS = 12
-MOST_NAMES = 2  # of contenders that lead together; more of them are no answer
+from optstudy.reporting.summary import leading, short_answer
 
 
 @dataclass(frozen=True)
@@ -43,70 +40,32 @@ class Card:
 
 def card(results: StudyResults) -> Card:
     """Return the card of a study."""
-    study = results.study
+    study, first = results.study, leading(results)
     trials = f", {counted(study['trials'], 'trial')} each" if study["trials"] else ""
-    pretrained = f"; from weights pretrained by {study['pretrained_by']}" if study["pretrained_by"] else ""
+    by = displayed(study["pretrained_by"])
+    pretrained = f"; from weights pretrained by {by}" if by else ""
     facts = f"{study['model']} on {study['data']}; {counted(study['replicates'], 'replicate')}{trials}{pretrained}"
     counts = Counter(claim["verdict"] for claim in results.claims)
     verdicts = tuple((glyph, verdict, counts[verdict]) for verdict, glyph in GLYPHS.items() if counts[verdict])
-    name = main_metric(results)
-    label = metric(name).label if name else ""
-    return Card(results.name, study["question"], short_answer(results), facts, label, bars(results), verdicts)
+    label = metric(first.metric).label if first else ""
+    shown = bars(results, first.metric) if first else ()
+    return Card(results.name, study["question"], short_answer(results), facts, label, shown, verdicts)
 
 
-def main_metric(results: StudyResults) -> str:
-    """Return the metric that the answer is about: the first that at least two contenders have; else empty."""
-    return next((name for name in results.metrics if leader(results, name, results.variant)), "")
-
-
-def short_answer(results: StudyResults) -> str:
-    """Return the answer in at most twelve words: who is significantly ahead once tuned, and untuned."""
-    name = main_metric(results)
-    first = leader(results, name, results.variant) if name else None
-    if first is None:
-        return "A single contender: there is nothing to compare."
-    if results.variant != "tuned":
-        return _who(first, "With fixed hyperparameters") or "No clear winner with fixed hyperparameters."
-    tuned = _who(first, "Tuned") or "No clear winner once tuned."
-    plain = leader(results, name, "untuned") if "untuned" in results.variants else None
-    untuned = _who(plain, "Untuned") if plain else ""
-    both = f"{tuned} {untuned}".strip()
-    return both if len(both.split()) <= MOST_WORDS else tuned
-
-
-def _who(first: Leader, when: str) -> str:
-    """Return who to use, the leader and those tied with it; empty if it beats nobody or too many are tied."""
-    if not first.beaten or len(first.best) > MOST_NAMES:
-        return ""
-    return f"{when}, use {' or '.join(displayed(name) for name in first.best)}."
-
-
-def bars(results: StudyResults) -> tuple[Bar, ...]:
-    """Return the contenders by mean, the best first, with the best to the right of the picture."""
-    main = main_metric(results)
-    if not main:
-        return ()
-    found = {
-        name: t_interval([metric(main).sign * value for value in own[main]])
-        for name in results.contenders
-        if main in (own := results.values.get((name, results.variant), {}))
-    }
+def bars(results: StudyResults, name: str) -> tuple[Bar, ...]:
+    """Return the contenders that have a metric by their means: the best first, and to the right of the picture."""
+    values = {one: results.values.get((one, results.variant), {}).get(name) for one in results.contenders}
+    sign = metric(name).sign
+    found = {one: t_interval([sign * value for value in own]) for one, own in values.items() if own is not None}
     low, high = min(one.low for one in found.values()), max(one.high for one in found.values())
-    width, narrowest = (high - low) or 1.0, min(one.high - one.low for one in found.values()) / 2
-    looks = styles_of(results)
+    width = (high - low) or 1.0
+    decimals, looks = decimals_of(name, [(one.high - one.low) / 2 for one in found.values()]), styles_of(results)
     return tuple(
         Bar(
-            displayed(name),
-            looks[name].colour,
-            _value(main, one, narrowest),
+            displayed(contender),
+            looks[contender].colour,
+            value_of(name, sign * one.mean, decimals),
             *(100 * (x - low) / width for x in (one.mean, one.low, one.high)),
         )
-        for name, one in sorted(found.items(), key=lambda pair: -pair[1].mean)
+        for contender, one in sorted(found.items(), key=lambda pair: -pair[1].mean)
     )
-
-
-def _value(name: str, signed: Estimate, narrowest: float) -> str:
-    """Return a mean for people: 97.6%. All values of a picture have the same digits."""
-    row = metric(name)
-    mean = row.scale * row.sign * signed.mean
-    return f"{mean:.1f}%" if row.share else number(mean, row.scale * narrowest)

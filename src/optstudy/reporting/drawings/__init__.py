@@ -1,0 +1,1 @@
+"""The drawings of figures, a module for each kind."""
