@@ -21,7 +21,7 @@ def test_the_table_has_a_line_for_each_question_and_the_page_its_words(tmp_path:
     assert table["mean"].tolist() == [question.pooled.mean for question in questions]
     assert [row["verdict"] for row in shown["questions"]] == table["verdict"].tolist()
     assert [name for name, _, _ in shown["figures"]] == ["profiles"]
-    assert next(name for name, _ in shown["ranks"]) == "adam"
+    assert next(name for name, _ in shown["ranks"]) == "Adam"
     assert "There are 3: two mean ranks would have to differ by 3.5" in shown["too_few"]
 
 

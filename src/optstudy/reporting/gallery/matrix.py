@@ -9,6 +9,7 @@ from typing import Any
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.verdicts import worded_effect, worded_verdict
 from optstudy.metrics import metric
+from optstudy.reporting.style import DISPLAY_NAMES, with_display_names
 from optstudy.study.claim import TOPICS
 
 # Verdicts differ by shape, not by colour alone.
@@ -45,7 +46,8 @@ class Mark:
 def mark(claim: Mapping[str, Any]) -> Mark:
     """Return what a cell shows of an object of claims.json."""
     label, effect = metric(claim["metric"]).label, worded_effect(claim)
-    words = f"{worded_verdict(claim)}; {claim['contrast']}; {label}: {effect}"
+    contrast = with_display_names(claim["contrast"], DISPLAY_NAMES)
+    words = f"{worded_verdict(claim)}; {contrast}; {label}: {effect}"
     return Mark(f"claim-{claim['id']}", claim["verdict"], effect.partition(" (")[0], words)
 
 

@@ -15,7 +15,7 @@ from optstudy.inference.meta_analysis import FEWEST_TASKS, friedman
 from optstudy.metrics import counted, metric, number, span
 from optstudy.reporting.axes import new_figure
 from optstudy.reporting.figures import save
-from optstudy.reporting.style import INK, Style, drawing, styles
+from optstudy.reporting.style import DISPLAY_NAMES, INK, Style, displayed, drawing, styles, with_display_names
 from optstudy.study.claim import TOPICS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _words(question: Question) -> dict[str, Any]:
     later = sum(own.post_hoc for own in question.effects)
     return {
         "words": TOPICS[question.topic],
-        "contrast": f"{question.contrast}; {metric(question.metric).label}",
+        "contrast": f"{with_display_names(question.contrast, DISPLAY_NAMES)}; {metric(question.metric).label}",
         "verdict": question.verdict,
         "mean": span(pooled.mean, pooled.low, pooled.high),
         "new": new,
@@ -77,7 +77,7 @@ def _rank_rows(ranking: Ranking | None) -> list[tuple[str, str]]:
         return []
     own = ranking.resampled
     order = sorted(range(len(ranking.contenders)), key=lambda place: float(own.ranks[place]))
-    return [(ranking.contenders[i], span(own.ranks[i], own.ranks_low[i], own.ranks_high[i])) for i in order]
+    return [(displayed(ranking.contenders[i]), span(own.ranks[i], own.ranks_low[i], own.ranks_high[i])) for i in order]
 
 
 def _too_few(ranking: Ranking | None) -> str:
@@ -118,7 +118,7 @@ def _profiles(ranking: Ranking, looks: dict[str, Style]) -> Figure:
     own = ranking.resampled
     for name, profile, low, high in zip(ranking.contenders, own.profile, own.low, own.high, strict=True):
         style = looks[name]
-        axes.step(own.taus, profile, where="post", color=style.colour, linestyle=style.dash, label=name)
+        axes.step(own.taus, profile, where="post", color=style.colour, linestyle=style.dash, label=displayed(name))
         axes.fill_between(own.taus, low, high, step="post", color=style.colour, alpha=0.08, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
@@ -142,7 +142,7 @@ def _ranks(ranking: Ranking) -> Figure:
         left = place < half
         depth = -1 - (place if left else len(places) - 1 - place)
         axes.plot([rank, rank], [0, depth], color=INK, linewidth=0.8)
-        label = f"{name} ({rank:.2f}) " if left else f" {name} ({rank:.2f})"
+        label = f"{displayed(name)} ({rank:.2f}) " if left else f" {displayed(name)} ({rank:.2f})"
         axes.text(rank, depth, label, va="center", ha="right" if left else "left", fontsize=8)
     for height, (first, last) in enumerate(groups_alike([rank for rank, _ in places], ranking.friedman.distance)):
         axes.plot([first - 0.03, last + 0.03], [0.4 + 0.3 * height] * 2, color=INK, linewidth=3)
