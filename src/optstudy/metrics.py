@@ -303,15 +303,21 @@ def span(mean: float, low: float, high: float) -> str:
 
 def level_of(name: str, mean: float, low: float, high: float) -> str:
     """Write a metric's mean with half of its interval, a share in percent: 97.3 ± 1.1%."""
-    row = metric(name)
-    return f"{level(row.scale * mean, row.scale * low, row.scale * high)}{'%' if row.share else ''}"
+    scale = metric(name).scale
+    return f"{level(scale * mean, scale * low, scale * high)}{unit_of_level(name)}"
 
 
 def value_of(name: str, value: float, decimals: int) -> str:
     """Write a metric's value with a number of decimals, a share in percent: 97.3%."""
-    row = metric(name)
-    text = f"{row.scale * value:.{decimals}f}"
-    return f"{text.removeprefix('-') if float(text) == 0 else text.replace('-', '−')}{'%' if row.share else ''}"
+    text = f"{metric(name).scale * value:.{decimals}f}"
+    return f"{text.removeprefix('-') if float(text) == 0 else text.replace('-', '−')}{unit_of_level(name)}"
+
+
+def unit_of_level(name: str) -> str:
+    """Return what stands behind a metric's value: percent, points for a gap between two shares, else nothing."""
+    if not metric(name).share:
+        return ""
+    return " pp" if name == "generalisation_gap" else "%"
 
 
 def decimals_of(name: str, halves: Iterable[float]) -> int:

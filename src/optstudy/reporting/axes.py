@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optstudy.metrics import find_metric
+from optstudy.reporting.style import displayed
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -99,7 +100,8 @@ def grid_height(count: int) -> float:
 
 def legend(figure: Figure, axes: Axes) -> None:
     """Put the legend of one panel below all panels."""
-    handles, labels = axes.get_legend_handles_labels()
+    handles, keys = axes.get_legend_handles_labels()
+    labels = [displayed(key) for key in keys]
     columns = min(len(labels), 5 if len(labels) < 6 else 4)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=3)
 
@@ -118,7 +120,9 @@ def scaled(axes: Axes, which: str, name: str) -> str:
     if name in LOGARITHMIC or name.endswith("loss"):
         axes.set(**{f"{which}scale": "log"})
         low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=4))
+        axis.set_major_locator(
+            LogLocator(subs=(1, 2, 5) if high < (200 if name == "trials" else 60) * low else (1,), numticks=4)
+        )
         axis.set_major_formatter(FuncFormatter(_tick))
     elif axis.get_scale() == "function" or (_is_share(name) and low < 0.7 and high - 0.045 * (high - low) > 0.9):
         (axes.set_xscale if which == "x" else axes.set_yscale)("function", functions=(_by_error, _from_error))
@@ -139,7 +143,7 @@ def percent_axis(axes: Axes) -> None:
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,), numticks=5))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,), numticks=9))
     axes.yaxis.set_major_formatter(FuncFormatter(_percent))
     axes.yaxis.set_minor_locator(NullLocator())
 
@@ -150,8 +154,8 @@ def _is_share(name: str) -> bool:
 
 
 def _tick(value: float, _: int) -> str:
-    """Write a tick without mathematics: 1e-4, 0.01, 20."""
-    return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 2e-3 else f"{value:g}"
+    """Write a tick without mathematics: 1e-5, 0.001, 20."""
+    return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 0.99e-4 else f"{value:g}"
 
 
 def _percent(value: float, _: int) -> str:

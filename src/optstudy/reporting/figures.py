@@ -23,7 +23,7 @@ from optstudy.reporting.drawings.headline import headline, untuned
 from optstudy.reporting.drawings.metric_table import metric_table
 from optstudy.reporting.drawings.sensitivity import sensitivity
 from optstudy.reporting.specification_curves import specification_curves
-from optstudy.reporting.style import drawing, styles_of
+from optstudy.reporting.style import displayed, drawing, styles_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +101,12 @@ def reached(results: StudyResults) -> Figure | None:
             ends[contender] = shares[-1]
     for contender, place in zip(ends, apart(list(ends.values())), strict=True):
         axes.annotate(
-            f" {contender}", (beyond, place), color=styles[contender].colour, fontsize=8, va="center", clip_on=False
+            f" {displayed(contender)}",
+            (beyond, place),
+            color=styles[contender].colour,
+            fontsize=8,
+            va="center",
+            clip_on=False,
         )
     axes.set(xlim=(0, beyond), ylim=(-0.03, 1.03), xlabel=results.epoch)
     axes.set_ylabel(f"replicates at the {metric(name).goal}")

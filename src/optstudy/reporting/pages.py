@@ -18,8 +18,9 @@ from optstudy.files import write_text
 from optstudy.metrics import counted, metric
 from optstudy.reporting import card, summary
 from optstudy.reporting.axes import cells
-from optstudy.reporting.figures import PLOTS, Mapper, draw_all
+from optstudy.reporting.figures import PLOTS, Mapper, Plot, draw_all
 from optstudy.reporting.page import first_screen, origins, tables
+from optstudy.reporting.page.alternatives import alternative
 from optstudy.reporting.page.claims import claim_row, common_qualifier, family, looks
 from optstudy.reporting.page.problems import problems
 from optstudy.reporting.style import INK, PAPER, displayed, with_display_names
@@ -47,11 +48,7 @@ def page_of(template: str, **parts: Any) -> str:
 
 def _parts(results: StudyResults, figures: Mapping[str, str], files: Sequence[str]) -> dict[str, Any]:
     """Return the variables of the template of a study's page."""
-    shown = {
-        plot.name: (plot.caption(results), inline(plot.name, figures[plot.name], plot.columns), bool(plot.columns))
-        for plot in PLOTS
-        if plot.name in figures
-    }
+    shown = {plot.name: _figure(results, plot, figures[plot.name]) for plot in PLOTS if plot.name in figures}
     said = common_qualifier(results.claims)
     return {
         "title": results.study["question"] or results.name,
@@ -96,6 +93,13 @@ def _parts(results: StudyResults, figures: Mapping[str, str], files: Sequence[st
         ],
         "notes": tables.notes(results),
     }
+
+
+def _figure(results: StudyResults, plot: Plot, svg: str) -> dict[str, Any]:
+    """Return a figure with its caption, what it shows in words, and whether it consists of cells."""
+    caption = plot.caption(results)
+    drawn = inline(plot.name, svg, plot.columns)
+    return {"caption": caption, "alt": alternative(results, plot.name, caption), "svg": drawn, "cells": plot.columns}
 
 
 def _first_screen(results: StudyResults) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from optstudy.catalogue import label
 from optstudy.keys import derive_seed
 from optstudy.metrics import metric
 from optstudy.reporting.axes import grid_height, legend, new_panels, scaled
-from optstudy.reporting.style import INK, Style, styles_of
+from optstudy.reporting.style import INK, Style, displayed, styles_of
 from optstudy.tasks.datasets import function_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def choices(results: StudyResults) -> Figure | None:
             axes.plot([place - 0.3, place + 0.3], [middle, middle], color=style.colour, linewidth=2)
         axes.set_xticks(range(len(space.choices)), [label(choice) for choice in space.choices])
         axes.set_xlim(-0.5, len(space.choices) - 0.5)
-        axes.set_title(f"{contender}: {key.replace('_', ' ')}")
+        axes.set_title(f"{displayed(contender)}: {key.replace('_', ' ')}")
     for axes in panels:
         scale = scaled(axes, "y", name)
     figure.supylabel(metric(name).label + scale, fontsize=9)
@@ -84,7 +84,7 @@ def maps(results: StudyResults) -> Figure | None:
     coloured = {"c": results.objective, "norm": norm, "cmap": "cividis", "edgecolors": INK, "linewidths": 0.4}
     for axes, name in zip(panels, shown, strict=False):
         points = draw_trials(axes, rows[rows["contender"] == name], "weight_decay", styles[name], s=34, **coloured)
-        axes.set(title=name, xlabel="learning rate", ylabel="weight decay")
+        axes.set(title=displayed(name), xlabel="learning rate", ylabel="weight decay")
         scaled(axes, "x", "learning_rate")
         scaled(axes, "y", "weight_decay")
     figure.colorbar(points, ax=list(panels), label=metric(results.objective).label, shrink=0.9, pad=0.02)
@@ -170,7 +170,7 @@ def trajectories(results: StudyResults) -> Figure | None:
         axes.plot(x, y, color=style.colour, linewidth=1.1, marker=".", markersize=3)
         axes.plot(x.iloc[0], y.iloc[0], marker=style.marker, color=style.colour, markersize=7, markeredgecolor=INK)
         axes.plot(x.iloc[-1], y.iloc[-1], "*", color=INK, markersize=9)
-        axes.set_title(name)
+        axes.set_title(displayed(name))
         axes.grid(visible=False)
     figure.supxlabel("x", fontsize=9)
     figure.supylabel("y", fontsize=9)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CELL = (0.55, 0.5, 0.5, 0.3)  # inches around a panel: on the right, there is room for the label of a line
 FLOOR = 1e-12  # smaller losses of functions are drawn here, so that their logarithm exists
 
 
@@ -33,7 +34,7 @@ def curves(results: StudyResults) -> Figure | None:
     shown = [contender for contender, line in lines.items() if len(line)]
     least = _least_error(list(lines.values())) if metric(name).share else 0.0
     low, high = _limits([lines[contender] for contender in shown], name, least)
-    figure, panels = new_cells(len(shown), 2.1)
+    figure, panels = new_cells(len(shown), 2.1, margins=CELL)
     styles, training = styles_of(results), name.replace("val_", "train_", 1)
     for axes, contender in zip(panels, shown, strict=True):
         style = styles[contender]
@@ -50,7 +51,9 @@ def curves(results: StudyResults) -> Figure | None:
         last = float(line["mean"].iloc[-1])
         words = value_of(name, last, 1 if metric(name).share else 3)
         tip(axes.lines[-1], f"{displayed(contender)}: {metric(name).label} {words} at the end")
-        axes.set_title(f"{displayed(contender)}  {words}", loc="left", color=INK)
+        axes.set_title(displayed(contender), loc="left")
+        end = _as_drawn(line["mean"], name, least).iloc[-1]
+        axes.annotate(f" {words}", (line.index[-1], end), fontsize=8.5, va="center", annotation_clip=False)
         if (target := target_of(results, name)) is not None:
             axes.axhline(_as_drawn(pd.Series([target]), name, least).iloc[0], color=INK, linewidth=0.8, linestyle="--")
         if low is not None:

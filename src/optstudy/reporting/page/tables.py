@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from optstudy.analysis.study_results import StudyResults, spaces_of
-from optstudy.metrics import decimals_of, metric, number, value_of
+from optstudy.metrics import decimals_of, metric, number, unit_of_level, value_of
 from optstudy.reporting import summary
 from optstudy.reporting.captions import counted_up_to, diverged_score, goal_in_words, seconds_in_words, swept
 from optstudy.reporting.page.origins import worded
@@ -55,7 +55,7 @@ def _cell(row: Mapping[Any, Any], name: str, decimals: int) -> Cell:
         return Cell("–")
     if metric(name).goal and row["reached"] < row["n"]:
         return Cell(f"reached in {int(row['reached'])} of {int(row['n'])}", mean)
-    low, high = (value_of(name, end, decimals).removesuffix("%") for end in (low, high))
+    low, high = (value_of(name, end, decimals).removesuffix(unit_of_level(name)) for end in (low, high))
     return Cell(f"{value_of(name, mean, decimals)} ({low} to {high})", mean)
 
 
