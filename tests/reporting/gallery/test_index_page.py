@@ -111,3 +111,9 @@ def test_the_headline_for_dark_pages_differs_in_ink_and_paper_alone(studies: Pat
     light, dark = (studies / "one" / name for name in ("figures/headline.svg", "headline-dark.svg"))
     assert dark.read_text() != light.read_text()
     assert dark.read_text().replace(DARK_INK, INK).replace(DARK_PAPER, PAPER) == light.read_text()
+
+
+def test_the_documentation_explains_each_mark() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reading.md").read_text(encoding="utf-8")
+    words = " ".join(page.split())
+    assert all(f"{glyph} {verdict}" in words or f"{glyph} is {verdict}" in words for verdict, glyph in GLYPHS.items())
