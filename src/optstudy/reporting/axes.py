@@ -26,10 +26,23 @@ TIP = "tip: "  # what the id of an element begins with whose words a browser sho
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """Return an empty figure `height` inches high, by default as wide as the page."""
+    """Return an empty figure `height` inches high, by default as wide as the page, that lays out its panels itself."""
+    figure = empty_figure(height, width)
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+def empty_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure of this size in inches, whose panels are placed by hand."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    return Figure(figsize=(width, height), dpi=120)
+
+
+def panel(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add a panel to a figure at a place in inches."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def tip(artist: Artist, words: str) -> None:
@@ -64,18 +77,14 @@ def new_cells(
 
     A page shows each cell as a picture, so that they stack on a phone (see `cells`); nothing may reach over cells.
     """
-    from matplotlib.figure import Figure
-
     rows, width = math.ceil(count / columns), WIDTH / columns
-    figure = Figure(figsize=(WIDTH, rows * height), dpi=120)
+    figure = empty_figure(rows * height)
     left, right, below, above = margins
-    panels = []
-    for place in range(count):
-        row, column = divmod(place, columns)
-        corner = ((column * width + left) / WIDTH, ((rows - 1 - row) * height + below) / (rows * height))
-        size = ((width - left - right) / WIDTH, (height - below - above) / (rows * height))
-        panels.append(figure.add_axes((*corner, *size)))
-    return figure, panels
+    size = (width - left - right, height - below - above)
+    places = [
+        (place % columns * width + left, (rows - 1 - place // columns) * height + below) for place in range(count)
+    ]
+    return figure, [panel(figure, *corner, *size) for corner in places]
 
 
 def cells(svg: str, columns: int) -> list[str]:

@@ -41,7 +41,7 @@ def ranking(results: StudyResults, variant: str) -> str:
     words += (
         ". Behind: significant by joint sign flips of all pairs of contenders, as the leader was picked after the fact"
     )
-    equal = "; equivalent: not behind, and the 95% interval lies within the margin" if margin else ""
+    equal = "; equivalent: not behind, and the interval lies within the margin" if margin else ""
     return f"{words}{equal}."
 
 

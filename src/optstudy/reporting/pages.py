@@ -54,7 +54,7 @@ def _parts(results: StudyResults, figures: Mapping[str, str], files: Sequence[st
         "title": results.study["question"] or results.name,
         "study": results.study,
         "name": results.name,
-        "mlflow": "",
+        "mlflow": origins.address(results.provenance.get("mlflow", "")),
         "pretrained_by": displayed(results.study["pretrained_by"]),
         "files": files,
         **_first_screen(results),
@@ -82,14 +82,12 @@ def _parts(results: StudyResults, figures: Mapping[str, str], files: Sequence[st
         "leading": displayed(card.leading(results)),
         "gains_at": [counted(k, "trial") for k in card.budget_columns(results)],
         "problems": {displayed(name): words for name, words in problems(results).items()},
-        "findings": [
-            {**finding, "contender": displayed(finding["contender"] or "study")} for finding in results.findings
-        ],
+        "findings": first_screen.findings(results),
         "designs": origins.designs(results.provenance.get("designs", [])),
         "provenance": [
             (origins.worded(key), origins.provenance(key, value))
             for key, value in results.provenance.items()
-            if key != "designs"
+            if key not in {"designs", "mlflow"}
         ],
         "notes": tables.notes(results),
     }

@@ -13,7 +13,7 @@ from optstudy.analysis.study_results import StudyResults
 from optstudy.inference.intervals import Estimate, t_interval
 from optstudy.metrics import decimals_of, difference, metric, number, value_of
 from optstudy.reporting import captions
-from optstudy.reporting.axes import NARROW, WIDTH, new_figure, scaled, tip
+from optstudy.reporting.axes import NARROW, WIDTH, empty_figure, panel, scaled, tip
 from optstudy.reporting.style import INK, displayed, styles_of
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROW = 0.5  # inches for a contender
+ABOVE, BELOW = 0.3, 0.35  # inches above and below a panel
+# By whether the figure is narrow, in inches: the room for names, the width of the means, and left and width of the
+# differences. Places are fixed: matplotlib's layouts take longer than all else.
+PLACES = {False: (1.5, 2.2, (4.45, 1.85)), True: (1.1, 1.55, (1.1, 1.55))}
 FURTHEST = 12.0  # margins: a contender further behind is drawn as an arrow at the edge
 
 
@@ -41,21 +45,16 @@ def ranking(results: StudyResults, variant: str, narrow: bool) -> Figure | None:
     if not rows:
         return None
     first = leader(results, name, variant)
-    height = 0.75 + ROW * len(rows)
-    if first is None:
-        figure = new_figure(height, NARROW if narrow else WIDTH)
-        _means(figure.subplots(), rows, name, results, narrow)
-        return figure
-    if narrow:
-        figure = new_figure(2 * height, NARROW)
-        above, below = figure.subplots(2, 1)
-        panels = (above, below)
-    else:
-        figure = new_figure(height, WIDTH)
-        left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
-        panels = (left, right)
-    _means(panels[0], rows, name, results, narrow)
-    _differences(panels[1], rows, first, results, narrow)
+    body, both = ROW * len(rows), first is not None
+    height = body + ABOVE + BELOW
+    width = NARROW if narrow else WIDTH
+    total = 2 * height if narrow and both else height
+    figure = empty_figure(total, width)
+    names, means, differences = PLACES[narrow]
+    _means(panel(figure, names, total - ABOVE - body, means, body), rows, name, results, narrow)
+    if first is not None:
+        below = panel(figure, names if narrow else differences[0], BELOW, differences[1], body)
+        _differences(below, rows, first, results, narrow)
     return figure
 
 
@@ -79,7 +78,7 @@ def _rows(results: StudyResults, name: str, variant: str) -> list[Row]:
     rows = []
     for contender in order:
         reached = results.values[contender, variant].get("reached", ()) if metric(name).goal else ()
-        missed = "" if all(reached) else f"reached in {int(sum(reached))} of {len(reached)}"
+        missed = "" if all(reached) else f"{int(sum(reached))} of {len(reached)}"
         estimate = estimates[contender]
         rows.append(Row(contender, values[contender], estimate, missed or value_of(name, estimate.mean, decimals)))
     return rows
@@ -110,7 +109,7 @@ def _means(axes: Axes, rows: list[Row], name: str, results: StudyResults, narrow
         if sign.share:
             low, high = max(low, 0.0), min(high, 1.0)  # a t interval may leave [0, 1], an accuracy cannot
         for replicate, (value, away) in enumerate(zip(row.values, _spread(len(row.values)), strict=True)):
-            [dot] = axes.plot(value, place + away, "o", color=style.colour, markersize=4, alpha=0.45)
+            [dot] = axes.plot(value, place + away, "o", color=style.colour, markersize=4, alpha=0.6)
             dot.set_markeredgewidth(0)
             tip(dot, f"{displayed(row.contender)}, replicate {replicate}: {value_of(name, value, 2)}")
         axes.plot([low, high], [place, place], color=style.colour, linewidth=2.4, solid_capstyle="butt")
@@ -118,7 +117,7 @@ def _means(axes: Axes, rows: list[Row], name: str, results: StudyResults, narrow
         mean.set(markeredgecolor=INK, markeredgewidth=0.8)
         bounds = f"{value_of(name, row.estimate.low, 2)} to {value_of(name, row.estimate.high, 2)}"
         tip(mean, f"{displayed(row.contender)}: mean {value_of(name, row.estimate.mean, 2)}, 95% interval {bounds}")
-        axes.text(1.02, place, row.words, transform=axes.get_yaxis_transform(), va="center", fontsize=10, weight="bold")
+        axes.text(1.03, place, row.words, transform=axes.get_yaxis_transform(), va="center", fontsize=10, weight="bold")
     _names(axes, rows, narrow)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     unit = "" if sign.share or not sign.unit or sign.unit in sign.label else f" ({sign.unit})"
@@ -148,7 +147,7 @@ def _differences(axes: Axes, rows: list[Row], first: Leader, results: StudyResul
             apart = row.sign * scale * (np.asarray(own.values) - leading)
             inside = apart >= -limit
             spread = place + _spread(len(apart))
-            axes.plot(apart[inside], spread[inside], "o", color=colour, markersize=3.5, alpha=0.4, markeredgewidth=0)
+            axes.plot(apart[inside], spread[inside], "o", color=colour, markersize=3.5, alpha=0.55, markeredgewidth=0)
             if shown[1] < -limit:
                 axes.plot(-limit, place, "<", color=colour, markersize=8, clip_on=False)
             else:
@@ -160,7 +159,8 @@ def _differences(axes: Axes, rows: list[Row], first: Leader, results: StudyResul
             words = captions.place_of(first, rival, margin)
             if shown[1] < -limit:
                 words = f"{number(shown[1], shown[1])} {row.difference_unit}, {words}"
-        axes.text(1.02, place, words, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
+        words = textwrap.fill(words, 15)
+        axes.text(1.03, place, words, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
     _names(axes, rows, narrow)
     if not narrow:
         axes.tick_params(labelleft=False)

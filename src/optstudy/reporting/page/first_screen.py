@@ -101,6 +101,18 @@ def strip(claims: Sequence[Mapping[str, Any]]) -> list[Group]:
     return groups
 
 
+def findings(results: StudyResults) -> list[dict[str, Any]]:
+    """Return the fairness notes; those that several contenders share are one note about all of them."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for one in results.findings:
+        key = (str(one["finding"]), str(one["rule"]), str(one["source"]))
+        found.setdefault(key, []).append(displayed(one["contender"]) if one["contender"] else "study")
+    return [
+        {"finding": words, "rule": rule, "source": source, "contender": ", ".join(names)}
+        for (words, rule, source), names in found.items()
+    ]
+
+
 def origin(results: StudyResults) -> str:
     """Return model, data, date, commit and hardware in one line."""
     study, facts = results.study, results.provenance

@@ -47,6 +47,11 @@ def _trained_by(facts: Mapping[str, str | int]) -> str:
     return f"{words} ({hardware})" if hardware else words
 
 
+def address(value: object) -> str:
+    """Return the address of a page that provenance.json names; nothing if it is not one of the web."""
+    return str(value) if str(value).startswith(("http://", "https://")) else ""
+
+
 def worded(name: str) -> str:
     """Return a key as words."""
     return name.replace("_", " ")
