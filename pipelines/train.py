@@ -6,7 +6,8 @@ from pathlib import Path
 from optstudy.cli import exits
 from optstudy.environment import default_workers
 from optstudy.planning.layout import StudyPaths
-from optstudy.reporting.terminal import make_console, shown
+from optstudy.reporting.printed.progress import shown
+from optstudy.reporting.terminal import make_console
 from optstudy.running.stages import train
 from optstudy.study.study import load_study
 

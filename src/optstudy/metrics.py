@@ -34,6 +34,8 @@ class Metric:
             missed.
         goal: What it counts up to; empty if nothing can be missed.
         compared: Whether the comparison has a column of it.
+        validation: Whether it is measured on the validation part.
+        signed: Whether a share may be below 0, as a difference of two can.
     """
 
     label: str
@@ -46,7 +48,20 @@ class Metric:
     remedy: str = ""
     goal: str = ""
     compared: bool = True
-    validation: bool = False  # whether it is measured on the validation part
+    validation: bool = False
+    signed: bool = False
+
+    @property
+    def lowest(self) -> float:
+        """Return the lowest value that it can have: a share, and what is counted, is not below 0."""
+        if self.share:
+            return -1.0 if self.signed else 0.0
+        return 0.0 if self.unit else -math.inf
+
+    @property
+    def highest(self) -> float:
+        """Return the highest value that it can have."""
+        return 1.0 if self.share else math.inf
 
     @property
     def sign(self) -> float:
@@ -136,7 +151,7 @@ OF_LANGUAGE: Mapping[str, Metric] = {
 # seconds to the target it depends on the study.
 METRICS: Mapping[str, Metric] = {
     "test_accuracy": Metric("test accuracy", True, share=True, margin=0.005, heading="test accuracy"),
-    "generalisation_gap": Metric("generalisation gap", False, share=True, margin=0.005, heading="gap"),
+    "generalisation_gap": Metric("generalisation gap", False, share=True, margin=0.005, heading="gap", signed=True),
     "epochs_to_target": Metric(
         "epochs to target",
         False,

@@ -150,6 +150,13 @@ class Progress:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Phase:
+    """What a command does besides trainings, in words: `writing MLflow and Optuna`."""
+
+    name: str
+
+
 def pack(right: Sequence[bool]) -> str:
     """Return booleans as text: their number, a colon, and the base64 of their bits, most significant bit first."""
     return f"{len(right)}:" + base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode()

@@ -15,8 +15,8 @@ from optstudy.errors import DataError, StudyError, StudyHeld
 from optstudy.planning import fingerprints, journal
 from optstudy.planning.jobs import named_jobs
 from optstudy.planning.layout import StudyPaths
+from optstudy.reporting.printed.closing_table import closing_of
 from optstudy.reporting.summary import notes
-from optstudy.reporting.terminal import closing_table
 from optstudy.running import session as sessions
 from optstudy.running.session import Session, open_session, read_session
 from optstudy.running.stages import report
@@ -132,7 +132,7 @@ def test_trainings_of_another_version_are_named_in_every_output(
     assert [finding["rule"] for finding in findings if words in finding["finding"]] == [16]
     sentence = f"rained by training version {old}, while this code is version {new}"
     assert sentence in (paths.tables / "report.html").read_text()
-    assert sentence in str(closing_table(paths.study, paths.tables, table).caption)
+    assert sentence in closing_of(paths.study, paths.tables, table).caption
     assert sentence in notes(read_study_results(paths.tables))[""]  # what MLflow shows
 
 

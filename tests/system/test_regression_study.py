@@ -11,7 +11,7 @@ import pytest
 
 from builders import tiny
 from optstudy.planning.layout import StudyPaths
-from optstudy.reporting.terminal import closing_table
+from optstudy.reporting.printed.closing_table import closing_of
 from optstudy.running import stages
 
 
@@ -42,7 +42,7 @@ def test_a_study_of_a_csv_file_answers_in_the_unit_of_its_target(
     assert "learning_rate_tolerance_mean" in table
     metrics = [claim["metric"] for claim in json.loads((paths.tables / "claims.json").read_text())]
     assert metrics == ["test_rmse", "epochs_to_target"]
-    texts = [(paths.tables / "report.html").read_text(), str(closing_table(study, paths.tables, table).caption)]
+    texts = [(paths.tables / "report.html").read_text(), closing_of(study, paths.tables, table).caption]
     texts += [path.read_text() for path in (paths.tables / "figures").glob("*.svg")]
     assert len(texts) > 6
     assert [text for text in texts if "accurac" in text.lower()] == []

@@ -37,7 +37,8 @@ def run(
     paths = StudyPaths(study, results)
     if not paths.journal.exists():  # a study that has begun may have nothing left to train
         warm_up()
-    from optstudy.reporting.terminal import make_console, print_results, shown
+    from optstudy.reporting.printed.progress import shown
+    from optstudy.reporting.terminal import make_console, print_results
     from optstudy.running import stages
 
     console = make_console()
@@ -49,7 +50,7 @@ def run(
         except StoreIncomplete as error:
             comparison, incomplete = error.comparison, error
     print_results(console, study, paths.tables, comparison)
-    say(f"Report: {paths.tables}/report.html, tables beside it. MLflow UI: make ui, or optstudy ui")
+    say(f"Report: {paths.tables}/report.html, tables beside it. MLflow: optstudy ui --open")
     if incomplete is not None:
         raise incomplete
 
@@ -168,6 +169,7 @@ def report(
     from optstudy.planning.layout import StudyPaths
     from optstudy.planning.merge import write_evidence
     from optstudy.reporting.gallery.index_page import write_index
+    from optstudy.reporting.printed.progress import shown
     from optstudy.reporting.terminal import make_console, print_results
     from optstudy.running import stages
     from optstudy.study.study import load_study
@@ -186,7 +188,8 @@ def report(
     complete, incomplete = [], list[str]()
     for paths in studies:
         try:
-            table = stages.report(paths, say)
+            with shown(console, 1) as on_progress:
+                table = stages.report(paths, say, on_progress)
         except StoreIncomplete as error:
             table = error.comparison
             incomplete.append(f"{paths.study.name}: {error}")

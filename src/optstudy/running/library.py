@@ -18,8 +18,9 @@ from optstudy.errors import StudyError
 from optstudy.files import write_text
 from optstudy.planning.layout import MLRUNS, StudyPaths
 from optstudy.reporting.pages import answer_in_html
+from optstudy.reporting.printed.progress import shown
 from optstudy.reporting.summary import notes_in_text
-from optstudy.reporting.terminal import plain_console, shown
+from optstudy.reporting.terminal import plain_console
 from optstudy.running import stages
 from optstudy.study.study import Study, load_study, study_of
 

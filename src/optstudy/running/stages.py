@@ -39,6 +39,7 @@ from optstudy.running.session import Say, Session, open_session
 from optstudy.running.step_prices import measure_prices
 from optstudy.running.training_loop import OnProgress, complete, run_pretraining
 from optstudy.running.widening import widest, with_wider_spaces
+from optstudy.spec import Phase
 from optstudy.tasks.kinds import task_of
 from optstudy.tasks.pretrained import weights_file
 
@@ -56,6 +57,7 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
     Optuna could not be completed.
     """
     live = live_of(paths, say)
+    on_progress(Phase("checking data, models and stores"))
     opened = open_session(paths, accept=accept, check=lambda _: live.check())
     with Workers(workers, paths.study.timeout) as executor, opened as session, live:
         _write_resolved(session, say)
@@ -70,20 +72,23 @@ def run(paths: StudyPaths, workers: int, say: Say, on_progress: OnProgress, acce
         for replicates in paths.study.looks:
             look = session.at_look(replicates)
             complete(look, units(look.study, paths.contenders), executor, live, on_progress)
+            on_progress(Phase("timing a step of each optimizer"))
             measure_prices(look, paths.contenders, say)
+            on_progress(Phase("writing the tables"))
             write_tables(look)
             if _is_last(look, say):
                 break
-        return compare(look, live, executor.map)
+        return compare(look, live, executor.map, on_progress)
 
 
-def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
+def report(paths: StudyPaths, say: Say, on_progress: OnProgress = lambda _: None) -> pd.DataFrame | None:
     """Rebuild every table, MLflow and Optuna from the journal, whatever version or machine trained; train nothing.
 
     Returns the comparison table, None if trainings are missing. Raises StoreIncomplete with the table if MLflow or
     Optuna could not be completed.
     """
     live = live_of(paths, say)
+    on_progress(Phase("reading the journal"))
     with open_session(paths, report_only=True, check=lambda _: live.check()) as session, live:
         session = with_wider_spaces(session, paths.contenders, say)
         for replicates in paths.study.looks:
@@ -92,11 +97,12 @@ def report(paths: StudyPaths, say: Say) -> pd.DataFrame | None:
                 message = f"{missing} trainings are missing from the journal: optstudy run completes them"
                 say(f"{paths.study.name}: {message}")
                 return None
+            on_progress(Phase("writing the tables"))
             _write_resolved(look, say)
             write_tables(look)
             if _is_last(look, say):
                 break
-        return compare(look, live)
+        return compare(look, live, on_progress=on_progress)
 
 
 def _missing(session: Session) -> int:
@@ -175,14 +181,18 @@ def compare_stage(paths: StudyPaths) -> pd.DataFrame:
         return compare(with_wider_spaces(session, paths.contenders), live)
 
 
-def compare(session: Session, live: Live, mapper: Mapper = map) -> pd.DataFrame:
+def compare(
+    session: Session, live: Live, mapper: Mapper = map, on_progress: OnProgress = lambda _: None
+) -> pd.DataFrame:
     """Write what the study answers, then bring MLflow and Optuna in line with the journal; return the comparison.
 
     `mapper` maps over the figures to draw. Raises StoreIncomplete with the comparison if a store fails.
     """
     named = named_jobs(session.study, session.paths.contenders, session.fingerprints, session.entries)
     jobs = [job for job in named if job.key in session.entries]
+    on_progress(Phase("judging the claims, drawing the report"))
     table, results = write_answer(session, jobs, mapper)
+    on_progress(Phase("writing MLflow and Optuna"))
     try:
         live.complete(Projection(session.paths, session.fingerprints, jobs, session.entries, table, notes(results)))
     except StoreIncomplete as error:

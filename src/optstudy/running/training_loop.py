@@ -22,14 +22,14 @@ from optstudy.records.live import Live
 from optstudy.running.executor import Executor
 from optstudy.running.queue import JobQueue
 from optstudy.running.session import Say, Session
-from optstudy.spec import Event, Progress, RunResult, TrainingEnded
+from optstudy.spec import Event, Phase, Progress, RunResult, TrainingEnded
 from optstudy.study.study import Study
 from optstudy.tasks.pretrained import are_weights, save_weights, weights_file
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[Progress | Phase], None]
 
 
 def complete(
