@@ -376,7 +376,7 @@ def test_choices_are_drawn_as_categories_and_every_trial_beside_its_own(tmp_path
     results = read_study_results(paths.tables)
     figure = plots.choices(results)
     assert figure is not None
-    assert [axes.get_title() for axes in figure.axes] == ["adam: betas", "adam: amsgrad"]
+    assert [axes.get_title() for axes in figure.axes] == ["Adam: betas", "Adam: amsgrad"]
     ticks = [[label.get_text() for label in axes.get_xticklabels()] for axes in figure.axes]
     assert ticks == [["[0.9, 0.99]", "[0.8, 0.999]"], ["true", "false"]]
     own = results.tuning[results.tuning["contender"] == "adam"]

@@ -12,44 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from accuracies import NOISE, STUDY, results
 from optstudy.analysis.leaders import leader
 from optstudy.analysis.study_results import StudyResults
-from optstudy.analysis.tables import comparison
 from optstudy.inference.decisions import VERDICTS, max_t_p
 from optstudy.inference.intervals import t_interval
 from optstudy.inference.looks import level_of
 from optstudy.metrics import amount, counted, difference, in_unit, number
 from optstudy.reporting.summary import MOST_WORDS, answer, choices, evidence, notes, plain, problems, short_answer
-
-NOISE = np.array([0.0, 0.001, -0.001, 0.002, -0.002, 0.003, -0.003, 0.0])
-STUDY: dict[str, Any] = {"question": "Which?", "trials": 6, "once": False, "pretrained_by": "", "epochs": 3}
-
-
-def results(
-    accuracies: Mapping[str, Sequence[float]], study: Mapping[str, Any] = STUDY, **tables: pd.DataFrame
-) -> StudyResults:
-    runs = pd.concat(
-        [
-            pd.DataFrame({"variant": "tuned", "status": "completed", "test_accuracy": own}).assign(contender=name)
-            for name, own in accuracies.items()
-        ]
-    )
-    values = {(name, "tuned"): {"test_accuracy": list(own)} for name, own in accuracies.items()}
-    empty = pd.DataFrame({"contender": []})
-    frames = {name: tables.get(name, empty) for name in ("curves", "tuning", "sweep", "selected")}
-    table = comparison(runs, values, None)
-    return StudyResults(
-        "s",
-        study,
-        table,
-        tables.get("runs", runs),
-        **frames,
-        claims=[],
-        findings=[],
-        provenance={},
-        data={},
-        values=values,
-    )
 
 
 def test_the_leader_is_ahead_only_of_rivals_with_a_significant_difference() -> None:

@@ -17,6 +17,7 @@ from optstudy.planning.layout import StudyPaths
 from optstudy.reporting import captions
 from optstudy.reporting.figures import GAP, apart, price, reached
 from optstudy.reporting.page.tables import bytes_as_text, seconds_as_text
+from optstudy.reporting.style import displayed
 from optstudy.reporting.summary import choices, notes
 from synthetic import answer_study
 
@@ -65,7 +66,7 @@ def test_the_step_curve_is_the_share_that_reached_the_target_by_each_epoch(timed
     figure = reached(timed)
     assert figure is not None
     axes = figure.axes[0]
-    assert [text.get_text().strip() for text in axes.texts] == NAMES
+    assert [text.get_text().strip() for text in axes.texts] == [displayed(name) for name in NAMES]
     for line in axes.lines:
         name = str(line.get_label())
         epochs, shares = (np.asarray(data, dtype=float) for data in line.get_data())
