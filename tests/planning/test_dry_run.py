@@ -20,6 +20,7 @@ from optstudy.planning.dry_run import (
     weight_decay_of,
 )
 from optstudy.planning.preflight import fingerprints_of
+from optstudy.user_code import import_class
 from optstudy.user_process import UserProcess
 
 
@@ -139,6 +140,20 @@ def test_groups_that_cannot_train_are_reported_with_contender_and_group(
 ) -> None:
     with pytest.raises(DataError, match=words):
         tried_groups(*groups, **changes)
+
+
+@pytest.mark.parametrize("step", ["training_step", "validation_step", "test_step"])
+def test_a_step_of_a_users_module_that_raises_is_found_before_anything_is_trained(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise IndexError(f"{step} is broken")
+
+    spec = spec_of(study={"model": {"class": "golden.inputs.OwnModule"}})
+    assert try_network(spec)
+    monkeypatch.setattr(import_class("golden.inputs.OwnModule"), step, broken)
+    with pytest.raises(DataError, match=f"model.class: golden.inputs.OwnModule, .*: {step} is broken"):
+        try_network(spec)
 
 
 def test_groups_are_tried_on_parameters_with_the_dimensions_of_the_network() -> None:

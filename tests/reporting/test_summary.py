@@ -16,6 +16,8 @@ from optstudy.analysis.leaders import leader
 from optstudy.analysis.study_results import StudyResults
 from optstudy.analysis.tables import comparison
 from optstudy.inference.decisions import VERDICTS, max_t_p
+from optstudy.inference.intervals import t_interval
+from optstudy.inference.looks import level_of
 from optstudy.metrics import amount, counted, difference, in_unit, number
 from optstudy.reporting.summary import answer, choices, notes, plain, problems
 
@@ -57,6 +59,27 @@ def test_the_leader_is_ahead_only_of_rivals_with_a_significant_difference() -> N
     assert [rival.contender for rival in found.rivals] == ["b", "a"]
     assert [rival.contender for rival in found.beaten] == ["a"]
     assert [rival.contender for rival in found.tied] == ["b"]
+
+
+def test_a_leader_is_held_to_the_level_of_each_look_and_to_searches_that_sometimes_miss() -> None:
+    differences = np.array([0.003, 0.002, 0.002, 0.003, 0.001, 0.004, -0.001, 0.0])
+    own = results({"a": (0.8 + NOISE).tolist(), "b": (0.8 + NOISE + differences).tolist()})
+    lead, p = t_interval(differences.tolist()), float(max_t_p(differences[:, None])[0])
+    assert lead.low > 0
+    assert level_of(4) < p <= level_of(1)
+    pair = ("test_accuracy", frozenset("ab"))
+    steady = replace(own, search_sd={pair: lead.sd})
+    ahead = {
+        "one look": steady,
+        "four looks": replace(steady, study={**own.study, "looks": [8, 12, 16, 20]}),
+        "searches that miss": replace(own, search_sd={pair: 10 * lead.sd}),
+    }
+    found = {words: leader(results, "test_accuracy", "tuned") for words, results in ahead.items()}
+    assert {words: bool(one and one.beaten) for words, one in found.items()} == {
+        "one look": True,
+        "four looks": False,
+        "searches that miss": False,
+    }
 
 
 def test_the_p_of_a_leader_is_corrected_over_all_pairs_of_contenders() -> None:

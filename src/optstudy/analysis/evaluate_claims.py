@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -205,6 +206,20 @@ def search_sd(sides: Contrast, name: str, redrawn: Mapping[str, pd.DataFrame], v
         else:
             return float("nan")
     return float(total.std()) if any(variant == "tuned" for _, variant in sides) else float("nan")
+
+
+def pair_search_sds(study: Study, trials: Mapping[str, pd.DataFrame], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the rows of search_sd.csv: how much redrawn searches vary the difference of two tuned contenders.
+
+    `names` are metrics, of which those are left out that trials do not have.
+    """
+    redrawn = redrawn_values(study, trials)
+    rows = []
+    for name in names:
+        for one, other in combinations([own for own in redrawn if name in redrawn[own]], 2):
+            sd = search_sd({(one, "tuned"): 1.0, (other, "tuned"): -1.0}, name, redrawn, {})
+            rows.append({"metric": name, "contender": one, "rival": other, "sd": sd})
+    return rows
 
 
 def _why_lacking(name: str, values: Mapping[str, object]) -> str:

@@ -10,22 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optstudy.analysis.study_results import StudyResults
-from optstudy.inference.decisions import max_t_p
-from optstudy.inference.intervals import LEVEL, Estimate, t_interval
+from optstudy.inference.decisions import guarded_intervals, max_t_p
+from optstudy.inference.intervals import Estimate, t_interval
+from optstudy.inference.looks import level_of
 from optstudy.inference.targets import Reached, at_least, undecided
 from optstudy.metrics import metric
 
 
 @dataclass(frozen=True)
 class Rival:
-    """A contender that the leader is compared with; `estimate` is the leader's paired lead over it.
+    """A contender that the leader is compared with.
 
-    `at_least` says that the lead is a lower bound, because the contender often misses what the metric counts up to.
+    Attributes:
+        contender: Its name.
+        estimate: The leader's paired lead over it; the interval is at 1 - the level of the study's looks.
+        p: The corrected p of the lead.
+        ahead: Whether the leader is significantly ahead, also by the interval that allows for searches that miss.
+        at_least: Whether the lead is a lower bound, because the contender often misses what the metric counts up to.
     """
 
     contender: str
     estimate: Estimate
     p: float
+    ahead: bool
     at_least: bool = False
 
 
@@ -47,7 +54,7 @@ class Leader:
     @property
     def beaten(self) -> list[Rival]:
         """Return the rivals that the leader is significantly ahead of."""
-        return [rival for rival in self.rivals if rival.p <= LEVEL and rival.estimate.low > 0]
+        return [rival for rival in self.rivals if rival.ahead]
 
     @property
     def tied(self) -> list[Rival]:
@@ -61,7 +68,10 @@ class Leader:
 
 
 def leader(results: StudyResults, name: str, variant: str, among: Collection[str] | None = None) -> Leader | None:
-    """Return the leader in a metric `among` these contenders (None: all); None if fewer than two have the metric."""
+    """Return the leader in a metric `among` these contenders (None: all); None if fewer than two have the metric.
+
+    It is held to what claims are held to: the level of each look, and the guard against searches that sometimes miss.
+    """
     logged = {c: results.values.get((c, variant), {}).get(name) for c in results.contenders}
     values = {
         contender: np.asarray(own, dtype=float)
@@ -72,13 +82,18 @@ def leader(results: StudyResults, name: str, variant: str, among: Collection[str
         return None
     sign = metric(name).sign
     first, *others = sorted(values, key=lambda contender: -sign * float(values[contender].mean()))
-    ps = _pairwise_p(values)
+    ps, level = _pairwise_p(values), level_of(len(results.study.get("looks", [1])))
+    sds = results.search_sd if variant == "tuned" else {}
     rivals = []
     for other in others:
-        lead = t_interval((sign * (values[first] - values[other])).tolist())
+        differences = sign * (values[first] - values[other])
+        lead = t_interval(differences.tolist(), 1 - level)
+        sd = sds.get((name, frozenset((first, other))), np.nan)
+        sure = float(guarded_intervals(differences[:, None], level, np.array([sd]))[0][0]) > 0
         reached = _reached(results, name, variant, {other: 1.0, first: -1.0})
         p = 1.0 if undecided(reached) else ps[frozenset((first, other))]
-        rivals.append(Rival(other, lead, p, at_least(reached, lead.mean)))
+        ahead = p <= level and lead.low > 0 and sure
+        rivals.append(Rival(other, lead, p, ahead, at_least(reached, lead.mean)))
     return Leader(first, name, tuple(values[first].tolist()), tuple(rivals), len(ps))
 
 

@@ -115,7 +115,8 @@ def read_pilot(study: Study, results: Path, shipped: Path) -> Pilot:
     if not found:
         needed = f"{results / study.name}/tuning has no trials of {', '.join(names)}"
         advice = "run the study with a few replicates and plan with another `seed` afterwards, or plan in a checkout of"
-        raise StudyError(f"{study.name}: there is no pilot: {needed}: {advice} optstudy, which has {shipped}")
+        made = "after `make gallery`, which rebuilds the tables of shipped studies in"
+        raise StudyError(f"{study.name}: there is no pilot: {needed}: {advice} optstudy {made} {shipped}")
     return found[0]
 
 

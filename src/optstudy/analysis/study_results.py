@@ -19,6 +19,8 @@ from optstudy.metrics import HEADLINES, column_of, declare, present
 from optstudy.study.study import Study
 from optstudy.tasks.kinds import Task, task_of
 
+SEARCH_SD = "search_sd.csv"
+SEARCH_SD_COLUMNS = ("metric", "contender", "rival", "sd")
 TEXT = {"contender", "variant", "status", "edge", "pretrained_by", "device", "source"}
 
 
@@ -28,7 +30,8 @@ class StudyResults:
 
     Frames hold the rows of all contenders, with a column `contender`, in the study's order; they are empty if the study
     has no such rows. `study` is study.json, `data` the data's name and arguments, and `values` the headline metrics,
-    replicate by replicate. `card` is robustness.csv, `price` price.csv.
+    replicate by replicate. `card` is robustness.csv, `price` price.csv. `search_sd` has, by metric and pair of tuned
+    contenders, the standard deviation of their difference over redrawn searches.
     """
 
     name: str
@@ -47,6 +50,7 @@ class StudyResults:
     price: pd.DataFrame = field(default_factory=pd.DataFrame)
     card: pd.DataFrame = field(default_factory=no_card)
     tuning_curves: pd.DataFrame = field(default_factory=no_curves)
+    search_sd: Mapping[tuple[str, frozenset[str]], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make the metrics known that the study declares."""
@@ -216,7 +220,14 @@ def read_study_results(folder: Path) -> StudyResults:
         ),
         card=read_card(folder),
         tuning_curves=read_curves(folder),
+        search_sd=_search_sd(folder / SEARCH_SD),
     )
+
+
+def _search_sd(path: Path) -> dict[tuple[str, frozenset[str]], float]:
+    """Return search_sd.csv by metric and pair; empty for tables of an older version."""
+    rows = read_table(path, SEARCH_SD_COLUMNS[:3]).to_dict("records") if path.exists() else []
+    return {(row["metric"], frozenset((row["contender"], row["rival"]))): float(row["sd"]) for row in rows}
 
 
 def _read(path: Path) -> Any:

@@ -139,7 +139,7 @@ def _summary_lines(study_file: Path, study: Study) -> list[str]:
 def plan(study_file: StudyFile, workers: Workers = default_workers(), results: Results = Path("results")) -> None:
     """Say how many replicates and trials decide a study's claims, from the trials of a pilot; train nothing.
 
-    The pilot is the study itself, if it has been run, else a shipped study.
+    The pilot is the study itself, if it has been run, else a shipped study that `make gallery` has rebuilt.
     """
     from optstudy.analysis.planner import effects_of, forecasts, plan_sentence, read_pilot
     from optstudy.planning.layout import StudyPaths
@@ -147,7 +147,7 @@ def plan(study_file: StudyFile, workers: Workers = default_workers(), results: R
     from optstudy.study.study import load_study
 
     study = load_study(study_file)
-    pilot = read_pilot(study, results, Path("docs/results"))
+    pilot = read_pilot(study, results, Path("gallery/results"))
     seconds = pilot.seconds()
     if not pilot.own:  # its seconds are those of another machine
         from optstudy.running.cost import cost_of

@@ -287,7 +287,24 @@ def try_network(spec: RunSpec) -> nn.Module:
     give_start(network, spec)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise DataError(f"freeze: {', '.join(spec.freeze) or 'nothing'}: must leave some of the parameters to train")
+    if hasattr(network, "training_step"):
+        _take_own_step(spec)
     return network
+
+
+def _take_own_step(spec: RunSpec) -> None:
+    """Train a user's LightningModule on one batch, and evaluate it on one; raise DataError for what it raises."""
+    from optstudy.training.train import build_trainer, prepare_training, quiet_lightning, seeded
+
+    try:
+        with seeded(spec.seed), quiet_lightning():
+            setup = prepare_training(replace(spec, epochs=1, pretrained=None), lambda _: None)
+            few = {f"limit_{part}_batches": 1 for part in ("train", "val", "test")}
+            trainer = build_trainer(spec, *setup.callbacks, **few, **setup.options)
+            trainer.fit(setup.module, datamodule=setup.data)
+            setup.outcome(trainer)
+    except Exception as error:  # as above
+        raise DataError(f"{network_key(spec)}: {one_line(error)}") from error
 
 
 def training_examples(spec: RunSpec) -> int:

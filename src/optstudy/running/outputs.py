@@ -11,7 +11,7 @@ import pandas as pd
 
 from optstudy.analysis.budgets import tuning_curves, write_curves
 from optstudy.analysis.design_findings import design_findings
-from optstudy.analysis.evaluate_claims import claim_rows, withdrawn
+from optstudy.analysis.evaluate_claims import claim_rows, pair_search_sds, withdrawn
 from optstudy.analysis.findings import (
     Finding,
     claims_findings,
@@ -23,7 +23,7 @@ from optstudy.analysis.price import Price, price_rows
 from optstudy.analysis.robustness import robustness, write_card
 from optstudy.analysis.space_audit import FILE as AUDIT
 from optstudy.analysis.space_audit import SpaceAudit, audit_spaces, untestable
-from optstudy.analysis.study_results import StudyResults, study_facts
+from optstudy.analysis.study_results import SEARCH_SD, SEARCH_SD_COLUMNS, StudyResults, study_facts
 from optstudy.analysis.tables import (
     TARGET_COLUMNS,
     Values,
@@ -117,6 +117,7 @@ def write_answer(session: Session, jobs: Sequence[Job], mapper: Mapper = map) ->
     write_text(folder / "headline.csv", _plot_of_dvc(table, study.objective))
     write_json(folder / "metrics.json", _metrics_of_dvc(table, claims))
     write_json(folder / "claims.json", claims)
+    write_table(folder / SEARCH_SD, pair_search_sds(study, judged.trials, present(table.columns)), SEARCH_SD_COLUMNS)
     write_json(folder / AUDIT, judged.audit.row())
     ids = [claim["id"] for claim in claims]
     write_card(folder, robustness(study, judged.tuning, judged.values, ids, judged.alike))
@@ -141,6 +142,7 @@ class _Judged:
     comparison: pd.DataFrame
     claims: list[dict[str, Any]]
     tuning: pd.DataFrame
+    trials: Mapping[str, pd.DataFrame]
     values: Values
     audit: SpaceAudit
     alike: Mapping[frozenset[str], str]
@@ -175,7 +177,7 @@ def _judged(session: Session, entries: Sequence[Entry]) -> _Judged:
     device = next(iter(priced.values())).device
     history = session.history()  # reads the journals of all studies
     claims = claim_rows(study, answers, values, history.confirmed, alike, trials, device)
-    return _Judged(table, claims, tuning, values, audit, alike, runs, curves, priced, history)
+    return _Judged(table, claims, tuning, trials, values, audit, alike, runs, curves, priced, history)
 
 
 def _findings(
