@@ -140,10 +140,11 @@ class OptunaRecorder:
             if value and study.user_attrs.get(name) != value:
                 study.set_user_attr(name, str(value)[:MAX_ATTRIBUTE])
         shown = self._storage.get_study_system_attrs(study._study_id)
-        note = {} if NOTE_VERSION in shown else {NOTE: POOLED, NOTE_VERSION: 1}  # people may have written their own
-        for name, system in {NAMES: [self._objective], **note}.items():
-            if shown.get(name) != system:
-                self._storage.set_study_system_attr(study._study_id, name, system)
+        if shown.get(NAMES) != [self._objective]:
+            self._storage.set_study_system_attr(study._study_id, NAMES, [self._objective])
+        if NOTE_VERSION not in shown:  # people may have written their own
+            self._storage.set_study_system_attr(study._study_id, NOTE, POOLED)
+            self._storage.set_study_system_attr(study._study_id, NOTE_VERSION, 1)
 
     def _is_outdated(self, contender: str, wanted: set[str]) -> bool:
         """Return whether a contender's Optuna study has other trials, or is for another objective."""

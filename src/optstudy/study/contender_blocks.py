@@ -34,7 +34,7 @@ class Schedule(Block):
     @classmethod
     def keys(cls, given: Any) -> list[str]:
         """Return the keys of the schedule that is named, or all if none is."""
-        row = SCHEDULES.get(given.get("name")) if isinstance(given, Mapping) else None
+        row = SCHEDULES.get(str(given.get("name"))) if isinstance(given, Mapping) else None
         return super().keys(given) if row is None else ["name", "interval", "warmup", *row.arguments]
 
     @property

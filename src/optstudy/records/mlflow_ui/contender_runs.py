@@ -41,7 +41,7 @@ def selected_parameters(contender: str, jobs: Sequence[Job]) -> dict[str, object
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
             shown[name] = f"{median(values):.4g}"  # type: ignore[type-var]
         else:
-            texts = {value if isinstance(value, str) else label(value) for value in values}  # type: ignore[arg-type]
+            texts = {value if isinstance(value, str) else label(value) for value in values}
             shown[name] = texts.pop() if len(texts) == 1 else "several"
     return shown
 
