@@ -11,6 +11,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+STARTED = time.monotonic()
 OUT = Path(__file__).parent / "out"
 LOAD = os.getloadavg()[0]  # the load of the machine in the minute before
 for name in ("MLFLOW_TRACKING_URI", "OPTSTUDY_OPTUNA_STORAGE"):
@@ -94,6 +96,11 @@ def _installed(name: str) -> bool:
     except ModuleNotFoundError:
         return False
     return True
+
+
+def ended(part: str) -> None:
+    """Say that a part of a benchmark has been measured, and how long the benchmark has run: all parts take minutes."""
+    print(f"{time.monotonic() - STARTED:6.0f} s  {part}", file=sys.stderr, flush=True)
 
 
 def report(figures: Sequence[Figure], part: str = "") -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from limit import limit
-from measure import Figure, arguments, figure, positive, ratios, report
+from measure import Figure, arguments, ended, figure, positive, ratios, report
 from numpy.typing import NDArray
 
 from optstudy.catalogue import OPTIMIZERS
@@ -76,7 +76,10 @@ def measured(task: str, optimizer: str, sizes: Sequence[int], repeats: int) -> l
     """Return the limit's step, the ratios of one network alone and in stacks to it, and the operations of a step."""
     spec = spec_of(task, optimizer)
     with seeded(0), quiet_lightning():
-        timed = [steps(spec, sizes) for _ in range(repeats + 1)]
+        timed = []
+        for count in range(repeats + 1):
+            timed.append(steps(spec, sizes))
+            ended(f"{task}, {optimizer}, {count} of {repeats}")
     limits, alones, *stacks = zip(*timed[1:], strict=True)  # the first measurement warms up
     by_size = dict(zip(sizes, stacks, strict=True))
     data, title = ArrayData(spec), f"{task}, {optimizer}"

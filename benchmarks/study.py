@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from limit import limit
-from measure import arguments, figure, positive, ratios, report
+from measure import arguments, ended, figure, positive, ratios, report
 
 from optstudy.environment import default_workers
 from optstudy.spec import RunSpec
@@ -146,7 +146,10 @@ def main() -> None:
     )
     options = parser.parse_args()
     processes = default_workers()
-    repeats = [repeat(options.share, processes) for _ in range(options.repeats)]
+    repeats = []
+    for count in range(1, options.repeats + 1):
+        repeats.append(repeat(options.share, processes))
+        ended(f"study, {count} of {options.repeats}")
     title = f"{FILE.stem}, {repeats[0].trainings} trainings, {processes} processes"
     ours, limits, glues = ([getattr(one, name) for one in repeats] for name in ("ours", "limit", "glue"))
     report(

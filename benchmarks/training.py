@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from glue import glue, store
 from limit import Timed, limit
-from measure import Figure, arguments, figure, ratios, report
+from measure import Figure, arguments, ended, figure, ratios, report
 
 from optstudy.catalogue import OPTIMIZERS
 from optstudy.errors import DataError
@@ -94,6 +94,7 @@ def each_optimizer(name: str, study: str, repeats: int, **changes: object) -> li
         spec = spec_of(study, optimizer, **changes)
         pairs = in_turn(spec, repeats)
         figures += steps(f"{name}, {optimizer}", pairs)
+        ended(f"{name}, {optimizer}")
     return figures + outside(f"{name}, {optimizer}", spec.epochs, pairs)
 
 

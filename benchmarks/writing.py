@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue import store
-from measure import arguments, figure, ratios, report
+from measure import arguments, ended, figure, ratios, report
 
 from optstudy.planning import journal
 from optstudy.planning.jobs import Job, named_jobs
@@ -113,7 +113,10 @@ def main() -> None:
     repeats = arguments(__doc__, 9).parse_args().repeats
     with tempfile.TemporaryDirectory() as folder:
         trainings = finished(Path(folder))
-    timed = [[seconds(way, trainings) for way in WAYS] for _ in range(repeats + 1)]
+    timed = []
+    for count in range(repeats + 1):
+        timed.append([seconds(way, trainings) for way in WAYS])
+        ended(f"writing, {count} of {repeats}")
     by_way = dict(zip(WAYS, zip(*timed[1:], strict=True), strict=True))  # the first measurements warm up
     title = f"{len(trainings)} trainings of {STUDY.epochs} epochs"
     ratio = ratios(f"{title}: MLflow, relative to its plainest use", by_way["MLflow"], by_way["MLflow, plainest use"])

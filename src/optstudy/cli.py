@@ -11,9 +11,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -23,15 +25,37 @@ from optstudy.commands.studies import check, merge, plan, report, run
 from optstudy.commands.ui import ui
 from optstudy.errors import Stopped, StudyError, one_line
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+EXAMPLES = """
+Examples:
 
+optstudy new --task digits --optimizer torch.optim.NAdam   writes digits_nadam.yaml
+
+optstudy check digits_nadam.yaml   validates it and counts its trainings
+
+optstudy run digits_nadam.yaml   trains, compares, writes results/digits_nadam/report.html
+
+optstudy ui --open   shows the study in MLflow
+"""
+
+COMPLETE = "_OPTSTUDY_COMPLETE"  # the variable by which a shell asks for completions
 SHOW_CURSOR = "\x1b[?25h"
 BROKEN_PIPE = 128 + signal.SIGPIPE
 RESUME = "Finished trainings are saved; run the same command to resume"
 
 
-@app.callback()
-def about() -> None:
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"optstudy {version('optstudy')}")
+        raise typer.Exit
+
+
+@app.callback(epilog=EXAMPLES)
+def about(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Tuned with the same budget, which optimizer wins on this task, by how much, and how sure are we?"""
 
 
@@ -49,8 +73,11 @@ def _command_line() -> object:
 
     typer's own `main` would end with 1 and no message for a BrokenPipeError, and call an EOFError an abort.
     """
+    command = typer.main.get_command(app)
+    if os.environ.get(COMPLETE):  # the shell asks for completions; typer's `main` answers and ends
+        command.main(prog_name="optstudy", complete_var=COMPLETE)
     try:
-        with typer.main.get_command(app).make_context("optstudy", sys.argv[1:]) as context:
+        with command.make_context("optstudy", sys.argv[1:]) as context:
             return context.command.invoke(context)
     except typer.Exit as end:
         return end.exit_code

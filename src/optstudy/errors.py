@@ -12,6 +12,10 @@ class Stopped(Exception):
 
     code: ClassVar[int]
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the message alone. It is about the user's input, not about our code."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class TrainingFailed(Stopped):
     """Trainings failed for a reason of their own. The message has a line for each."""

@@ -53,7 +53,11 @@ def test_a_class_of_a_row_of_its_own_is_that_row() -> None:
     ("arguments", "words"),
     [
         (["--task", "digit", "--optimizer", "adam"], "--task: 'digit': did you mean digits? must be one of"),
-        (["--task", "image_folder", "--optimizer", "adam"], "--task: 'image_folder': must be one of"),
+        (["--task", "image_folder", "--optimizer", "adam"], "--task: 'image_folder': reads your own data, and needs"),
+        (
+            ["--task", "table", "--optimizer", "adam"],
+            "--task: 'table': reads your own data, and needs `path` and",
+        ),
         (["--task", "digits", "--optimizer", "adamww"], "--optimizer: 'adamww': did you mean adamw? must be one of"),
         (["--task", "digits", "--optimizer", "adam", "--against", " ,"], "--against: ' ,': must name at least one"),
         (["--task", "digits", "--optimizer", "adam", "--against", "adam"], "--against: 'adam': is a contender already"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,14 @@ import pytest
 
 from builders import tiny
 from optstudy.planning.layout import StudyPaths
+from optstudy.records.databases import tracking_uri
 from optstudy.records.live import LIVE_AFTER_MS
 from optstudy.records.logged_models import log_model
-from optstudy.records.mlflow_runs import metric_name, training_identity
+from optstudy.records.mlflow_runs import training_identity
+from optstudy.records.mlflow_ui.contender_runs import mean_curve, without_markup_at_start
+from optstudy.records.mlflow_ui.links import address_of, pages, view
+from optstudy.records.mlflow_ui.names import metric_name
+from optstudy.records.ownership import read_project
 from optstudy.running import stages
 from optstudy.spec import EpochEnded
 from optstudy.study.study import Study
@@ -67,7 +73,11 @@ def test_runs_of_trainings_have_tags_and_their_parent_has_the_aggregates(tmp_pat
     for _ in range(2):
         recorder.summarise("sgd", [row], {"epochs": 2}, {"replicates": 2}, 5)
     [parent], [child] = mlflow_runs(tmp_path, "tags", "contender"), mlflow_runs(tmp_path, "tags", "tuning")
-    assert parent.data.metrics == {"test/accuracy_mean": 0.9, "test/accuracy_ci_low": 0.8}
+    assert parent.data.metrics == {
+        "test/error_mean": pytest.approx(0.1),  # bars of errors differ, those of accuracies near 1 look alike
+        "test/accuracy_mean": 0.9,
+        "zz_interval/test/accuracy_ci_low": 0.8,
+    }
     assert len(mlflow_client(tmp_path).get_metric_history(parent.info.run_id, "test/accuracy_mean")) == 1
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.tags["mlflow.source.git.commit"] == "abc"
@@ -108,7 +118,7 @@ def test_a_study_that_grows_keeps_the_runs_of_its_contenders(tmp_path: Path) -> 
         row = {"contender": "sgd", "variant": "untuned", "n": replicates, "test_accuracy_mean": 1 / replicates}
         recorder.summarise("sgd", [row], {"epochs": 2}, {"replicates": replicates}, 5 * replicates)
     [parent] = mlflow_client(tmp_path).search_runs([recorder._experiment], run_view_type=3)  # deleted runs, too
-    assert parent.data.metrics == {"untuned/test/accuracy_mean": 1 / 3}
+    assert parent.data.metrics["untuned/test/accuracy_mean"] == 1 / 3
     assert {name: parent.data.tags[f"optstudy.{name}"] for name in ("replicates", "untuned/n")} == {
         "replicates": "3",
         "untuned/n": "3",
@@ -123,7 +133,7 @@ def test_a_study_that_shrinks_shows_its_present_aggregates(tmp_path: Path) -> No
         row = {"contender": "sgd", "variant": "tuned", "test_accuracy_mean": mean}
         recorder.summarise("sgd", [row], {"epochs": 2}, {"replicates": 2}, ended_ms)
         [parent] = mlflow_runs(tmp_path, "shrinks")
-        assert parent.data.metrics == {"test/accuracy_mean": mean}
+        assert parent.data.metrics == {"test/accuracy_mean": mean, "test/error_mean": 1 - mean}
 
 
 def test_a_former_contender_leaves_no_run_and_no_parent(tmp_path: Path) -> None:
@@ -250,7 +260,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "fixed": ({"fixed": {"eps": 1e-4}}, {"with": "beta1 0.9, beta2 0.999, eps 0.0001"}),
     "other": (
         {"defaults": {"learning_rate": 0.002}},
-        {"defaults": "learning_rate 0.002, weight_decay 1e-05"},
+        {"with defaults": "learning_rate 0.002, weight_decay 1e-05"},
     ),
     "flat": (
         {"search": {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": False}}},
@@ -270,6 +280,65 @@ def parents(root: Path, study: Study) -> dict[str, Any]:
     return {run.info.run_name: run for run in mlflow_runs(paths.mlruns, study.name, "contender")}
 
 
+def selected_of(run: Any) -> dict[str, str]:
+    """Return the parameters of a contender's run that say who it is and what was selected."""
+    return {name: run.data.params[name] for name in ("contender", "learning_rate", "weight_decay")}
+
+
+def test_the_run_of_a_contender_has_the_mean_of_each_metric_at_each_epoch(tmp_path: Path) -> None:
+    recorder = opened_mlflow(tmp_path, "curve")
+    row = {"contender": "sgd", "variant": "tuned", "test_accuracy_mean": 0.9}
+    for _ in range(2):
+        recorder.summarise("sgd", [row], {"epochs": 2}, {}, 5, {"val/accuracy": [(1, 0.5), (2, 0.75)]})
+    [parent] = mlflow_client(tmp_path).search_runs([recorder._experiment], run_view_type=3)  # deleted runs, too
+    points = mlflow_client(tmp_path).get_metric_history(parent.info.run_id, "val/accuracy")
+    assert [(point.step, point.value) for point in points] == [(1, 0.5), (2, 0.75)]
+
+
+def test_a_mean_curve_has_the_epochs_that_all_replicates_have() -> None:
+    one, other, *_ = trials()
+    longer = replace(entry(other).result, curve=({"a": 3.0, "b": 1.0}, {"a": 5.0}))
+    shorter = replace(entry(one).result, curve=({"a": 1.0},))
+    entries = {one.key: replace(entry(one), result=shorter), other.key: replace(entry(other), result=longer)}
+    assert mean_curve([one, other], entries) == {"a": [(1, 2.0)]}
+
+
+def test_a_note_in_a_list_of_experiments_starts_without_markup() -> None:
+    assert without_markup_at_start("**Which one?**\n\n- a: **supported**") == "Which one?\n\n- a: **supported**"
+
+
+def test_the_link_to_a_study_opens_its_contenders_in_the_workflow_of_training(tmp_path: Path) -> None:
+    recorder = opened_mlflow(tmp_path, "linked")
+    project, uri = read_project(tmp_path), tracking_uri(tmp_path)
+    assert pages(uri, "http://h:1", project) == {
+        "linked": f"http://h:1/#/experiments/{recorder._experiment}/runs?workflowType=machine_learning"
+    }
+    recorder.complete(projection(tmp_path, "linked", trials()[:1]))
+    mlflow_client(tmp_path).create_experiment("of somebody else")
+    [(name, page)] = pages(uri, "http://h:1", project).items()
+    key = page.partition("&viewStateShareKey=")[2]
+    experiment = mlflow_client(tmp_path).get_experiment_by_name(name)
+    shown = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    found = mlflow_client(tmp_path).search_runs([recorder._experiment], shown["searchFilter"])
+    assert [run.info.run_name for run in found] == ["sgd"]
+    assert (shown["orderByKey"], shown["orderByAsc"]) == ("metrics.`test/accuracy_mean`", False)
+    columns = [name for name in shown["selectedColumns"] if name.startswith("metrics")]
+    assert columns == ["metrics.`test/accuracy_mean`"]
+
+
+def test_errors_are_sorted_from_the_lowest() -> None:
+    state = json.loads(view(["val_loss", "test_loss"], "val/loss"))
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`test/loss_mean`", True)
+
+
+@pytest.mark.parametrize(
+    ("server", "address"),
+    [("http://alice:pw@host:5000/", "http://host:5000"), ("https://host/mlflow?token=x", "https://host/mlflow")],
+)
+def test_the_address_of_a_server_is_printed_without_credentials(server: str, address: str) -> None:
+    assert address_of(server) == address
+
+
 def test_parameters_of_contenders_differ_if_their_settings_differ(tmp_path: Path) -> None:
     study = tiny(
         data=HALVES[0],
@@ -278,13 +347,17 @@ def test_parameters_of_contenders_differ_if_their_settings_differ(tmp_path: Path
         optimizers=["adam", *({"name": name, "like": "adam", **block} for name, (block, _) in OTHERS.items())],
         tuning={"trials": 1},
     )
-    others = {name: run.data.params for name, run in parents(tmp_path, study).items()}
+    runs = parents(tmp_path, study)
+    chosen = {name: selected_of(run) for name, run in runs.items()}
+    assert [(name, row["contender"]) for name, row in chosen.items()] == [(name, name) for name in chosen]
+    assert all(float(row[rate]) > 0 for row in chosen.values() for rate in ("learning_rate", "weight_decay"))
+    others = {name: {k: v for k, v in run.data.params.items() if k not in chosen[name]} for name, run in runs.items()}
     adam = others.pop("adam")
     assert adam == {
         "optimizer": "torch.optim.Adam",
         "with": "beta1 0.9, beta2 0.999, eps 1e-08",
-        "decay": "coupled",
-        "defaults": "learning_rate 0.001, weight_decay 1e-05",
+        "with decay": "coupled",
+        "with defaults": "learning_rate 0.001, weight_decay 1e-05",
         "search learning_rate": "3e-05 to 0.03",
         "search weight_decay": "1e-06 to 0.01",
         "epochs": "2",
@@ -304,5 +377,5 @@ def test_contenders_on_an_analytic_function_have_no_parameters_of_networks(tmp_p
     runs = parents(tmp_path, study)
     sgd, momentum = (runs[name].data.params for name in ("sgd", "momentum"))
     assert (sgd["with"], momentum["with"]) == ("momentum 0.0", "momentum 0.9")
-    assert (sgd["model"], sgd["clip"], sgd["defaults"]) == ("point", "none", "learning_rate 0.01")
+    assert (sgd["model"], sgd["clip"], sgd["with defaults"]) == ("point", "none", "learning_rate 0.01")
     assert not {"batch_size", "precision", "freeze", "starts_from"} & set(sgd)

@@ -33,6 +33,12 @@ def test_an_accuracy_is_a_fraction_in_every_epoch_and_at_the_end(
     assert failure == allowed
 
 
+def test_a_model_that_logs_a_name_with_an_underscore_is_told_to_write_a_slash() -> None:
+    job = unit_jobs(tiny(), units(tiny(), ["adam"])[0], Fingerprints("digest"), {}, None, True)[0]
+    failure = failure_of(job, RunResult("completed", {"val_iou": 0.5}, (), 1.0), "val/iou")
+    assert failure.endswith("it logs val_iou; write `val/iou` in place of `val_iou`")
+
+
 def test_a_failure_is_reported_by_its_first_training_in_the_studys_order() -> None:
     study = tiny(sweep={"contenders": ["adam"], "points": 3})
 

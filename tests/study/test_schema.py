@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builders import tiny
+from builders import TINY, tiny
 from optstudy.catalogue import OPTIMIZERS
+from optstudy.errors import StudyError
+from optstudy.study.study import study_of
 from study_texts import GOOD, edited, missing_pieces, missing_words, with_claim, with_contender, with_model
 
 # name -> (the file, words that its message must hold: the key, the value, and what is allowed)
@@ -170,3 +173,16 @@ def test_an_objective_may_be_written_as_a_claims_metric_is(written: str) -> None
     study = tiny(tuning={"trials": 1, "objective": written})
     assert study.objective == "val/loss"
     assert study.tuning == tiny(tuning={"trials": 1, "objective": "val/loss"}).tuning
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("OneCycleLR", "one_cycle"), ("CosineAnnealingLR", "cosine"), ("StepLR", "step")]
+)
+def test_a_schedule_by_the_name_of_its_class_in_torch_is_told_its_own(given: str, meant: str) -> None:
+    with pytest.raises(StudyError, match=f"schedule.name: '{given}': must be one of .*; did you mean {meant}\\?"):
+        study_of(Path("study.yaml"), {**TINY, "schedule": given})
+
+
+def test_an_unknown_key_of_a_schedule_is_told_the_keys_of_that_schedule() -> None:
+    with pytest.raises(StudyError, match=r"unknown key; allowed: name, interval, warmup, at, factor$"):
+        study_of(Path("study.yaml"), {**TINY, "schedule": {"name": "step", "gamma": 0.1}})

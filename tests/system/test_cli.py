@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,22 @@ def test_report_imports_neither_lightning_nor_torch(tmp_path: Path) -> None:
     ended = python(code, tmp_path)
     assert "HEAVY []" in ended.stdout, ended.stdout + ended.stderr
     assert (tmp_path / "results" / "tiny" / "report.html").exists()
+
+
+def test_the_version_is_printed() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"optstudy {version('optstudy')}\n")
+
+
+def test_a_shell_is_told_the_commands_that_complete_a_word(tmp_path: Path) -> None:
+    asked = {"_OPTSTUDY_COMPLETE": "complete_bash", "COMP_WORDS": "optstudy re", "COMP_CWORD": "1"}
+    command = [sys.executable, "-m", "optstudy.cli"]
+    ended = subprocess.run(command, cwd=tmp_path, env=os.environ | asked, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout.split()) == (0, ["report"])
+
+
+def test_a_notebook_shows_the_message_of_an_error_of_the_users_alone() -> None:
+    assert StudyError("tuning.trials: -1")._render_traceback_() == ["StudyError: tuning.trials: -1"]
 
 
 def test_an_unknown_option_exits_2(tmp_path: Path) -> None:

@@ -111,9 +111,32 @@ def runs_in(folder: Path, process: psutil.Process) -> bool:
         return False
 
 
-def test_the_ui_of_a_server_is_its_own_and_no_password_is_shown(tmp_path: Path) -> None:
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": "http://alice:hunter2@127.0.0.1:5000"}
+def test_the_ui_of_a_server_that_cannot_be_reached_is_an_error_of_one_line_without_its_password(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"http://alice:hunter2@127.0.0.1:{port}"}
     command = [sys.executable, "-m", "optstudy.cli", "ui"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
-    assert done.stderr == "MLFLOW_TRACKING_URI: 'http://***': is a server: open its own UI in a browser\n"
+    assert done.stderr.startswith("MLflow (MLFLOW_TRACKING_URI): the store cannot be opened: ")
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_the_links_of_a_server_are_printed(folder: Path, address: str) -> None:
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": address.replace("://", "://alice:hunter2@")}
+    command = [sys.executable, "-m", "optstudy.cli", "ui"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    first, link = done.stdout.splitlines()
+    assert first == f"MLflow: {address}"
+    assert link.startswith(f"  tiny: {address}/#/experiments/1/runs?workflowType=machine_learning")
+    assert "hunter2" not in done.stdout + done.stderr
+    assert link in (folder / "ui.log").read_text()
+
+
+@needs_browser
+def test_the_printed_link_shows_the_contenders_in_order_of_their_accuracy(folder: Path, address: str) -> None:
+    [link] = [line for line in (folder / "ui.log").read_text().splitlines() if line.startswith("  tiny: ")]
+    words = ["Model training", "5", "matching runs", "test/accuracy_mean", *FIVE]
+    text = shown(link.partition(": ")[2], "mlflow-runs", folder, words)
+    assert [word for word in words if word not in text] == []

@@ -32,12 +32,19 @@ def new(
     replicates: Annotated[int, typer.Option(min=2, help="Independent repetitions.")] = 10,
 ) -> None:
     """Write a complete study file that compares an optimizer with others; `optstudy run` needs no edit of it."""
-    from optstudy.study.new_study import Budget, study_name, study_text
+    from optstudy.study.new_study import Budget, possible_tasks, study_name, study_text
     from optstudy.study.study import validated
     from optstudy.study.study_yaml import parse_yaml
+    from optstudy.tasks.datasets import DATASETS
     from optstudy.user_process import UserProcess
 
-    _check_name("--task", task, _possible_tasks())
+    if task in DATASETS and task not in (possible := possible_tasks()):
+        needed = " and ".join(f"`{name}`" for name, value in DATASETS[task].arguments.items() if value is None)
+        raise StudyError(
+            f"--task: {task!r}: reads your own data, and needs {needed}: start from a data set with --task "
+            f"{possible[0]}, then write the data's block (docs/study-file.md)"
+        )
+    _check_name("--task", task, possible_tasks())
     with UserProcess() as process:
         contenders = _contenders(task, optimizer, against, process)
         path = output or Path(f"{study_name(task, contenders[0].name)}.yaml")
@@ -52,12 +59,6 @@ def new(
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
     typer.echo(f"{path}: {', '.join(one.name for one in contenders)} on {task}. Next: optstudy run {path}")
-
-
-def _possible_tasks() -> list[str]:
-    from optstudy.study.new_study import possible_tasks
-
-    return possible_tasks()
 
 
 def _check_name(option: str, value: str, allowed: list[str]) -> None:

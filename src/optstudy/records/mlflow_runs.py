@@ -6,13 +6,13 @@ import json
 import logging
 import math
 import os
-import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optstudy.metrics import present
 from optstudy.planning.jobs import Job
 from optstudy.planning.journal import Entry
 from optstudy.planning.layout import keeps_weights, weights_path
@@ -26,6 +26,15 @@ from optstudy.records.databases import (
     tracking_uri,
 )
 from optstudy.records.logged_models import log_model
+from optstudy.records.mlflow_ui.contender_runs import (
+    arranged,
+    main_finals,
+    mean_curve,
+    selected_parameters,
+    without_markup_at_start,
+)
+from optstudy.records.mlflow_ui.links import VIEW_TAG, view
+from optstudy.records.mlflow_ui.names import metric_name, metric_of_column
 from optstudy.records.ownership import OWNER, check_owner, make_project, name_prefix, read_project
 from optstudy.records.parameters import contender_parameters, training_parameters
 from optstudy.records.provenance import tables_digest
@@ -36,6 +45,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Metric, Param, Run
 
 Row = Mapping[str, Any]
+Curve = Mapping[str, Sequence[tuple[int, float]]]  # by metric, its value at each epoch
+NO_CURVE: Curve = {}
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads it when it is imported
 # MLflow tries a request for minutes, while records.live tries again by itself.
@@ -48,7 +59,6 @@ os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = (
 MLFLOW = "MLflow (MLFLOW_TRACKING_URI)"  # in messages
 NOTE = "mlflow.note.content"  # the tag that MLflow's UI shows as a description
 # MLflow's limits, in characters (mlflow.utils.validation).
-MAX_NAME = 250  # of a metric's name
 MAX_VALUE = 6000  # of a parameter
 MAX_TAG = 8000  # of a tag of a run
 MAX_EXPERIMENT_TAG = 20_000
@@ -216,9 +226,14 @@ class MlflowRecorder:
         sizes = {"replicates": study.replicates, "trials": study.tuning.trials}
         for name in paths.contenders:
             rows_of_contender = [row for row in rows if row["contender"] == name]
-            self.summarise(name, rows_of_contender, contender_parameters(study, name), sizes, ended[name])
+            finals = main_finals(projection.jobs, name, study.variants[0])
+            settings = {**contender_parameters(study, name), **selected_parameters(name, finals)}
+            curve = mean_curve(finals, projection.entries)
+            self.summarise(name, rows_of_contender, settings, sizes, ended[name], curve)
         self.attach(paths.tables, tables_digest(paths.tables), max(ended.values()))
         self._describe(projection.notes)
+        shown_view = view(present(projection.comparison.columns, study.objective), study.objective)
+        self._client.set_experiment_tag(self._experiment, VIEW_TAG, shown_view)
         self._log_data(study.data.resolved(), projection.fingerprints.data)
         for job in projection.jobs:
             weights = weights_path(paths, job)
@@ -236,8 +251,10 @@ class MlflowRecorder:
             if model.source_run_id in former:
                 self._client.delete_logged_model(model.model_id)
 
-    def summarise(self, contender: str, rows: Sequence[Row], settings: Row, sizes: Row, ended_ms: int) -> None:
-        """Write a contender's rows of the comparison to its run.
+    def summarise(
+        self, contender: str, rows: Sequence[Row], settings: Row, sizes: Row, ended_ms: int, curve: Curve = NO_CURVE
+    ) -> None:
+        """Write a contender's rows of the comparison to its run, and its mean curve, which Compare draws.
 
         `settings` become parameters, by which the UI's Compare distinguishes contenders. `sizes` become tags, because
         MLflow lets tags change but no parameters: a study that grows keeps the runs of its contenders.
@@ -251,12 +268,17 @@ class MlflowRecorder:
             if isinstance(value, int | float) and math.isfinite(value)
         }
         facts = {name: value for name, value in values.items() if _is_tag(name.rpartition("/")[2])}
-        aggregates = {metric_of_column(name): float(value) for name, value in values.items() if name not in facts}
+        means = {metric_of_column(name): float(value) for name, value in values.items() if name not in facts}
+        aggregates = arranged(means)
         parameters, run = _params(settings), self._parent(contender, ended_ms)
-        if _is_outdated(self._client.get_run(run), parameters, aggregates, ended_ms):
+        last = {metric_name(name): points[-1][1] for name, points in curve.items()}
+        if _is_outdated(self._client.get_run(run), parameters, {**aggregates, **last}, ended_ms):
             run = self._replace_parent(contender, ended_ms)
         tags = [RunTag(*tag) for tag in _tags({**sizes, **facts}).items()]
-        self._client.log_batch(run, _metrics(aggregates, ended_ms, 0), parameters, tags)
+        points = [
+            m for name, found in curve.items() for step, value in found for m in _metrics({name: value}, ended_ms, step)
+        ]
+        self._client.log_batch(run, _metrics(aggregates, ended_ms, 0) + points, parameters, tags)
         self._client.set_terminated(run, "FINISHED", end_time=ended_ms)
 
     def attach(self, folder: Path, digest: str, ended_ms: int) -> None:
@@ -285,8 +307,9 @@ class MlflowRecorder:
         """Write each contender's results in Markdown to its run, and the study's to the experiment and `comparison`."""
         for contender, note in notes.items():
             run = self._runs[f"parent {contender}" if contender else "comparison"]
-            self._client.set_tag(run, NOTE, _cut(note, MAX_TAG))
-        self._client.set_experiment_tag(self._experiment, NOTE, _cut(notes[""], MAX_EXPERIMENT_TAG))
+            self._client.set_tag(run, NOTE, _cut(without_markup_at_start(note), MAX_TAG))
+        whole = _cut(without_markup_at_start(notes[""]), MAX_EXPERIMENT_TAG)
+        self._client.set_experiment_tag(self._experiment, NOTE, whole)
 
     def _log_data(self, data: Mapping[str, Any], digest: str) -> None:
         """Log the data set as the input of the comparison and of all contenders."""
@@ -366,20 +389,6 @@ def _cut(note: str, limit: int) -> str:
 
 def _is_tag(column: str) -> bool:
     return any(column == own or (own.endswith("_") and column.startswith(own)) for own in TAG_COLUMNS)
-
-
-def metric_name(name: str) -> str:
-    """Return a metric's name with `_` in place of each character, and each part of the path, that MLflow rejects.
-
-    The rules are in mlflow.utils.validation: `_validate_metric_name` and MAX_ENTITY_KEY_LENGTH.
-    """
-    parts = re.sub(r"[^/\w.\- :]", "_", name).split("/")
-    return "/".join("_" if part in ("", ".", "..") else part for part in parts)[:MAX_NAME]
-
-
-def metric_of_column(column: str) -> str:
-    """Return a column of the comparison as a metric's name: `test_accuracy_mean` as `test/accuracy_mean`."""
-    return metric_name(re.sub(r"(^|/)(train|val|test)_", r"\1\2/", column))
 
 
 def training_identity(job: Job) -> str:

@@ -20,15 +20,19 @@ from optstudy.user_process import UserProcess
 
 
 def contender_parameters(study: Study, name: str) -> dict[str, object]:
-    """Return what all trainings of a contender share and what distinguishes it from other contenders."""
+    """Return what all trainings of a contender share and what distinguishes it from other contenders.
+
+    MLflow's Compare starts with the first three in alphabetical order that differ. So texts are called `with`, and what
+    it shows are contender, learning rate and optimizer.
+    """
     contender = study.contender(name)
     row, spec = study.row(contender), study.spec(contender, 0, 0, {})
     spaces = {f"search {key}": _space(space) for key, space in row.search.items()}
     freeze = {"freeze": ", ".join(spec.freeze) or "none"} if task_of(study.kind).examples else {}
     return {
         **_shared(spec, row.fixed),
-        "decay": _decay(study, contender),
-        "defaults": _pairs(row.defaults) or "those of the optimizer",
+        "with decay": _decay(study, contender),
+        "with defaults": _pairs(row.defaults) or "those of the optimizer",
         "clip": "none" if spec.clip is None else f"gradient norm {spec.clip:g}",
         **({"clip_value": spec.clip_value} if spec.clip_value else {}),
         **({"average": _pairs(spec.average)} if spec.average else {}),

@@ -23,7 +23,7 @@ from optstudy.analysis.study_results import read_study_results
 from optstudy.analysis.verdicts import about_a_mean, confidence, worded_effect, worded_verdict
 from optstudy.metrics import counted, probability
 from optstudy.reporting.printed.closing_table import closing_of, closing_tables
-from optstudy.reporting.summary import answer
+from optstudy.reporting.summary import evidence, short_answer
 from optstudy.study.study import Study
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def print_results(console: Console, study: Study, tables: Path, comparison: pd.D
     """Print the answer, the table of optimizers, the verdicts, and where the findings are."""
     say = partial(console.print, markup=False, highlight=False)
     say(study.question or study.name, style="bold")
-    say(f"{answer(read_study_results(tables))}\n")
+    results = read_study_results(tables)
+    say(f"{short_answer(results)}\n{evidence(results)}\n")
     closing = closing_of(study, tables, comparison)
     for table in closing_tables(console, closing):
         console.print(table)

@@ -207,7 +207,7 @@ def live_of(paths: StudyPaths, say: Say = lambda _: None) -> Live:
     spaces = {contender.name: widest(study, study.row(contender).search) for contender in study.optimizers}
     return Live(
         [
-            OptunaRecorder(paths.mlruns, study.name, spaces, study.objective),
+            OptunaRecorder(paths.mlruns, study.name, spaces, study.objective, study.tuning.trials),
             MlflowRecorder(paths.mlruns, study.name, tags(study), study.objective),
         ],
         say,

@@ -154,7 +154,10 @@ def failure_of(job: Job, result: RunResult, objective: str) -> str:
     if result.status == "failed":
         return result.message or "failed without an error message"
     if job.stage == "tuning" and objective not in result.metrics:
-        return f"the model must log {objective}, by which the search selects; it logs {', '.join(result.metrics)}"
+        meant = objective.replace("/", "_")
+        hint = f"; write `{objective}` in place of `{meant}`" if meant in result.metrics else ""
+        logged = ", ".join(result.metrics)
+        return f"the model must log {objective}, by which the search selects; it logs {logged}{hint}"
     return _not_a_fraction(result)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -29,6 +30,12 @@ class Schedule(Block):
     rise: Share | None = None
     decay: Annotated[Number, Field(gt=0, le=1)] | None = None
     timescale: Annotated[Number, Field(gt=0, le=1)] | None = None
+
+    @classmethod
+    def keys(cls, given: Any) -> list[str]:
+        """Return the keys of the schedule that is named, or all if none is."""
+        row = SCHEDULES.get(str(given.get("name"))) if isinstance(given, Mapping) else None
+        return super().keys(given) if row is None else ["name", "interval", "warmup", *row.arguments]
 
     @property
     def function(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Callable, Collection, Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -48,10 +49,18 @@ def one_of(allowed: Collection[str]) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(filter(None, allowed))}")
+            raise ValueError(f"must be one of {', '.join(filter(None, allowed))}{_near(value, allowed)}")
         return value
 
     return AfterValidator(check)
+
+
+def _near(value: str, allowed: Collection[str]) -> str:
+    """Return which of the allowed names is meant, as a question: `one_cycle` by `OneCycleLR`; empty if none is near."""
+    names = {name.replace("_", ""): name for name in allowed if name}
+    given = value.lower().replace("_", "").removesuffix("lr")
+    near = get_close_matches(given, names, n=1) or [name for name in names if given.startswith(name)]
+    return f"; did you mean {names[near[0]]}?" if near else ""
 
 
 class Problem(NamedTuple):
@@ -74,13 +83,18 @@ class Block(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def keys(cls, _given: Any) -> list[str]:
+        """Return the keys of a block in which `_given` was written."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
     @model_validator(mode="wrap")
     @classmethod
     def _collect(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
             return handler(value)
         except ValidationError as error:
-            raise all_problems(_schema_problems(error, cls)) from error
+            raise all_problems(_schema_problems(error, cls.keys(value))) from error
 
 
 def all_problems(problems: Iterable[Problem]) -> PydanticCustomError:
@@ -90,7 +104,7 @@ def all_problems(problems: Iterable[Problem]) -> PydanticCustomError:
     return PydanticCustomError("problems", "{text}", {"text": text, "problems": found})
 
 
-def _schema_problems(error: ValidationError, block: type[BaseModel]) -> Iterator[Problem]:
+def _schema_problems(error: ValidationError, keys: Collection[str]) -> Iterator[Problem]:
     """Yield what pydantic reports about a block. A list with invalid entries is not reported as too short, too."""
     errors = error.errors()
     parents = {one["loc"][:-1] for one in errors}
@@ -101,8 +115,7 @@ def _schema_problems(error: ValidationError, block: type[BaseModel]) -> Iterator
         elif kind == "missing":
             yield Problem(path, NOTHING, "this key is required")
         elif kind == "extra_forbidden":
-            keys = ", ".join(field.alias or name for name, field in block.model_fields.items())
-            yield Problem(path, one["input"], f"unknown key; allowed: {keys}")
+            yield Problem(path, one["input"], f"unknown key; allowed: {', '.join(keys)}")
         elif not (kind == "too_short" and path in parents):
             yield Problem(path, one["input"], _in_our_words(one["msg"]))
 
