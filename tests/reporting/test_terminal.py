@@ -14,9 +14,11 @@ import pytest
 from rich.console import Console
 
 from builders import tiny
+from optstudy.analysis.study_results import read_study_results
 from optstudy.planning.layout import StudyPaths
 from optstudy.reporting.printed.closing_table import Closing, closing_of, closing_tables
 from optstudy.reporting.printed.progress import shown
+from optstudy.reporting.summary import evidence, short_answer
 from optstudy.reporting.terminal import print_results, verdict_table
 from optstudy.spec import Phase, Progress
 from synthetic import answer_study
@@ -152,9 +154,10 @@ def test_long_names_of_contenders_are_wrapped_and_not_cut() -> None:
 
 
 def test_the_answer_comes_first_and_the_findings_last(tables: Path) -> None:
-    first, second, *_, last = results_at(tables, 200).splitlines()
+    first, second, third, *_, last = results_at(tables, 200).splitlines()
     assert first == tiny().name
-    assert second.startswith("Tuned with ")
+    results = read_study_results(tables)
+    assert (second, third) == (short_answer(results), evidence(results))
     count = len(json.loads((tables / "findings.json").read_text()))
     assert last.startswith(f"{count} finding")
     assert last.endswith("findings.json and on the page")

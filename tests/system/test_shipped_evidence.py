@@ -23,6 +23,7 @@ def without_seconds(path: Path) -> list[dict[str, Any]]:
         return [{name: value for name, value in row.items() if "seconds" not in name} for row in csv.DictReader(file)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_shipped_study_is_rebuilt_from_its_journal(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
