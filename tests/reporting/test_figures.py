@@ -184,7 +184,8 @@ def test_a_study_of_a_function_shows_its_paths_from_where_they_start(tmp_path: P
     figure = trajectories(results)
     assert figure is not None
     for axes in figure.axes:
-        own = results.curves[(results.curves["contender"] == axes.get_title()) & (results.curves["replicate"] == 0)]
+        named = results.curves["contender"].map(displayed) == axes.get_title()
+        own = results.curves[named & (results.curves["replicate"] == 0)]
         path = own[own["variant"] == "tuned"].sort_values("epoch")
         x, y = Ravine(**results.data["arguments"]).start(derive_seed(study.seed, 0, "split"))
         assert list(axes.lines[0].get_xdata()) == [x, *path["x"].tolist()]
