@@ -89,10 +89,10 @@ def leader(results: StudyResults, name: str, variant: str, among: Collection[str
         differences = sign * (values[first] - values[other])
         lead = t_interval(differences.tolist(), 1 - level)
         sd = sds.get((name, frozenset((first, other))), np.nan)
-        sure = float(guarded_intervals(differences[:, None], level, np.array([sd]))[0][0]) > 0
+        guarded_low = float(guarded_intervals(differences[:, None], level, np.array([sd]))[0][0])
         reached = _reached(results, name, variant, {other: 1.0, first: -1.0})
         p = 1.0 if undecided(reached) else ps[frozenset((first, other))]
-        ahead = p <= level and lead.low > 0 and sure
+        ahead = p <= level and guarded_low > 0  # nowhere above the lower end of the t interval
         rivals.append(Rival(other, lead, p, ahead, at_least(reached, lead.mean)))
     return Leader(first, name, tuple(values[first].tolist()), tuple(rivals), len(ps))
 

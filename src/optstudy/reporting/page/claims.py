@@ -44,9 +44,7 @@ def claim_row(claim: Mapping[str, Any], contenders: Iterable[str] = (), said: st
         "worded": worded,
         "limits": worded.removeprefix(claim["verdict"]),
         "style": claim["verdict"].replace(" ", "-"),
-        "pairs": [with_display_names(_pair(claim, pair), contenders) for pair in claim["pairs"]]
-        if len(claim["pairs"]) > 1
-        else [],
+        "pairs": [with_display_names(words, contenders) for words in _pairs(claim)],
         "power": _power(claim),
         "p": probability(claim["p"]),
         "p_corrected": probability(claim["p_corrected"]),
